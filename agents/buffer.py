@@ -9,7 +9,10 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent import type_aliases as recurrent
-from sb3_contrib.common.recurrent.buffers import RecurrentDictRolloutBuffer, RecurrentRolloutBuffer
+from sb3_contrib.common.recurrent.buffers import (
+    RecurrentDictRolloutBuffer,
+    RecurrentRolloutBuffer,
+)
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common import buffers as sb3
 from stable_baselines3.common.vec_env import VecNormalize
@@ -59,11 +62,16 @@ class _Sequences(_Base):
 
     def _keep(self, index: int, states: RNNStates) -> None:
         """Keeps the states before the sequences of this index."""
-        shared = all(ours.data_ptr() == theirs.data_ptr() for ours, theirs in zip(*states))
+        shared = all(
+            ours.data_ptr() == theirs.data_ptr() for ours, theirs in zip(*states)
+        )
         if index == 0:
             count = -(-self.buffer_size // self.sequence_length)
             self.states = {
-                who: [x.new_empty(len(x), count, *x.shape[1:]) for x in getattr(states, who)]
+                who: [
+                    x.new_empty(len(x), count, *x.shape[1:])
+                    for x in getattr(states, who)
+                ]
                 for who in (("pi",) if shared else ("pi", "vf"))
             }
         elif not shared and "vf" not in self.states:
@@ -75,19 +83,29 @@ class _Sequences(_Base):
     def _sequences(self, array: np.ndarray, length: int) -> Tensor:
         """[steps, n_envs, ...] to [n_sequences, length, ...]."""
         array = array.reshape(-1, length, *array.shape[1:]).swapaxes(1, 2)
-        return torch.as_tensor(array.reshape(-1, length, *array.shape[3:]), device=self.device)
+        return torch.as_tensor(
+            array.reshape(-1, length, *array.shape[3:]), device=self.device
+        )
 
     def _cut(self, steps: slice, starts: slice, length: int) -> tuple[Any, Any, Any]:
         """A part of the rollout as sequences of one length: data, observations and states."""
-        names = {name: name for name in ("actions", "advantages", "returns", "episode_starts")}
+        names = {
+            name: name
+            for name in ("actions", "advantages", "returns", "episode_starts")
+        }
         names |= {"old_values": "values", "old_log_prob": "log_probs"}
         # float32, as SB3's buffers do: MultiBinary actions come as int8, some Boxes as float64
         arrays = {to: getattr(self, of)[steps] for to, of in names.items()}
-        data = each(lambda x: self._sequences(x.astype(np.float32, copy=False), length), arrays)
-        observations = each(lambda x: self._sequences(x[steps], length), self.observations)
+        data = each(
+            lambda x: self._sequences(x.astype(np.float32, copy=False), length), arrays
+        )
+        observations = each(
+            lambda x: self._sequences(x[steps], length), self.observations
+        )
         # each [layers, n_sequences, width]
         before = {
-            who: [x[:, starts].flatten(1, 2) for x in pair] for who, pair in self.states.items()
+            who: [x[:, starts].flatten(1, 2) for x in pair]
+            for who, pair in self.states.items()
         }
         return data, observations, before
 
@@ -100,9 +118,13 @@ class _Sequences(_Base):
         whole, rest = divmod(self.buffer_size, length)
         if not self.generator_ready:
             end = whole * length
-            self._parts = [self._cut(slice(0, end), slice(whole), length)] if whole else []
+            self._parts = (
+                [self._cut(slice(0, end), slice(whole), length)] if whole else []
+            )
             if rest:
-                self._parts.append(self._cut(slice(end, None), slice(whole, None), rest))
+                self._parts.append(
+                    self._cut(slice(end, None), slice(whole, None), rest)
+                )
             self.generator_ready = True
         for data, observations, before in self._parts:
             count, steps = data["returns"].shape
@@ -177,10 +199,14 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         sequence_length: int = 4,
         burn_in: int = 0,
     ) -> None:
-        sb3.BaseBuffer.__init__(self, buffer_size, observation_space, action_space, device, n_envs)
+        sb3.BaseBuffer.__init__(
+            self, buffer_size, observation_space, action_space, device, n_envs
+        )
         self.sequence_length = length = sequence_length
         self.entries = burn_in + length + 1  # of what is drawn
-        blocks = max(-(-buffer_size // (n_envs * length)), -(-self.entries // length) + 1)
+        blocks = max(
+            -(-buffer_size // (n_envs * length)), -(-self.entries // length) + 1
+        )
         size = self.buffer_size = blocks * length
         parts: Any = {"": observation_space}
         if isinstance(observation_space, spaces.Dict):
@@ -224,11 +250,19 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         """Puts in what `contents` gave of a buffer that was made alike; else raises ValueError."""
         counts = contents.get("counts", np.zeros(0))
         if counts.shape != self.counts.shape or counts.min() < 0:
-            raise ValueError(f"its replay buffer is of {len(counts)} environments; give as many")
+            raise ValueError(
+                f"its replay buffer is of {len(counts)} environments; give as many"
+            )
         parts = self._filled(counts) | {"counts": self.counts}
-        found, meant = ({k: (x.shape, x.dtype) for k, x in of.items()} for of in (contents, parts))
-        if wrong := [name for name in found | meant if found.get(name) != meant.get(name)]:
-            raise ValueError(f"the replay buffer has {', '.join(wrong)} of other shapes")
+        found, meant = (
+            {k: (x.shape, x.dtype) for k, x in of.items()} for of in (contents, parts)
+        )
+        if wrong := [
+            name for name in found | meant if found.get(name) != meant.get(name)
+        ]:
+            raise ValueError(
+                f"the replay buffer has {', '.join(wrong)} of other shapes"
+            )
         for name, part in parts.items():
             part[...] = contents[name]
 
@@ -251,8 +285,12 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         action: np.ndarray,  # between -1 and 1
         reward: np.ndarray,  # before any normalisation
         done: np.ndarray,  # where an episode ended
-        infos: list[dict[str, Any]],  # of the step, of which "TimeLimit.truncated" is read
-        last_obs: dict[int, Any],  # the last one of each episode that ended, by environment
+        infos: list[
+            dict[str, Any]
+        ],  # of the step, of which "TimeLimit.truncated" is read
+        last_obs: dict[
+            int, Any
+        ],  # the last one of each episode that ended, by environment
         starts: np.ndarray,  # where `obs` is the first of an episode
         states: Any = None,  # flat, before the actor saw `obs`, [n_envs, D]
         states_after: Any = None,  # the same, afterwards
@@ -272,13 +310,17 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
             self.weights[env, at] = self.rewards[env, at] = self.dones[env, at] = 0
             self.actions[env, at] = 0
 
-    def _add(self, envs: np.ndarray, obs: Any, starts: np.ndarray, states: Any) -> np.ndarray:
+    def _add(
+        self, envs: np.ndarray, obs: Any, starts: np.ndarray, states: Any
+    ) -> np.ndarray:
         at = self.counts[envs] % self.buffer_size
         named = obs if isinstance(obs, dict) else {"": obs}
         for key, kept in self.kept.items():
             seen = np.asarray(named[key]).reshape(len(envs), *kept.shape[2:])
             whole = kept.dtype.kind in "iu" and seen.dtype.kind == "f"
-            kept[envs, at] = np.rint(seen) if whole else seen  # VecNormalize leaves a rest
+            kept[envs, at] = (
+                np.rint(seen) if whole else seen
+            )  # VecNormalize leaves a rest
         # where an episode was given up, as by a second `learn`, what came next is not known
         before = (at - 1) % self.buffer_size
         given_up = (np.asarray(starts) > 0) & (self.counts[envs] > 0)
@@ -302,7 +344,9 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         sequences, rounded down; some are drawn at once. `env` normalises observations and rewards.
         """
         sequences = max(batch_size // self.sequence_length, 1)
-        ahead = min(max(AHEAD // (sequences * (self.states.shape[2] + self.entries)), 1), 64)
+        ahead = min(
+            max(AHEAD // (sequences * (self.states.shape[2] + self.entries)), 1), 64
+        )
         for first in range(0, count, ahead):
             now = min(count - first, ahead)
             whole = self._drawn(now * sequences, env)
@@ -316,11 +360,17 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
 
     def _drawn(self, sequences: int, env: VecNormalize | None) -> Sequences:
         # blocks from the oldest that is whole to the newest that is followed by enough
-        oldest = -(-np.maximum(self.counts - self.buffer_size, 0) // self.sequence_length)
+        oldest = -(
+            -np.maximum(self.counts - self.buffer_size, 0) // self.sequence_length
+        )
         there = (self.counts - self.entries) // self.sequence_length - oldest + 1
         envs = np.random.randint(self.n_envs, size=sequences)
-        blocks = oldest[envs] + (np.random.random(sequences) * there[envs]).astype(np.int64)
-        at = (blocks * self.sequence_length + np.arange(self.entries)[:, None]) % self.buffer_size
+        blocks = oldest[envs] + (np.random.random(sequences) * there[envs]).astype(
+            np.int64
+        )
+        at = (
+            blocks * self.sequence_length + np.arange(self.entries)[:, None]
+        ) % self.buffer_size
         found = {key: kept[envs, at] for key, kept in self.kept.items()}
         observations = self._normalize_obs(found.get("", found), env)
         rewards = self._normalize_reward(self.rewards[envs, at], env)
@@ -332,5 +382,7 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
                 torch.as_tensor(x, dtype=torch.float32, device=self.device)
                 for x in (self.actions[envs, at], rewards, *others)
             ),
-            states=torch.as_tensor(states, device=self.device) if states.shape[1] else None,
+            states=torch.as_tensor(states, device=self.device)
+            if states.shape[1]
+            else None,
         )

@@ -25,7 +25,15 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from torch import Tensor
 
 from spikepropamine.agents.buffer import each
-from spikepropamine.agents.members import Episodes, OnRay, Processes, Result, Worker, pack, put
+from spikepropamine.agents.members import (
+    Episodes,
+    OnRay,
+    Processes,
+    Result,
+    Worker,
+    pack,
+    put,
+)
 from spikepropamine.agents.plastic_ppo import PlasticPPO
 from spikepropamine.agents.plastic_sac import Recent
 from spikepropamine.agents.saving import bare
@@ -46,7 +54,12 @@ class Search:
     """
 
     def __init__(
-        self, centre: Tensor, population: int, spread: float, spread_rate: float, speed: float
+        self,
+        centre: Tensor,
+        population: int,
+        spread: float,
+        spread_rate: float,
+        speed: float,
     ) -> None:
         require("evotorch", "evolution", "evolution")
         from evotorch.algorithms import functional
@@ -89,10 +102,14 @@ class Search:
     def restore(self, contents: dict[str, Any]) -> None:
         """Goes on from `contents`; raises ValueError where other parameters evolved."""
         found = [contents[name] for name in ("centre", "velocity", "spread")]
-        if any(x.shape != self.centre.shape or x.dtype != self.centre.dtype for x in found):
+        if any(
+            x.shape != self.centre.shape or x.dtype != self.centre.dtype for x in found
+        ):
             raise ValueError(f"{len(self.centre)} parameters evolve")
         centre, velocity, spread = found
-        optimizer = self.state.optimizer_state._replace(center=centre, velocity=velocity)
+        optimizer = self.state.optimizer_state._replace(
+            center=centre, velocity=velocity
+        )
         self.state = self.state._replace(optimizer_state=optimizer, stdev=spread)
         self.generations = int(contents["generations"])
 
@@ -147,7 +164,9 @@ class Evolution(BaseAlgorithm):
         **common: Any,
     ) -> None:
         if population < 2 or population % 2:
-            raise ValueError(f"population must be an even number, of pairs, got {population}")
+            raise ValueError(
+                f"population must be an even number, of pairs, got {population}"
+            )
         self.population, self.spread, self.spread_rate = population, spread, spread_rate
         self.speed, self.workers, self.cluster = speed, workers, cluster
         common |= {"device": device, "support_multi_env": True}
@@ -163,7 +182,10 @@ class Evolution(BaseAlgorithm):
         self.set_random_seed(self.seed)
         policy: Any = self.policy_class
         self.policy = made = policy(
-            self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
+            self.observation_space,
+            self.action_space,
+            self.lr_schedule,
+            **self.policy_kwargs,
         ).to(self.device)
         network: Any = getattr(made, "network", None)
         self._redraws = network is not None and network.config.fresh_weights == "random"
@@ -187,7 +209,9 @@ class Evolution(BaseAlgorithm):
     def search(self) -> Search:
         """The distribution of parameters; it begins around those of the policy."""
         centre = torch.cat([x.detach().flatten().cpu() for x in self._evolving()])
-        return Search(centre, self.population, self.spread, self.spread_rate, self.speed)
+        return Search(
+            centre, self.population, self.spread, self.spread_rate, self.speed
+        )
 
     def set_parameters(self, *args: Any, **kwargs: Any) -> None:
         """SB3's. The search goes on if it was at these parameters, and begins anew otherwise."""
@@ -202,7 +226,9 @@ class Evolution(BaseAlgorithm):
     def _evaluator(self) -> Worker | Processes | OnRay:
         venv: Any = bare(self.env)
         if not hasattr(venv, "envs"):
-            raise ValueError(f"{type(venv).__name__} does not step environments one by one")
+            raise ValueError(
+                f"{type(venv).__name__} does not step environments one by one"
+            )
         makers = getattr(venv, "makers", ())
         if self.workers == 1 and self.cluster == "none":
             copy = cloudpickle.loads(cloudpickle.dumps(self.policy))
@@ -210,7 +236,9 @@ class Evolution(BaseAlgorithm):
         if not makers:
             raise ValueError("several workers need environments made by SideBySide")
         packed = pack(self.policy, self.names, makers)
-        return OnRay(packed) if self.cluster == "ray" else Processes(packed, self.workers)
+        return (
+            OnRay(packed) if self.cluster == "ray" else Processes(packed, self.workers)
+        )
 
     def learn(
         self,
@@ -230,8 +258,13 @@ class Evolution(BaseAlgorithm):
             while self.num_timesteps < total_timesteps:
                 if not self._generation(evaluator.results, called):
                     break
-                self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
-                if log_interval is not None and self.search.generations % log_interval == 0:
+                self._update_current_progress_remaining(
+                    self.num_timesteps, total_timesteps
+                )
+                if (
+                    log_interval is not None
+                    and self.search.generations % log_interval == 0
+                ):
                     self.dump_logs(self.search.generations)
             called.on_training_end()
         return self
@@ -245,7 +278,9 @@ class Evolution(BaseAlgorithm):
         callback.on_rollout_start()
         assert self.seed is not None
         search, normalised = self.search, self.get_vec_normalize_env()
-        streams = np.random.SeedSequence([self.seed, search.generations, 1]).spawn(self.n_envs)
+        streams = np.random.SeedSequence([self.seed, search.generations, 1]).spawn(
+            self.n_envs
+        )
         episodes = Episodes(
             # far above those of evaluations
             tuple(2**31 + int(stream.generate_state(1)[0] >> 1) for stream in streams),
@@ -275,8 +310,12 @@ class Evolution(BaseAlgorithm):
         search.move(members, returns)
         put(search.centre, self._evolving())
         if normalised is not None and normalised.norm_obs and normalised.training:
-            named = normalised.obs_rms  # of what is normalised, by key where there are keys
-            for key, part in (named if isinstance(named, dict) else {"": named}).items():
+            named = (
+                normalised.obs_rms
+            )  # of what is normalised, by key where there are keys
+            for key, part in (
+                named if isinstance(named, dict) else {"": named}
+            ).items():
                 for result in found:
                     part.update_from_moments(*result.moments[key])
         self._n_updates += 1
@@ -290,7 +329,9 @@ class Evolution(BaseAlgorithm):
         actions = actions[:, rows].reshape(len(actions), self._recorded, -1)
         observations = each(lambda x: x[:, rows], observations)
         if isinstance(space := self.policy.observation_space, spaces.Dict):
-            observations = {key: _channels_first(x, space[key]) for key, x in observations.items()}
+            observations = {
+                key: _channels_first(x, space[key]) for key, x in observations.items()
+            }
         else:
             observations = _channels_first(observations, space)
         self.rollout_buffer = Recent(observations, actions, np.float32(starts[:, rows]))

@@ -14,7 +14,10 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common import vec_env
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
+from stable_baselines3.common.preprocessing import (
+    is_image_space,
+    is_image_space_channels_first,
+)
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
@@ -32,7 +35,13 @@ class FallingShare(vec_env.VecEnvWrapper):
     """
 
     def __init__(
-        self, venv: VecEnv, first: float, steps: float, seed: int, *entropy: int, **spaces: Any
+        self,
+        venv: VecEnv,
+        first: float,
+        steps: float,
+        seed: int,
+        *entropy: int,
+        **spaces: Any,
     ) -> None:
         super().__init__(venv, **spaces)
         self.first, self.over, self.entropy = first, steps, entropy
@@ -47,7 +56,9 @@ class FallingShare(vec_env.VecEnvWrapper):
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Seeds the choice of episodes, and the environments for the next `reset`."""
-        self.random = np.random.default_rng(None if seed is None else [seed, *self.entropy])
+        self.random = np.random.default_rng(
+            None if seed is None else [seed, *self.entropy]
+        )
         return self.venv.seed(seed)
 
     def _draw(self) -> np.ndarray:
@@ -63,17 +74,24 @@ class Shown(FallingShare):
     def __init__(
         self,
         venv: VecEnv,
-        hidden: Callable[[dict[str, Any]], list[float]],  # from an info to the hidden numbers
+        hidden: Callable[
+            [dict[str, Any]], list[float]
+        ],  # from an info to the hidden numbers
         numbers: int,  # how many there are
-        cue: tuple[float, float] | None,  # `FallingShare`'s first and steps; None: no columns
+        cue: tuple[float, float]
+        | None,  # `FallingShare`'s first and steps; None: no columns
         told: bool,  # whether the critic is told
         seed: int,
     ) -> None:
         space = venv.observation_space
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
-            raise ValueError(f"observations must be a Box of one dimension, got {space}")
+            raise ValueError(
+                f"observations must be a Box of one dimension, got {space}"
+            )
         if not numbers:
-            raise ValueError("nothing is hidden; perturb it, as by motor_signs=seen or mass=0.5..2")
+            raise ValueError(
+                "nothing is hidden; perturb it, as by motor_signs=seen or mass=0.5..2"
+            )
         self.hidden, self.cue = hidden, cue
         self.channels = space.shape[0]
         self.told = numbers if told else 0
@@ -81,7 +99,9 @@ class Shown(FallingShare):
         self.columns = self.told + (numbers if cue else 0)
         self._dtype = np.result_type(space.dtype, np.float32)
         ends = zip((space.low, space.high), (-np.inf, np.inf))
-        low, high = (np.append(x, [end] * self.columns).astype(self._dtype) for x, end in ends)
+        low, high = (
+            np.append(x, [end] * self.columns).astype(self._dtype) for x, end in ends
+        )
         wide = spaces.Box(low, high, dtype=self._dtype.type)
         # a teacher's choices are others
         super().__init__(venv, *(cue or (0.0, 0.0)), seed, 1, observation_space=wide)
@@ -114,7 +134,9 @@ class Shown(FallingShare):
     def _extended(self, observations: Any, infos: list[dict[str, Any]]) -> np.ndarray:
         wide = np.empty((self.num_envs, self.channels + self.columns), self._dtype)
         wide[:, : self.channels] = observations
-        wide[:, self.channels :] = [self._columns(*one) for one in zip(infos, self._cued)]
+        wide[:, self.channels :] = [
+            self._columns(*one) for one in zip(infos, self._cued)
+        ]
         return wide
 
 
@@ -155,12 +177,18 @@ class Taught(FallingShare):
     def _check_spaces(self) -> None:
         ours: Any = self.observation_space
         if is_image_space(ours) and not is_image_space_channels_first(ours):
-            ours = vec_env.VecTransposeImage.transpose_space(ours)  # as policies have them
+            ours = vec_env.VecTransposeImage.transpose_space(
+                ours
+            )  # as policies have them
         theirs: Any = self.teacher.observation_space
         acts, actions = self.teacher.action_space, self.action_space
         if actions != acts:
-            raise ValueError(f"the teacher's actions are {acts}, those of the task {actions}")
-        flat = all(isinstance(s, spaces.Box) and len(s.shape) == 1 for s in (ours, theirs))
+            raise ValueError(
+                f"the teacher's actions are {acts}, those of the task {actions}"
+            )
+        flat = all(
+            isinstance(s, spaces.Box) and len(s.shape) == 1 for s in (ours, theirs)
+        )
         if not flat and ours != theirs:
             raise ValueError(f"the teacher observes {theirs}, the task shows {ours}")
         if flat and self.hidden is None and theirs.shape[0] > ours.shape[0]:
@@ -196,7 +224,8 @@ class Taught(FallingShare):
         self._observations, self._starts = observations, dones
         self._ages = np.where(dones, 0, self._ages + 1)
         self._infos = [
-            self.venv.reset_infos[i] if done else infos[i] for i, done in enumerate(dones)
+            self.venv.reset_infos[i] if done else infos[i]
+            for i, done in enumerate(dones)
         ]
         if dones.any():
             self._guided = np.where(dones, self._draw(), self._guided)
@@ -220,7 +249,9 @@ class Taught(FallingShare):
         return _translated(self._in_context, actions) if self.translates else actions
 
 
-def _translated(methods: list[Callable[[np.ndarray], np.ndarray]], rows: np.ndarray) -> np.ndarray:
+def _translated(
+    methods: list[Callable[[np.ndarray], np.ndarray]], rows: np.ndarray
+) -> np.ndarray:
     """Each row by the method of its environment."""
     translated = np.empty_like(rows)
     for index, method in enumerate(methods):

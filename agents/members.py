@@ -37,7 +37,9 @@ class Episodes:
 
     seeds: tuple[int, ...]  # that the environments are reset with, one episode each
     draws: int  # seeds PyTorch's generator, from which a policy may draw weights for each episode
-    normalisation: Normalisation | None  # of observations; None: they are seen as they are
+    normalisation: (
+        Normalisation | None
+    )  # of observations; None: they are seen as they are
 
 
 @dataclass
@@ -63,9 +65,18 @@ class Worker:
     """
 
     def __init__(
-        self, policy: Any, names: Sequence[str], envs: Sequence[Any], makers: Sequence[Any] = ()
+        self,
+        policy: Any,
+        names: Sequence[str],
+        envs: Sequence[Any],
+        makers: Sequence[Any] = (),
     ) -> None:
-        self.policy, self.names, self.envs, self.makers = policy, names, list(envs), makers
+        self.policy, self.names, self.envs, self.makers = (
+            policy,
+            names,
+            list(envs),
+            makers,
+        )
         self.parameters = [policy.get_parameter(name) for name in names]
         self.count, self.together = len(envs), can_differ(policy, names)
         network = getattr(policy, "network", None)
@@ -78,12 +89,17 @@ class Worker:
         the first one.
         """
         if not self.together:
-            return [self._run(episodes, [x], record and not n)[0] for n, x in enumerate(members)]
+            return [
+                self._run(episodes, [x], record and not n)[0]
+                for n, x in enumerate(members)
+            ]
         while len(self.envs) < len(members) * self.count:
             self.envs.append(self.makers[len(self.envs) % self.count]())
         return self._run(episodes, members, record)
 
-    def results(self, episodes: Episodes, members: Sequence[np.ndarray]) -> Iterator[Result]:
+    def results(
+        self, episodes: Episodes, members: Sequence[np.ndarray]
+    ) -> Iterator[Result]:
         """Of each member, in their order; the first one is recorded."""
         for job in _jobs(members, bool(self.makers)):
             yield from self(episodes, *job)
@@ -94,17 +110,24 @@ class Worker:
     def _actors(self, members: Sequence[np.ndarray]) -> "Several | _One":
         vectors = torch.from_numpy(np.stack(members))
         if self.together:
-            seeds = torch.randint(1, 2**24, (self.count,)).tolist() if self.draws else []
+            seeds = (
+                torch.randint(1, 2**24, (self.count,)).tolist() if self.draws else []
+            )
             return Several(self.policy, self.names, vectors, self.count, seeds)
         put(vectors[0], self.parameters)
         return _One(self.policy)
 
-    def _run(self, episodes: Episodes, members: Sequence[np.ndarray], record: bool) -> list[Result]:
+    def _run(
+        self, episodes: Episodes, members: Sequence[np.ndarray], record: bool
+    ) -> list[Result]:
         count, scale = self.count, episodes.normalisation
         envs = self.envs[: len(members) * count]
         seeds = episodes.seeds * len(members)
         observations = [env.reset(seed=seed)[0] for env, seed in zip(envs, seeds)]
-        running, recorded = list(range(len(envs))), list(range(count)) if record else [-1]
+        running, recorded = (
+            list(range(len(envs))),
+            list(range(count)) if record else [-1],
+        )
         returns, lengths = np.zeros(len(envs)), np.zeros(len(envs), dtype=int)
         seen, infos, steps = [], list[dict[str, Any]](), []
         starts = np.ones(len(envs), dtype=bool)
@@ -119,7 +142,11 @@ class Worker:
                 actions = actors.act(batch, starts, running)
                 if running[:count] == recorded:
                     steps.append(
-                        (each(lambda x: x[:count], batch), actions[:count], starts[:count])
+                        (
+                            each(lambda x: x[:count], batch),
+                            actions[:count],
+                            starts[:count],
+                        )
                     )
                 starts = np.zeros(len(envs), dtype=bool)
                 for row in tuple(running):
@@ -128,16 +155,24 @@ class Worker:
                     returns[row] += float(reward)
                     lengths[row] += 1
                     if row in recorded and "correct" in info and "trial" in info:
-                        infos.append({name: info[name] for name in ("trial", "correct")})
+                        infos.append(
+                            {name: info[name] for name in ("trial", "correct")}
+                        )
                     if terminated or truncated:
                         running.remove(row)
                         if row in recorded:
-                            end = {"r": float(returns[row]), "l": int(lengths[row]), "t": 0.0}
+                            end = {
+                                "r": float(returns[row]),
+                                "l": int(lengths[row]),
+                                "t": 0.0,
+                            }
                             infos.append({"episode": end})
         whole, results = stacked(seen) if seen else None, []
         for first in range(0, len(envs), count):
             part = slice(first, first + count)
-            results.append(Result(returns[part], lengths[part], _moments(whole, part, lengths)))
+            results.append(
+                Result(returns[part], lengths[part], _moments(whole, part, lengths))
+            )
         if record:
             results[0].infos = infos
             drawn = int(actors.state[1][0, 0, 0]) if self.draws else 0
@@ -152,9 +187,13 @@ class _One:
         self.policy = DeployedPolicy(policy, None, {})
         self.state: Any = None
 
-    def act(self, observations: Any, starts: np.ndarray, rows: Sequence[int]) -> np.ndarray:
+    def act(
+        self, observations: Any, starts: np.ndarray, rows: Sequence[int]
+    ) -> np.ndarray:
         """The next deterministic actions."""
-        actions, self.state = self.policy.predict(observations, self.state, starts, True)
+        actions, self.state = self.policy.predict(
+            observations, self.state, starts, True
+        )
         return actions
 
 
@@ -164,10 +203,14 @@ def put(vector: torch.Tensor, parameters: Sequence[torch.Tensor]) -> None:
         x.data.copy_(part.view_as(x))
 
 
-def _moments(seen: Any, part: slice, lengths: np.ndarray) -> dict[str, tuple[Any, Any, int]]:
+def _moments(
+    seen: Any, part: slice, lengths: np.ndarray
+) -> dict[str, tuple[Any, Any, int]]:
     """Of observations [T, episodes, ...] those of some episodes, which have these lengths."""
     found = {}
-    for key, x in ({} if seen is None else seen if isinstance(seen, dict) else {"": seen}).items():
+    for key, x in (
+        {} if seen is None else seen if isinstance(seen, dict) else {"": seen}
+    ).items():
         own = x[:, part][np.arange(len(x))[:, None] < lengths[part]].astype(np.float64)
         found[key] = own.mean(axis=0), own.var(axis=0), len(own)
     return found
@@ -175,7 +218,9 @@ def _moments(seen: Any, part: slice, lengths: np.ndarray) -> dict[str, tuple[Any
 
 def pack(policy: Any, names: Sequence[str], makers: Sequence[Any]) -> bytes:
     """What another process makes a `Worker` of; `makers` make its environments."""
-    return pickle.dumps((tuple(imported), cloudpickle.dumps((policy, tuple(names), makers))))
+    return pickle.dumps(
+        (tuple(imported), cloudpickle.dumps((policy, tuple(names), makers)))
+    )
 
 
 @lru_cache(1)
@@ -200,7 +245,9 @@ def _evaluated(packed: bytes | None, *job: Any) -> list[Result]:
     return _unpacked(packed or _packed)(*job)
 
 
-def _jobs(members: Sequence[np.ndarray], together: bool = True) -> list[tuple[Any, bool]]:
+def _jobs(
+    members: Sequence[np.ndarray], together: bool = True
+) -> list[tuple[Any, bool]]:
     """Members that are evaluated at a time, and whether the first of them is recorded."""
     size = TOGETHER if together else 1
     return [(members[n : n + size], n == 0) for n in range(0, len(members), size)]
@@ -215,14 +262,18 @@ class Processes:
         self.packed, self.workers = packed, workers
         self.pool: ProcessPoolExecutor | None = None
 
-    def results(self, episodes: Episodes, members: Sequence[np.ndarray]) -> Iterator[Result]:
+    def results(
+        self, episodes: Episodes, members: Sequence[np.ndarray]
+    ) -> Iterator[Result]:
         """As of a `Worker`. Raises UsageError where processes die again and again."""
         jobs, done, deaths = _jobs(members), 0, 0
         while done < len(jobs):
             if self.pool is None:
                 # not forked: PyTorch's and MuJoCo's threads do not survive a fork
                 context = multiprocessing.get_context("spawn")
-                self.pool = ProcessPoolExecutor(self.workers, context, _start, (self.packed,))
+                self.pool = ProcessPoolExecutor(
+                    self.workers, context, _start, (self.packed,)
+                )
             submit = partial(self.pool.submit, _evaluated, None, episodes)
             try:
                 for future in [submit(*job) for job in jobs[done:]]:
@@ -267,10 +318,14 @@ class OnRay:
         self.packed = ray.put(packed)
         self.task = ray.remote(max_retries=-1)(_evaluated)
 
-    def results(self, episodes: Episodes, members: Sequence[np.ndarray]) -> Iterator[Result]:
+    def results(
+        self, episodes: Episodes, members: Sequence[np.ndarray]
+    ) -> Iterator[Result]:
         """As of a `Worker`."""
         shared = self.ray.put(episodes)
-        waiting = [self.task.remote(self.packed, shared, *job) for job in _jobs(members)]
+        waiting = [
+            self.task.remote(self.packed, shared, *job) for job in _jobs(members)
+        ]
         yield from chain.from_iterable(map(self.ray.get, waiting))
 
     def close(self) -> None:

@@ -17,7 +17,10 @@ from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
-from spikepropamine.agents.buffer import SequenceDictRolloutBuffer, SequenceRolloutBuffer
+from spikepropamine.agents.buffer import (
+    SequenceDictRolloutBuffer,
+    SequenceRolloutBuffer,
+)
 from spikepropamine.common import UsageError
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.fast import fast
@@ -68,8 +71,15 @@ class PlasticPPO(FastPPO, RecurrentPPO):
         super().__init__(policy, env, *args, **kwargs)
 
     def _setup_model(self) -> None:
-        limits = {"n_steps": self.n_steps, "batch_size": self.batch_size or self.n_steps}
-        length = min(limits.values()) if self.sequence_length is None else self.sequence_length
+        limits = {
+            "n_steps": self.n_steps,
+            "batch_size": self.batch_size or self.n_steps,
+        }
+        length = (
+            min(limits.values())
+            if self.sequence_length is None
+            else self.sequence_length
+        )
         if length < 1:
             raise ValueError(f"sequence_length must be at least 1, got {length}")
         for name, limit in limits.items():
@@ -119,7 +129,9 @@ class _Supervised(_Base):
         self._targets: list[list[Any]] = []
         return super().collect_rollouts(*args, **kwargs)
 
-    def _update_info_buffer(self, infos: list[dict[str, Any]], dones: Any = None) -> None:
+    def _update_info_buffer(
+        self, infos: list[dict[str, Any]], dones: Any = None
+    ) -> None:
         super()._update_info_buffer(infos, dones)
         self._targets.append([info.get("taught", info.get("target")) for info in infos])
         self._episode_ended |= bool(np.any(dones))
@@ -132,7 +144,9 @@ class _Supervised(_Base):
         """
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
-        due = np.array([[target is not None for target in row] for row in self._targets])
+        due = np.array(
+            [[target is not None for target in row] for row in self._targets]
+        )
         self._was_told |= bool(due.any())
         if self._episode_ended and not self._was_told:
             raise NothingToLearn(
@@ -142,7 +156,9 @@ class _Supervised(_Base):
             )
         if due.any():
             # what the buffer calls an action and its advantage are here a target and its weight
-            targets = np.array([t for row in self._targets for t in row if t is not None])
+            targets = np.array(
+                [t for row in self._targets for t in row if t is not None]
+            )
             targets = targets.reshape(len(targets), -1)
             if targets.shape[1] != self.rollout_buffer.actions.shape[2]:
                 raise ValueError(
@@ -151,7 +167,10 @@ class _Supervised(_Base):
                 )
             self.rollout_buffer.actions[due] = targets
         self.rollout_buffer.advantages[...] = due
-        compiled, gradients = fast(self.policy), Gradients(self.policy, self.max_grad_norm)
+        compiled, gradients = (
+            fast(self.policy),
+            Gradients(self.policy, self.max_grad_norm),
+        )
         evaluate = self._evaluate if compiled is None else compiled.evaluate
         losses, left_out = [], 0
         for _ in range(self.n_epochs):
@@ -182,7 +201,9 @@ class _Supervised(_Base):
         """`Fast.evaluate` by the method of the policy."""
         is_discrete = isinstance(self.action_space, spaces.Discrete)
         actions = batch.actions.long().flatten() if is_discrete else batch.actions
-        memory = (batch.lstm_states, batch.episode_starts) if hasattr(batch, "mask") else ()
+        memory = (
+            (batch.lstm_states, batch.episode_starts) if hasattr(batch, "mask") else ()
+        )
         return self.policy.evaluate_actions(batch.observations, actions, *memory)
 
     def _excluded_save_params(self) -> list[str]:

@@ -20,7 +20,9 @@ from spikepropamine.policies.off_policy import ACTORS, OffPolicy
 from spikepropamine.policies.spaces import each, stacked
 
 if TYPE_CHECKING:
-    _Base = SAC  # a mixin over either of two algorithms; to the type checker it is over one
+    _Base = (
+        SAC  # a mixin over either of two algorithms; to the type checker it is over one
+    )
 else:
     _Base = object
 
@@ -79,16 +81,26 @@ class SequenceLearning(_Base):
         super().__init__(policy, env, *args, **kwargs)
 
     def _setup_model(self) -> None:
-        for name, least in (("sequence_length", 1), ("burn_in", 0), ("policy_delay", 1)):
+        for name, least in (
+            ("sequence_length", 1),
+            ("burn_in", 0),
+            ("policy_delay", 1),
+        ):
             if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+                raise ValueError(
+                    f"{name} must be at least {least}, got {getattr(self, name)}"
+                )
         if self.n_steps != 1:
-            raise ValueError(f"n_steps={self.n_steps} is not supported here: leave it out")
+            raise ValueError(
+                f"n_steps={self.n_steps} is not supported here: leave it out"
+            )
         if self.replay_buffer_class is None:
             self.replay_buffer_class = SequenceReplayBuffer
         elif not issubclass(self.replay_buffer_class, SequenceReplayBuffer):
             why = "has no sequences: leave it out (hindsight experience replay is not supported)"
-            raise ValueError(f"replay_buffer_class {self.replay_buffer_class.__name__} {why}")
+            raise ValueError(
+                f"replay_buffer_class {self.replay_buffer_class.__name__} {why}"
+            )
         lengths = {"sequence_length": self.sequence_length, "burn_in": self.burn_in}
         self.replay_buffer_kwargs = self.replay_buffer_kwargs | lengths
         super()._setup_model()
@@ -102,7 +114,9 @@ class SequenceLearning(_Base):
         actor: Any = self.actor
         if actor.state_size:
             self.replay_buffer.keep_states(actor.state_size)  # type: ignore[union-attr]
-        pair: Any = actor.pair(torch.zeros(self.n_envs, actor.state_size, device=self.device))
+        pair: Any = actor.pair(
+            torch.zeros(self.n_envs, actor.state_size, device=self.device)
+        )
         self._last_lstm_states: Any = None if pair is None else RNNStates(pair, pair)
         self._next_lstm_states = self._last_lstm_states
         self._steps: list[tuple[Any, ...]] = []
@@ -121,14 +135,18 @@ class SequenceLearning(_Base):
         found: Any = self.replay_buffer
         self.replay_buffer = own  # unless the other one fits
         if not isinstance(found, SequenceReplayBuffer):
-            raise ValueError(f"{path} has no sequences: it is not of PlasticSAC or PlasticTQC")
+            raise ValueError(
+                f"{path} has no sequences: it is not of PlasticSAC or PlasticTQC"
+            )
         theirs, ours = ((x.sequence_length, x.entries, x.n_envs) for x in (found, own))
         width = found.states.shape[2]
         if theirs != ours or own.states.shape[2] not in (0, width):
             length, entries, envs = theirs
             given = f"sequence_length={length}, burn_in={entries - length - 1}, {envs} environments"
             given += f" and states of {width} numbers"
-            raise ValueError(f"{path} was filled with {given}: load the algorithm with these")
+            raise ValueError(
+                f"{path} was filled with {given}: load the algorithm with these"
+            )
         self.replay_buffer = found
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
@@ -146,7 +164,9 @@ class SequenceLearning(_Base):
     ) -> tuple[np.ndarray, np.ndarray]:
         actor: Any = self.actor
         obs: Any = self._last_obs
-        starts = torch.as_tensor(self._last_episode_starts, dtype=torch.float32, device=self.device)
+        starts = torch.as_tensor(
+            self._last_episode_starts, dtype=torch.float32, device=self.device
+        )
         seen, _ = self.policy.split(obs)  # type: ignore[operator]
         inputs = actor.extract_features(obs_as_tensor(seen, self.device))
         before = self._last_lstm_states
@@ -160,7 +180,9 @@ class SequenceLearning(_Base):
         scaled = drawn.cpu().numpy()
         if action_noise is not None:
             scaled = np.clip(scaled + action_noise().reshape(scaled.shape), -1, 1)
-        self._steps.append((seen, torch.tanh(means).cpu().numpy(), starts.cpu().numpy()))
+        self._steps.append(
+            (seen, torch.tanh(means).cpu().numpy(), starts.cpu().numpy())
+        )
         scaled = scaled.reshape(n_envs, *self.action_space.shape)  # type: ignore[misc]
         return self.policy.unscale_action(scaled), scaled
 
@@ -199,7 +221,10 @@ class SequenceLearning(_Base):
             after,
         )
         self._last_obs, self._last_original_obs = new_obs, raw
-        self._last_episode_starts, self._last_lstm_states = dones, self._next_lstm_states
+        self._last_episode_starts, self._last_lstm_states = (
+            dones,
+            self._next_lstm_states,
+        )
 
     def _to_keep(self, seen: Any, plain: Any) -> Any:
         """Observations as they were before normalisation; what is not normalised as the policy saw
@@ -208,7 +233,11 @@ class SequenceLearning(_Base):
         norm: Any = self._vec_normalize_env
         if norm is None or not norm.norm_obs:
             return seen
-        return seen | {k: plain[k] for k in norm.norm_obs_keys} if isinstance(seen, dict) else plain
+        return (
+            seen | {k: plain[k] for k in norm.norm_obs_keys}
+            if isinstance(seen, dict)
+            else plain
+        )
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """Some updates of critics, actor and entropy coefficient. Raises NotFinite where a loss is
@@ -224,7 +253,9 @@ class SequenceLearning(_Base):
         self._update_learning_rate(optimizers)
         losses: dict[str, list[Tensor]] = {}
         with fast_products(self.device):
-            for batch in buffer.minibatches(gradient_steps, batch_size, self._vec_normalize_env):
+            for batch in buffer.minibatches(
+                gradient_steps, batch_size, self._vec_normalize_env
+            ):
                 for name, loss in self._update(batch).items():
                     losses.setdefault(name, []).append(loss)
         means = {name: torch.stack(some).mean().item() for name, some in losses.items()}
@@ -253,7 +284,9 @@ class SequenceLearning(_Base):
         with torch.no_grad():
             learned = self.log_ent_coef
             ent_coef = self.ent_coef_tensor if learned is None else learned.exp()
-            values = self._next_values(self.critic_target(later, actions[1:].flatten(0, 1)))
+            values = self._next_values(
+                self.critic_target(later, actions[1:].flatten(0, 1))
+            )
             values = values - ent_coef * log_probs[1:].reshape(-1, 1)
             targets = rewards[:, None] + (self.gamma * (1 - dones))[:, None] * values
         critic_loss = self._critic_loss(
@@ -266,19 +299,28 @@ class SequenceLearning(_Base):
         losses = {"critic_loss": critic_loss.detach()}
         if acts:
             values = self.critic(now.detach(), actions[:-1].flatten(0, 1), learn=False)
-            actor_loss = (ent_coef * log_probs[:-1].flatten() - self._values(values)) @ weights
+            actor_loss = (
+                ent_coef * log_probs[:-1].flatten() - self._values(values)
+            ) @ weights
             actor_loss.backward()
             actor.optimizer.step()
-            losses |= {"actor_loss": actor_loss.detach(), "ent_coef": ent_coef.reshape(())}
+            losses |= {
+                "actor_loss": actor_loss.detach(),
+                "ent_coef": ent_coef.reshape(()),
+            }
             if learned is not None and self.ent_coef_optimizer is not None:
                 # of -log_ent_coef (log_prob + target_entropy)
-                excess = log_probs[:-1].detach().flatten() @ weights + self.target_entropy
+                excess = (
+                    log_probs[:-1].detach().flatten() @ weights + self.target_entropy
+                )
                 learned.grad = -excess.reshape(1)
                 self.ent_coef_optimizer.step()
         if self._n_updates % self.target_update_interval == 0:
             with torch.no_grad():
                 torch._foreach_lerp_(
-                    list(self.critic_target.parameters()), list(self.critic.parameters()), self.tau
+                    list(self.critic_target.parameters()),
+                    list(self.critic.parameters()),
+                    self.tau,
                 )
         self._n_updates += 1
         return losses
@@ -298,7 +340,11 @@ class SequenceLearning(_Base):
                 _, state = actor.unroll(inputs[:first], batch.starts[:first], state)
         inputs = inputs[first:]
         told = None if told is None else told[first:].float()
-        return inputs, told, actor.unroll(inputs.detach(), batch.starts[first:], state)[0]
+        return (
+            inputs,
+            told,
+            actor.unroll(inputs.detach(), batch.starts[first:], state)[0],
+        )
 
     def _next_values(self, outputs: Tensor) -> Tensor:
         """What the target critics [critics, N, outputs] say of the next step, [N, any]."""
@@ -310,7 +356,9 @@ class SequenceLearning(_Base):
 
     def _critic_loss(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """Of outputs [critics, N, outputs] and targets [N, any], with weights [N]."""
-        return 0.5 * ((outputs.squeeze(2) - targets.squeeze(1)).square() @ weights).sum()
+        return (
+            0.5 * ((outputs.squeeze(2) - targets.squeeze(1)).square() @ weights).sum()
+        )
 
     def _excluded_save_params(self) -> list[str]:
         mine = ["_steps", "_last_lstm_states", "_next_lstm_states"]
@@ -339,10 +387,15 @@ class PlasticTQC(SequenceLearning, TQC):
 
     def _setup_model(self) -> None:
         self.policy_kwargs = {"n_quantiles": 25} | self.policy_kwargs
-        dropped, quantiles = self.top_quantiles_to_drop_per_net, self.policy_kwargs["n_quantiles"]
+        dropped, quantiles = (
+            self.top_quantiles_to_drop_per_net,
+            self.policy_kwargs["n_quantiles"],
+        )
         if not 0 <= dropped < quantiles:
             least = f"at least 0 and less than n_quantiles, {quantiles}"
-            raise ValueError(f"top_quantiles_to_drop_per_net must be {least}, got {dropped}")
+            raise ValueError(
+                f"top_quantiles_to_drop_per_net must be {least}, got {dropped}"
+            )
         super()._setup_model()
 
     def _next_values(self, outputs: Tensor) -> Tensor:
@@ -357,7 +410,9 @@ class PlasticTQC(SequenceLearning, TQC):
     def _critic_loss(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """Quantile Huber loss (Dabney et al. 2018; Kuznetsov et al. 2020)."""
         quantiles = outputs.shape[2]
-        off = targets[None, :, None, :] - outputs[..., None]  # [critics, N, quantiles, targets]
+        off = (
+            targets[None, :, None, :] - outputs[..., None]
+        )  # [critics, N, quantiles, targets]
         size = off.abs()
         huber = torch.where(size > 1, size - 0.5, 0.5 * off * off)
         levels = (torch.arange(quantiles, device=off.device) + 0.5) / quantiles

@@ -18,7 +18,10 @@ from spikepropamine.policies.export import save_policy
 from spikepropamine.policies.off_policy import actor_of
 from spikepropamine.policies.policy import GruPolicy
 
-PLAIN = ("Monitor", "Checked")  # wrappers that change neither what is observed nor what is done
+PLAIN = (
+    "Monitor",
+    "Checked",
+)  # wrappers that change neither what is observed nor what is done
 SIDE_BY_SIDE = (
     vec_env.VecNormalize, vec_env.VecTransposeImage, vec_env.VecMonitor, vec_env.VecCheckNan,
 )  # fmt: skip
@@ -31,7 +34,10 @@ LEARNED_BY = (
 
 
 def save_run(
-    folder: Path | str, model: BaseAlgorithm, name: str | None = None, overwrite: bool = False
+    folder: Path | str,
+    model: BaseAlgorithm,
+    name: str | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Writes the policy of a model, and its task, as a run folder that every command takes, and
     returns the folder.
@@ -53,22 +59,32 @@ def save_run(
     if venv is None:
         raise ValueError("the model has no environment; give it one by set_env")
     if run.config.exists():
-        raise ValueError(f"{run.path} has a training of `train.py`; give another folder")
+        raise ValueError(
+            f"{run.path} has a training of `train.py`; give another folder"
+        )
     if run.evaluations.exists() and not overwrite:
-        why = "has evaluations of another policy; give another folder, or overwrite=True"
+        why = (
+            "has evaluations of another policy; give another folder, or overwrite=True"
+        )
         raise ValueError(f"{run.path} {why}")
     if getattr(model.policy, "told", 0):
-        raise ValueError("the critic is told what the environment shows; only `train.py` hides it")
+        raise ValueError(
+            "the critic is told what the environment shows; only `train.py` hides it"
+        )
     policy: Any = actor_of(model.policy)
     name = name or _name(policy)
     if not POLICY_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is not the name of a policy: letters, digits, _, + and -")
+        raise ValueError(
+            f"{name!r} is not the name of a policy: letters, digits, _, + and -"
+        )
     settings: dict[str, Any] = {
         **_task(_spec(venv)),
         "policy": name,
         "seed": model.seed or 0,
         "n_envs": model.n_envs,
-        "trainer": {k: x for k in LEARNED_BY if isinstance(x := getattr(model, k, None), NUMBER)},
+        "trainer": {
+            k: x for k in LEARNED_BY if isinstance(x := getattr(model, k, None), NUMBER)
+        },
     }
     if isinstance(policy, PlasticSpikingPolicy):
         settings["network"] = policy.network_config.as_dict()
@@ -87,7 +103,9 @@ def bare(venv: Any) -> VecEnv:
     """Environments without wrappers that can be undone. Raises ValueError: there are others."""
     while isinstance(venv, VecEnvWrapper):
         if not isinstance(venv, SIDE_BY_SIDE):
-            raise ValueError(f"nothing is known here of {type(venv).__name__}; leave it out")
+            raise ValueError(
+                f"nothing is known here of {type(venv).__name__}; leave it out"
+            )
         venv = venv.venv
     return venv
 
@@ -96,7 +114,9 @@ def _spec(venv: VecEnv) -> Any:
     """What the environments were made of, which has to be the same for all."""
     first, *others = bare(venv).get_attr("spec")
     if first is None:
-        raise ValueError("the environment is not registered with Gymnasium, so it has no id")
+        raise ValueError(
+            "the environment is not registered with Gymnasium, so it has no id"
+        )
     if any(other != first for other in others):
         raise ValueError("the environments side by side are not alike")
     return first
@@ -109,12 +129,18 @@ def _task(spec: Any) -> dict[str, Any]:
     arguments.pop("render_mode", None)
     if spec.max_episode_steps != registered.max_episode_steps:
         if spec.max_episode_steps is None:
-            raise ValueError("the environment has no time limit, but that of its id has one")
+            raise ValueError(
+                "the environment has no time limit, but that of its id has one"
+            )
         arguments["max_episode_steps"] = spec.max_episode_steps
     task = {"env": spec.id, "env_kwargs": arguments, "perturb": None, "previous": False}
     for wrapper in spec.additional_wrappers:
         kwargs: Mapping[str, Any] = wrapper.kwargs or {}
-        if wrapper.name == "Perturbed" and not task["previous"] and task["perturb"] is None:
+        if (
+            wrapper.name == "Perturbed"
+            and not task["previous"]
+            and task["perturb"] is None
+        ):
             task["perturb"] = kwargs["text"]
         elif wrapper.name == "PreviousActionAndReward" and not task["previous"]:
             task["previous"] = True

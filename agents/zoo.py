@@ -14,11 +14,23 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spikepropamine.agents.evolution import Evolution
 from spikepropamine.agents.helped import shown
-from spikepropamine.agents.plastic_ppo import PlasticPPO, SupervisedMlp, SupervisedPlastic
+from spikepropamine.agents.plastic_ppo import (
+    PlasticPPO,
+    SupervisedMlp,
+    SupervisedPlastic,
+)
 from spikepropamine.agents.plastic_sac import PlasticSAC, PlasticTQC
 from spikepropamine.common import unknown
 from spikepropamine.folder import POLICY_NAME
-from spikepropamine.options import Count, Few, Logarithm, NotNegative, Number, Positive, Share
+from spikepropamine.options import (
+    Count,
+    Few,
+    Logarithm,
+    NotNegative,
+    Number,
+    Positive,
+    Share,
+)
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.fast.ppo import PPO
 from spikepropamine.policies.off_policy import actor_of
@@ -137,7 +149,12 @@ OF_PPO = (
 )  # fmt: skip
 OF_EVOLUTION = ("population", "spread", "spread_rate", "speed", "workers", "cluster")
 OF_ALL = ("kind", "untrained", "guided_steps", "opening")
-BY_GRADIENTS = ("learning_rate", "learning_rate_schedule", "log_std_init", "sequence_length")
+BY_GRADIENTS = (
+    "learning_rate",
+    "learning_rate_schedule",
+    "log_std_init",
+    "sequence_length",
+)
 CONCERNED = {
     "ppo": (*BY_GRADIENTS, *OF_PPO, "critic", "critic_sees_spikes"),
     "supervised": (*BY_GRADIENTS, "n_steps", "batch_size", "n_epochs", "max_grad_norm"),
@@ -183,7 +200,11 @@ class Agent:
 
 
 def _mlp(
-    venv: VecEnv, network: NetworkConfig, trainer: TrainerSettings, backend: str, arguments: Kwargs
+    venv: VecEnv,
+    network: NetworkConfig,
+    trainer: TrainerSettings,
+    backend: str,
+    arguments: Kwargs,
 ) -> BaseAlgorithm:
     policy: Any = "MlpPolicy"
     if trainer.kind not in OFF_POLICY:
@@ -191,7 +212,9 @@ def _mlp(
         kwargs["optimizer_kwargs"] = ADAM
         if told := _told(venv):
             policy, kwargs["told"] = ToldMlpPolicy, told
-    return _algorithm(policy, {"pi": list(network.hidden)}, False, venv, trainer, arguments)
+    return _algorithm(
+        policy, {"pi": list(network.hidden)}, False, venv, trainer, arguments
+    )
 
 
 def _lstm(
@@ -224,12 +247,19 @@ def _lstm(
 
 
 def _spiking(
-    venv: VecEnv, network: NetworkConfig, trainer: TrainerSettings, backend: str, arguments: Kwargs
+    venv: VecEnv,
+    network: NetworkConfig,
+    trainer: TrainerSettings,
+    backend: str,
+    arguments: Kwargs,
 ) -> BaseAlgorithm:
     kwargs = arguments["policy_kwargs"]
     kwargs |= {"network": network, "backend": backend}
     if trainer.kind not in OFF_POLICY:
-        kwargs |= {"critic_sees_spikes": trainer.critic_sees_spikes, "told": _told(venv)}
+        kwargs |= {
+            "critic_sees_spikes": trainer.critic_sees_spikes,
+            "told": _told(venv),
+        }
     return _algorithm("PlasticSpikingPolicy", {}, True, venv, trainer, arguments)
 
 
@@ -244,9 +274,13 @@ def _algorithm(
     """What learns a policy, with or without memory, the actor of which has layers of its own."""
     kwargs, critic = arguments["policy_kwargs"], list(trainer.critic)
     if trainer.kind in OFF_POLICY:
-        kwargs |= {name: getattr(trainer, name) for name in ("n_critics", "critic_sees_state")}
+        kwargs |= {
+            name: getattr(trainer, name) for name in ("n_critics", "critic_sees_state")
+        }
         kwargs |= {"net_arch": widths | {"qf": critic}, "told": _told(venv)}
-        arguments["burn_in"] *= memory  # without a state there is none to bring up to date
+        arguments["burn_in"] *= (
+            memory  # without a state there is none to bring up to date
+        )
         if trainer.kind == "tqc":
             kwargs["n_quantiles"] = trainer.n_quantiles
             dropped = trainer.top_quantiles_to_drop_per_net
@@ -290,7 +324,14 @@ def _of_network(*names: str) -> set[str]:
 
 MODULATOR = _of_network("modulation", "modulator_gain", "exogenous")
 PLASTICITY = MODULATOR | _of_network(
-    "rule", "plastic", "clip", "decay", "plasticity_gain", "trace_decay", "threshold_decay", "eta"
+    "rule",
+    "plastic",
+    "clip",
+    "decay",
+    "plasticity_gain",
+    "trace_decay",
+    "threshold_decay",
+    "eta",
 )
 NETWORK = _of_network(*(f.name for f in fields(NetworkConfig))) - {"network.hidden"}
 SPIKING = NETWORK | {"trainer.critic_sees_spikes", "backend"}
@@ -298,15 +339,21 @@ SEQUENCES = {"trainer.sequence_length", "trainer.burn_in"}
 
 BASELINES = {
     "mlp": Agent("Stable-Baselines3's PPO", _mlp, ignores=SPIKING | SEQUENCES),
-    "lstm": Agent("sb3-contrib's LSTM, in sequences", _lstm, ignores=SPIKING, one_width=True),
-    "gru": Agent("the same with a GRU", partial(_lstm, gru=True), ignores=SPIKING, one_width=True),
+    "lstm": Agent(
+        "sb3-contrib's LSTM, in sequences", _lstm, ignores=SPIKING, one_width=True
+    ),
+    "gru": Agent(
+        "the same with a GRU", partial(_lstm, gru=True), ignores=SPIKING, one_width=True
+    ),
     "lstm-stock": Agent(
         "the LSTM policy through sb3-contrib's own buffer",
         partial(_lstm, stock=True),
         ignores=SPIKING | SEQUENCES,
         one_width=True,
     ),
-    "snn": Agent("the spiking network without plasticity", _spiking, ignores=PLASTICITY),
+    "snn": Agent(
+        "the spiking network without plasticity", _spiking, ignores=PLASTICITY
+    ),
     "rsnn": Agent(
         "the same, its last layer recurrent: memory without plasticity",
         _spiking,
@@ -327,7 +374,9 @@ def agents() -> dict[str, Agent]:
         ignored = MODULATOR | {"network.rule"}
         ignored -= {"network.exogenous"} if "v" in rule.variables else set()
         network = partial(_plastic, name, False)
-        plastic[f"dp-{name}"] = Agent(f"{summary} by itself", _spiking, network, ignored)
+        plastic[f"dp-{name}"] = Agent(
+            f"{summary} by itself", _spiking, network, ignored
+        )
         network = partial(_plastic, name, True)
         modulated[f"ndp-{name}"] = Agent(
             f"{summary} neuromodulated", _spiking, network, {"network.rule"}
@@ -354,9 +403,13 @@ def register(name: str, agent: Agent) -> None:
     Where its policy is of a class of your own, add that to `policies.export.POLICIES` too.
     """
     if not POLICY_NAME.fullmatch(name):
-        raise ValueError(f"a policy's name has letters, digits, _, + and - only, not {name!r}")
+        raise ValueError(
+            f"a policy's name has letters, digits, _, + and - only, not {name!r}"
+        )
     if name in agents() and agents()[name] is not agent:
-        raise ValueError(f"there is a policy {name} already; register yours under another name")
+        raise ValueError(
+            f"there is a policy {name} already; register yours under another name"
+        )
     _registered[name] = agent
 
 
@@ -382,15 +435,23 @@ def build(
         "policy_kwargs": {"log_std_init": trainer.log_std_init},
     }
     if trainer.kind in OFF_POLICY and not isinstance(venv.action_space, spaces.Box):
-        raise ValueError(f"{trainer.kind} needs actions in a Box, not {venv.action_space}; use ppo")
+        raise ValueError(
+            f"{trainer.kind} needs actions in a Box, not {venv.action_space}; use ppo"
+        )
     network, evolves = agents()[agent].network(network), trainer.kind == "evolution"
     if not evolves:
         if network.fresh_weights == "random":
-            raise ValueError("network.fresh_weights random is for trainer.kind evolution")
+            raise ValueError(
+                "network.fresh_weights random is for trainer.kind evolution"
+            )
         # the last rollout may go beyond the end of training
         falls = trainer.learning_rate_schedule == "linear"
-        arguments["learning_rate"] = (lambda left: max(left, 0.0) * rate) if falls else rate
-    for name in OF_EVOLUTION if evolves else OF_SAC if trainer.kind in OFF_POLICY else OF_PPO:
+        arguments["learning_rate"] = (
+            (lambda left: max(left, 0.0) * rate) if falls else rate
+        )
+    for name in (
+        OF_EVOLUTION if evolves else OF_SAC if trainer.kind in OFF_POLICY else OF_PPO
+    ):
         arguments[name] = getattr(trainer, name)
     algorithm = agents()[agent].create(venv, network, trainer, backend, arguments)
     named = list(algorithm.policy.named_parameters())
@@ -403,10 +464,15 @@ def build(
     made: Any = algorithm.policy
     parts = {agent: made}
     if trainer.kind in OFF_POLICY:  # which updates both
-        parts = {f"the actor of {agent}": made.actor, f"the critics of {agent}": made.critic}
+        parts = {
+            f"the actor of {agent}": made.actor,
+            f"the critics of {agent}": made.critic,
+        }
     for name, part in parts.items():
         if not any(x.requires_grad for x in part.parameters()):
-            raise ValueError(f"trainer.untrained: nothing of {name} would be left to train")
+            raise ValueError(
+                f"trainer.untrained: nothing of {name} would be left to train"
+            )
     return algorithm
 
 
@@ -415,12 +481,20 @@ def actor_parameters(policy: BasePolicy, untrained: Collection[Group] = ()) -> i
     groups that were not trained.
     """
     actor = actor_of(policy).named_parameters()
-    named = [(n, p) for n, p in actor if p.requires_grad and not n.startswith("log_std")]
-    return sum(p.numel() for n, p in named if parameter_group(n) not in ("critic", *untrained))
+    named = [
+        (n, p) for n, p in actor if p.requires_grad and not n.startswith("log_std")
+    ]
+    return sum(
+        p.numel() for n, p in named if parameter_group(n) not in ("critic", *untrained)
+    )
 
 
 def match_hidden(
-    agent: str, target: int, venv: VecEnv, network: NetworkConfig, trainer: TrainerSettings
+    agent: str,
+    target: int,
+    venv: VecEnv,
+    network: NetworkConfig,
+    trainer: TrainerSettings,
 ) -> NetworkConfig:
     """Scales `network.hidden` by one factor, found by bisection, so that the agent's actor has
     nearly `target` trainable parameters. Raises ValueError where these do not grow with the widths.

@@ -35,7 +35,9 @@ def exported(run: Run, task: Task) -> dict[str, float]:
     def torch_step() -> None:
         nonlocal state
         start = np.array([state is None])
-        _, state = run.policy.predict(observation[None], state, start, deterministic=True)
+        _, state = run.policy.predict(
+            observation[None], state, start, deterministic=True
+        )
 
     return {
         "onnx_kilobytes": round(len(contents) / 1000),
@@ -58,7 +60,9 @@ def measure(rows: Rows, options: Any) -> None:
         case = {"environment": run.environment, "policy": run.name, "seed": run.seed}
         cost = cost_of_run(run, task, UNSEEN_SEED)
         digits = {"activation_sparsity": 4}
-        rows.add({name: round(x, digits.get(name, 1)) for name, x in cost.items()}, **case)
+        rows.add(
+            {name: round(x, digits.get(name, 1)) for name, x in cost.items()}, **case
+        )
         rows.add(exported(run, task), setting="exported", **case)
 
 

@@ -36,7 +36,11 @@ POPULATIONS: dict[str, tuple[Sample, float, float]] = {
         float(np.exp(0.5)),
         float(np.sqrt((np.e - 1) * np.e)),
     ),
-    "one seed in five fails": (_failing, 0.8, float(np.sqrt(0.8 * 0.15**2 + 0.2 * 0.05**2 + 0.16))),
+    "one seed in five fails": (
+        _failing,
+        0.8,
+        float(np.sqrt(0.8 * 0.15**2 + 0.2 * 0.05**2 + 0.16)),
+    ),
 }
 """Each with its mean and standard deviation."""
 
@@ -60,7 +64,9 @@ def rates(population: str, seeds: int, times: int) -> dict[str, float]:
         found[f"{name}, rank"] = np.mean([test.rank_p < LEVEL for test in tests])
     unit = dict.fromkeys(map(str, TASKS), 1.0)
     tests = [
-        pooled(*({task: sample(random, seeds) for task in unit} for _ in range(2)), unit)
+        pooled(
+            *({task: sample(random, seeds) for task in unit} for _ in range(2)), unit
+        )
         for _ in range(times // POOLED)
     ]
     found["equal, pooled"] = np.mean([test.p < LEVEL for test in tests])

@@ -29,16 +29,24 @@ KINDS = [
     for rule in RULES
     for modulation in ("none", "direct", "retroactive")
     for decay in ("contracting", "plain")
-    if modulation != "none" or decay == "contracting"  # without a modulator they are the same
+    if modulation != "none"
+    or decay == "contracting"  # without a modulator they are the same
 ]
 CHANNELS, WIDTH, BATCH = 16, 64, 4
 
 
-def make_network(kind: tuple[str, str, str], spread: float, seed: int) -> SpikingNetwork:
+def make_network(
+    kind: tuple[str, str, str], spread: float, seed: int
+) -> SpikingNetwork:
     """A network of a kind; `spread` multiplies gains and neuromodulators."""
     rule, modulation, decay = kind
     torch.manual_seed(seed)
-    config: Any = {"rule": rule, "modulation": modulation, "decay": decay, "hidden": (WIDTH, WIDTH)}
+    config: Any = {
+        "rule": rule,
+        "modulation": modulation,
+        "decay": decay,
+        "hidden": (WIDTH, WIDTH),
+    }
     config |= {"readout": "spikes+potentials", "membrane_decay": 0.3, "slope": 1.5}
     config |= {"plasticity_gain": 0.3 * spread, "modulator_gain": spread}
     return SpikingNetwork(CHANNELS, NetworkConfig(**config), range(CHANNELS))
@@ -47,7 +55,9 @@ def make_network(kind: tuple[str, str, str], spread: float, seed: int) -> Spikin
 def inputs_of(steps: int, seed: int) -> torch.Tensor:
     """Slowly changing inputs of unit variance, [steps, BATCH, CHANNELS] float64."""
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(steps, BATCH, CHANNELS, generator=generator, dtype=torch.float64)
+    noise = torch.randn(
+        steps, BATCH, CHANNELS, generator=generator, dtype=torch.float64
+    )
     value, rows = noise[0], []
     for row in noise:
         value = 0.8 * value + 0.6 * row
@@ -55,7 +65,9 @@ def inputs_of(steps: int, seed: int) -> torch.Tensor:
     return torch.stack(rows)
 
 
-def unrolled(network: SpikingNetwork, inputs: torch.Tensor) -> tuple[torch.Tensor, dict]:
+def unrolled(
+    network: SpikingNetwork, inputs: torch.Tensor
+) -> tuple[torch.Tensor, dict]:
     """Features and new state of a sequence from its start on."""
     starts = torch.zeros(inputs.shape[:2], dtype=inputs.dtype)
     starts[0] = 1.0
@@ -76,7 +88,9 @@ def at_bound(network: SpikingNetwork, steps: int, seed: int) -> float:
     """Share of the fast weights at their bound after so many steps."""
     with torch.no_grad():
         _, state = unrolled(network, inputs_of(steps, seed).float())
-    return float((state["layer1.fast_weights"].abs() >= network.config.clip).float().mean())
+    return float(
+        (state["layer1.fast_weights"].abs() >= network.config.clip).float().mean()
+    )
 
 
 def measure(rows: Rows, options: Any) -> None:
@@ -84,18 +98,28 @@ def measure(rows: Rows, options: Any) -> None:
     for kind, spread in itertools.product(KINDS, SPREADS):
         bounds = {}
         for steps in (LENGTHS[-1], 10 * LENGTHS[-1]):
-            found = [at_bound(make_network(kind, spread, seed), steps, seed) for seed in range(2)]
+            found = [
+                at_bound(make_network(kind, spread, seed), steps, seed)
+                for seed in range(2)
+            ]
             bounds[f"at_bound_{steps}"] = round(float(np.mean(found)), 4)
         case = {"policy": " ".join(kind[:2]), "setting": kind[2], "severity": spread}
         for length in LENGTHS:
             norms, cosines = [], []
             for seed in range(options.networks):
-                network, inputs = make_network(kind, spread, seed), inputs_of(length, seed)
+                network, inputs = (
+                    make_network(kind, spread, seed),
+                    inputs_of(length, seed),
+                )
                 single = gradient(network, inputs.float())
                 double = gradient(network.double(), inputs)
                 norms.append(float(single.norm()))
-                cosines.append(float(nn.functional.cosine_similarity(single, double, dim=0)))
-            measures: dict[str, Any] = {"gradient_norm": float(f"{np.median(norms):.3g}")}
+                cosines.append(
+                    float(nn.functional.cosine_similarity(single, double, dim=0))
+                )
+            measures: dict[str, Any] = {
+                "gradient_norm": float(f"{np.median(norms):.3g}")
+            }
             measures["cosine"] = round(float(np.median(cosines)), 4)
             measures["not_finite"] = sum(not np.isfinite(norm) for norm in norms)
             rows.add(measures | bounds, environment="layer", **case, at=length)

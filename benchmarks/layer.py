@@ -27,7 +27,14 @@ from spikepropamine.training.run import keep_freed_memory
 
 KINDS = [
     (rule, modulation, recurrent)
-    for rule in ("hebb", "oja", "bcm", "delta", "stpn", "bcpnn")  # one of each kind of formula
+    for rule in (
+        "hebb",
+        "oja",
+        "bcm",
+        "delta",
+        "stpn",
+        "bcpnn",
+    )  # one of each kind of formula
     for modulation in ("none", "direct", "retroactive")
     for recurrent in (False, True)
 ]
@@ -35,7 +42,9 @@ KINDS = [
 GRID_KIND = ("oja", "direct", False)
 STEPS = 200  # of a network, timed at once
 TURNS = 5
-MEMORY_LIMIT = 6e9 / 16  # numbers that a cell may have for the reference, which keeps four of each
+MEMORY_LIMIT = (
+    6e9 / 16
+)  # numbers that a cell may have for the reference, which keeps four of each
 
 
 def passes(
@@ -48,7 +57,9 @@ def passes(
     layer = SpikingLayer(spec, 1, 1.0, NetworkConfig())
     layer.weight.data *= 2.0
     named = layer.parameters_in_use()._asdict()
-    parameters = {k: x.detach().requires_grad_() for k, x in named.items() if x is not None}
+    parameters = {
+        k: x.detach().requires_grad_() for k, x in named.items() if x is not None
+    }
     inputs = (torch.rand(ticks, batch, neurons) < 0.15).float().requires_grad_()
     starts = (torch.rand(ticks, batch) < 0.02).float()
     rate = 0.18 * torch.rand(ticks, batch, neurons) if spec.plastic else None
@@ -57,34 +68,48 @@ def passes(
     leaves += [x.requires_grad_() for x in (rate, target) if x is not None]
     # fast weights lie in memory as in the flat state of a network
     shapes = spec.state_shapes.items()
-    state = {k: torch.zeros(batch, *shape[::-1]).transpose(1, -1) for k, shape in shapes}
+    state = {
+        k: torch.zeros(batch, *shape[::-1]).transpose(1, -1) for k, shape in shapes
+    }
     upstream = torch.randn(ticks, batch, neurons) / ticks
     arguments = spec, LayerParameters(**parameters), inputs, starts, rate, state
 
     def once(name: str) -> None:
         spikes, _, _ = choose(name, spec).layer_sequence(*arguments, target=target)
         if torch.is_grad_enabled():
-            torch.autograd.grad(spikes, leaves, upstream, allow_unused=True)  # as by `delta`
+            torch.autograd.grad(
+                spikes, leaves, upstream, allow_unused=True
+            )  # as by `delta`
 
     return {name: lambda name=name: once(name) for name in names_for(kind)}
 
 
 def names_for(kind: tuple[str, str, bool]) -> list[str]:
     """The backends that can run such layers."""
-    return [name for name in BACKENDS if obstacle(name, LayerSpec(1, 1, *kind), "cpu") is None]
+    return [
+        name
+        for name in BACKENDS
+        if obstacle(name, LayerSpec(1, 1, *kind), "cpu") is None
+    ]
 
 
-def in_turn(functions: dict[str, Callable[[], None]], turns: int) -> dict[str, list[float]]:
+def in_turn(
+    functions: dict[str, Callable[[], None]], turns: int
+) -> dict[str, list[float]]:
     """Seconds of CPU time of each function, one entry a turn."""
 
     def seconds(function: Callable[[], None], repeats: int) -> float:
-        return timeit.timeit(function, timer=time.process_time, number=repeats) / repeats
+        return (
+            timeit.timeit(function, timer=time.process_time, number=repeats) / repeats
+        )
 
     for function in functions.values():
         function()  # compilation, and first touch of memory
     once = {name: seconds(function, 1) for name, function in functions.items()}
     longest = max(once.values())
-    repeats = {k: max(1, min(10, round(longest / max(x, 1e-9)))) for k, x in once.items()}
+    repeats = {
+        k: max(1, min(10, round(longest / max(x, 1e-9)))) for k, x in once.items()
+    }
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(turns):
         for name, function in functions.items():
@@ -97,7 +122,9 @@ def ratio(times: dict[str, list[float]], slow: str, fast: str) -> float:
     return statistics.median(a / b for a, b in zip(times[slow], times[fast]))
 
 
-def peak_memory(name: str, kind: tuple[str, str, bool], size: tuple[int, int, int]) -> float:
+def peak_memory(
+    name: str, kind: tuple[str, str, bool], size: tuple[int, int, int]
+) -> float:
     """MiB by which a second training pass raises the resident memory at its peak (Linux)."""
     torch.set_num_threads(1)
     passes(kind, 2, size[1], 4)[name]()  # compiled code, before the count
@@ -107,10 +134,16 @@ def peak_memory(name: str, kind: tuple[str, str, bool], size: tuple[int, int, in
 def case_of(setting: str, kind: tuple[str, str, bool], *size: int) -> dict[str, Any]:
     """Columns of a case: what is measured, of which kind of layer, and its size, B x n x T."""
     name = " ".join([*kind[:2], *["recurrent"] * kind[2]])
-    return {"setting": setting, "environment": name, "condition": " x ".join(map(str, size))}
+    return {
+        "setting": setting,
+        "environment": name,
+        "condition": " x ".join(map(str, size)),
+    }
 
 
-def training(rows: Rows, kind: tuple[str, str, bool], size: tuple[int, ...]) -> float | None:
+def training(
+    rows: Rows, kind: tuple[str, str, bool], size: tuple[int, ...]
+) -> float | None:
     """Adds a training pass; returns how many times as fast as the reference Numba is."""
     functions = passes(kind, *size)
     batch, neurons, ticks = size
@@ -123,7 +156,11 @@ def training(rows: Rows, kind: tuple[str, str, bool], size: tuple[int, ...]) -> 
         found |= {f"times_{other}": ratio(times, other, name) for other in slower}
         slower.append(name)
         rows.add(found, **case_of("pass", kind, *size), policy=name)
-    return ratio(times, "reference", "numba") if {"reference", "numba"} <= set(times) else None
+    return (
+        ratio(times, "reference", "numba")
+        if {"reference", "numba"} <= set(times)
+        else None
+    )
 
 
 def rollout(rows: Rows, kind: tuple[str, str, bool], batch: int, neurons: int) -> None:
@@ -138,7 +175,9 @@ def rollout(rows: Rows, kind: tuple[str, str, bool], batch: int, neurons: int) -
     with torch.no_grad():
         times = in_turn(steps, 7)
     for name in names:
-        one, three = (1e6 * statistics.median(times[f"{name} {n}"]) / STEPS for n in (1, 3))
+        one, three = (
+            1e6 * statistics.median(times[f"{name} {n}"]) / STEPS for n in (1, 3)
+        )
         found = {"microseconds": one, "microseconds_of_a_layer": (three - one) / 2}
         rows.add(found, **case_of("step", kind, batch, neurons), policy=name)
 
@@ -173,13 +212,19 @@ def measure(rows: Rows, options: Any) -> None:
     middle = (8, 64, 64)
     if options.short:
         sizes = [(8, 64, 8), middle, (64, 64, 64), (8, 128, 64), (8, 64, 256)]
-        kinds = [("oja", "direct", True), ("bcm", "direct", False), ("oja", "retroactive", False)]
+        kinds = [
+            ("oja", "direct", True),
+            ("bcm", "direct", False),
+            ("oja", "retroactive", False),
+        ]
         kinds += [("hebb", "direct", False), ("delta", "direct", False)]
         cells = [(GRID_KIND, size) for size in sizes]
     else:
         sizes = list(itertools.product((8, 64, 256), (64, 128, 256), (8, 64, 256)))
         kinds = [kind for kind in KINDS if kind != GRID_KIND]
-        cells = [(GRID_KIND, size) for size in sizes] + [(kind, (64, 64, 64)) for kind in kinds]
+        cells = [(GRID_KIND, size) for size in sizes] + [
+            (kind, (64, 64, 64)) for kind in kinds
+        ]
     cells += [(kind, middle) for kind in kinds]
     ratios = [training(rows, kind, size) for kind, size in cells]
     known = [ratio for ratio in ratios if ratio is not None]

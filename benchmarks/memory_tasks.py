@@ -19,7 +19,12 @@ from spikepropamine.envs.key_value import KeyValue
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
 
-LAGS = {"lag 1": (1, 1), "lag 2 to 5": (2, 5), "lag 6 to 15": (6, 15), "lag 16 or more": (16, None)}
+LAGS = {
+    "lag 1": (1, 1),
+    "lag 2 to 5": (2, 5),
+    "lag 6 to 15": (6, 15),
+    "lag 16 or more": (16, None),
+}
 BOUND = {"bound once": (1, 1), "bound twice": (2, 2), "bound more often": (3, None)}
 FIRST_SEED = 1_000_000  # of the episodes, beyond those of any training
 
@@ -28,7 +33,9 @@ def asked(policy: Any, steps: int, keys: int, episodes: int) -> dict[str, np.nda
     """`correct`, `lag` and `bindings` of every question in episodes of its task, side by side."""
     settings = policy.metadata["settings"]
     if settings.get("previous"):
-        raise UsageError("policies that were trained with --previous are not measured here")
+        raise UsageError(
+            "policies that were trained with --previous are not measured here"
+        )
     arguments = settings["env_kwargs"] | {"steps": steps, "keys": keys}
     envs = [KeyValue(**arguments) for _ in range(episodes)]
     seen = np.stack([env.reset(seed=FIRST_SEED + k)[0] for k, env in enumerate(envs)])
@@ -50,21 +57,31 @@ def accuracies(questions: dict[str, np.ndarray]) -> Iterator[tuple[str, float]]:
     groups += [(name, "lag", bounds) for name, bounds in LAGS.items()]
     groups += [(name, "bindings", bounds) for name, bounds in BOUND.items()]
     for name, by, (low, high) in groups:
-        chosen = (questions[by] >= low) & (questions[by] <= (np.inf if high is None else high))
+        chosen = (questions[by] >= low) & (
+            questions[by] <= (np.inf if high is None else high)
+        )
         if chosen.any():
             yield name, float(questions["correct"][chosen].mean())
 
 
 def measure(rows: Rows, options: Any) -> None:
     """Adds the accuracies of runs, in run folders or folders of such."""
-    folders = [folder for root in options.runs for folder in RunFolder.below(Path(root))]
+    folders = [
+        folder for root in options.runs for folder in RunFolder.below(Path(root))
+    ]
     if not folders:
         raise UsageError(f"no runs in {', '.join(options.runs)}")
     for folder in folders:
         policy = load_policy(folder.policy)
-        run_of = {name: policy.metadata["settings"][name] for name in ("policy", "seed", "steps")}
+        run_of = {
+            name: policy.metadata["settings"][name]
+            for name in ("policy", "seed", "steps")
+        }
         for steps, keys in itertools.product(options.steps, options.keys):
-            case = {"environment": "KeyValue-v0", "setting": f"{steps} steps, {keys} keys"} | run_of
+            case = {
+                "environment": "KeyValue-v0",
+                "setting": f"{steps} steps, {keys} keys",
+            } | run_of
             for name, share in accuracies(asked(policy, steps, keys, options.episodes)):
                 rows.add({"accuracy": share}, **case, condition=name)
 

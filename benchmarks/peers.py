@@ -89,13 +89,17 @@ def sinabs_step() -> Neurons:
         decay = neuron.alpha_mem_calculated
         start: Any = {"v_mem": currents.new_zeros(currents.shape[1:])}
         return _by_tick(
-            lambda x, state: lif_forward_single(x, decay, None, state, *settings), currents, start
+            lambda x, state: lif_forward_single(x, decay, None, state, *settings),
+            currents,
+            start,
         )
 
     return neuron, forward, 0.2
 
 
-def _by_tick(neuron: Callable[[Tensor, Any], tuple[Tensor, Any]], x: Tensor, state: Any) -> Tensor:
+def _by_tick(
+    neuron: Callable[[Tensor, Any], tuple[Tensor, Any]], x: Tensor, state: Any
+) -> Tensor:
     """Spikes of neurons that take the current of a tick and a state."""
     spikes = []
     for current in x.unbind(0):
@@ -111,7 +115,9 @@ def peer_pass(peer: Neurons, batch: int, neurons: int, ticks: int) -> Callable[[
     """A training pass: forward, and backward to all parameters and to the inputs."""
     module, forward, factor = peer
     linear = nn.Linear(neurons, neurons)
-    nn.init.normal_(linear.weight, std=2.0 * neurons**-0.5 / factor)  # as here, so that they fire
+    nn.init.normal_(
+        linear.weight, std=2.0 * neurons**-0.5 / factor
+    )  # as here, so that they fire
     inputs = (torch.rand(ticks, batch, neurons) < 0.15).float().requires_grad_()
     learned = [*linear.parameters(), *module.parameters()]
     leaves = [inputs, *(x for x in learned if x.requires_grad)]
@@ -124,9 +130,13 @@ def measure(rows: Rows, options: Any) -> None:
     torch.manual_seed(0)
     keep_freed_memory()  # for all of them, as in training
     libraries = {name: name.removesuffix("_step") for name in PEERS}
-    peers = [name for name, library in libraries.items() if importlib.util.find_spec(library)]
+    peers = [
+        name for name, library in libraries.items() if importlib.util.find_spec(library)
+    ]
     for name in dict.fromkeys(libraries.values()):
-        print(f"{name} {version(name) if name in peers else 'is not installed: left out'}")
+        print(
+            f"{name} {version(name) if name in peers else 'is not installed: left out'}"
+        )
     if not peers:
         sys.exit("install one with: pip install -r benchmarks/requirements-peers.txt")
     print("\nforward and backward; times_fastest: the fastest peer / ours")
@@ -136,7 +146,11 @@ def measure(rows: Rows, options: Any) -> None:
         times = in_turn(functions, TURNS)
         milliseconds = {name: 1e3 * statistics.median(x) for name, x in times.items()}
         fastest = min(peers, key=milliseconds.__getitem__)
-        case = {"environment": "static", "setting": "pass", "condition": " x ".join(map(str, size))}
+        case = {
+            "environment": "static",
+            "setting": "pass",
+            "condition": " x ".join(map(str, size)),
+        }
         for name, taken in milliseconds.items():
             found = {"milliseconds": taken}
             if name == "ours":

@@ -41,12 +41,17 @@ class Rows:
             revision = versions()["revision"]
             new = table.table(row | {"revision": revision} for row in self.rows)
             old = table.read(file) if file.is_file() else table.table()
-            others = old.join(new, on=CASE, how="anti", nulls_equal=True, maintain_order="left")
+            others = old.join(
+                new, on=CASE, how="anti", nulls_equal=True, maintain_order="left"
+            )
             table.write(file, pl.concat([others, new]))
 
 
 def run(
-    measure: Callable[[Rows, Any], None], doc: str | None, runs: bool = False, **defaults: Any
+    measure: Callable[[Rows, Any], None],
+    doc: str | None,
+    runs: bool = False,
+    **defaults: Any,
 ) -> None:
     """The command line of a benchmark, whose `measure` adds rows, of the options, in one thread of
     PyTorch; `doc` is the text of its module.
@@ -66,7 +71,9 @@ def run(
             kind = {"type": type(default)}
         text = "" if default is False else "(%(default)s)"
         parser.add_argument(f"--{name}", default=default, help=text, **kind)
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="also put the rows into this file")
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="also put the rows into this file"
+    )
     options, rows = parser.parse_args(), Rows()
     torch.set_num_threads(1)
     try:
@@ -87,7 +94,9 @@ def peak_of(function: Callable[[], object]) -> float:
 
     def status(name: str) -> float:
         lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
+        return (
+            int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
+        )
 
     Path("/proc/self/clear_refs").write_text("5")  # the peak from now on
     before = status("VmRSS")

@@ -26,7 +26,9 @@ EPISODES = 20
 def measure(rows: Rows, options: Any) -> None:
     """Adds the return after training, and the seconds that this took."""
     check_known("algorithm", options.algorithm, ALGORITHMS)
-    algorithm = ALGORITHMS[options.algorithm]("MlpPolicy", gym.make(options.env), seed=options.seed)
+    algorithm = ALGORITHMS[options.algorithm](
+        "MlpPolicy", gym.make(options.env), seed=options.seed
+    )
     start = time.monotonic()
     with fast_products(algorithm.device):
         algorithm.learn(options.steps, progress_bar=True)
@@ -34,9 +36,19 @@ def measure(rows: Rows, options: Any) -> None:
     env = Monitor(gym.make(options.env))
     env.reset(seed=1000 + options.seed)
     found: Any = evaluate_policy(algorithm, env, EPISODES)[0]
-    case = {"environment": options.env, "policy": f"sb3-{options.algorithm}", "seed": options.seed}
+    case = {
+        "environment": options.env,
+        "policy": f"sb3-{options.algorithm}",
+        "seed": options.seed,
+    }
     rows.add({"seconds": round(seconds)}, **case, steps=options.steps)
-    rows.add({"return": found}, **case, steps=options.steps, suite="standard", condition="clean")
+    rows.add(
+        {"return": found},
+        **case,
+        steps=options.steps,
+        suite="standard",
+        condition="clean",
+    )
 
 
 if __name__ == "__main__":

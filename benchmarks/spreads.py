@@ -27,7 +27,9 @@ RANDOM_STEPS = 20_000
 
 def tasks() -> list[str]:
     """The tasks that have a configuration of their own, and one of this project that has none."""
-    return sorted({"CartPoleNoVelocity-v0", *(file.stem for file in CONFIGS.glob("*-v*.yaml"))})
+    return sorted(
+        {"CartPoleNoVelocity-v0", *(file.stem for file in CONFIGS.glob("*-v*.yaml"))}
+    )
 
 
 def measure(task: str) -> dict[str, object]:
@@ -71,7 +73,9 @@ def main() -> None:
     for task in options.env:
         stored[task] = measure(task)
         print(f"{task}: {stored[task]['measured']}", flush=True)
-    lines = [f"{json.dumps(name)}: {json.dumps(stored[name])}" for name in sorted(stored)]
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(stored[name])}" for name in sorted(stored)
+    ]
     making.SPREADS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 

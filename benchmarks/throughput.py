@@ -55,7 +55,9 @@ def measure(rows: Rows, options: Any) -> None:
     """Adds each policy and size, Stable-Baselines3's own algorithm first, of its fastest round
     (`short`: of one).
     """
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")  # JAX's one thread
+    os.environ.setdefault(
+        "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false"
+    )  # JAX's one thread
     keep_freed_memory()
     check_known("kind", options.kind, ("ppo", "sac"))
     env, cases = options.env, _cases(options)
@@ -83,7 +85,9 @@ def measure(rows: Rows, options: Any) -> None:
     least = fastest[first]["all"] / _steps(sb3)
     for (policy, size), algorithm in cases.items():
         steps = _steps(algorithm)
-        each = {part: seconds / steps for part, seconds in fastest[policy, size].items()}
+        each = {
+            part: seconds / steps for part, seconds in fastest[policy, size].items()
+        }
         found = {"steps_per_second": round(1 / each["all"])}
         found["relative_to_sb3"] = round(least / each["all"], 3)
         found["share_of_physics_limit"] = round(limit / each["all"], 3)
@@ -98,24 +102,36 @@ def measure(rows: Rows, options: Any) -> None:
 
 def _cases(options: Any) -> dict[tuple[str, str], Any]:
     """Algorithms by policy and size, or by policy and settings; Stable-Baselines3's own first."""
-    env, off_policy, cases = options.env, options.kind == "sac", dict[tuple[str, str], Any]()
+    env, off_policy, cases = (
+        options.env,
+        options.kind == "sac",
+        dict[tuple[str, str], Any](),
+    )
     sizes = "configured", "x".join(map(str, options.hidden))
     if off_policy:
         sizes = "SB3's", "configured"
-        cases["sb3", "SB3's"] = SAC("MlpPolicy", make_vec_env(env, seed=0), device="cpu")
+        cases["sb3", "SB3's"] = SAC(
+            "MlpPolicy", make_vec_env(env, seed=0), device="cpu"
+        )
     for name, library in PEERS.items():
         if not off_policy and importlib.util.find_spec(library) is not None:
-            cases[name, "configured"] = _peer(env, name, importlib.import_module(library))
+            cases[name, "configured"] = _peer(
+                env, name, importlib.import_module(library)
+            )
     for size, policy in itertools.product(sizes, options.policies):
         if off_policy and policy == "lstm-stock":
             continue
         settings = defaults(env, policy, kind=options.kind)
         network = settings.network
         if size == "SB3's":
-            settings = replace(settings, n_envs=1, trainer=replace(settings.trainer, **SB3))
+            settings = replace(
+                settings, n_envs=1, trainer=replace(settings.trainer, **SB3)
+            )
         elif size != "configured":
             network = replace(network, hidden=tuple(options.hidden))
-        cases[policy, size] = zoo.build(policy, make_envs(settings), network, settings.trainer)
+        cases[policy, size] = zoo.build(
+            policy, make_envs(settings), network, settings.trainer
+        )
     return cases
 
 
@@ -123,7 +139,9 @@ def _peer(env: str, name: str, library: Any) -> Any:
     """The PPO of a library with the settings of `mlp`, on Stable-Baselines3's environments."""
     settings = defaults(env, "mlp")
 
-    def create(venv: Any, network: Any, trainer: Any, backend: str, arguments: Any) -> Any:
+    def create(
+        venv: Any, network: Any, trainer: Any, backend: str, arguments: Any
+    ) -> Any:
         widths = {"pi": list(network.hidden), "vf": list(trainer.critic)}
         arguments["policy_kwargs"]["net_arch"] = widths
         return library.PPO("MlpPolicy", venv, **arguments)

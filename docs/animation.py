@@ -46,5 +46,7 @@ if __name__ == "__main__":
     pictures = [Image.fromarray(np.concatenate(pair, axis=1)) for pair in zip(*halves)]
     timing = {"duration": round(1000 * SECONDS / len(pictures)), "loop": 0}
     first, *others = pictures
-    first.save(FILE, save_all=True, append_images=others, quality=30, method=6, **timing)
+    first.save(
+        FILE, save_all=True, append_images=others, quality=30, method=6, **timing
+    )
     print(FILE, f"{FILE.stat().st_size / 1e6:.1f} MB, {len(pictures)} pictures")

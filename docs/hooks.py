@@ -19,7 +19,9 @@ from spikepropamine.__main__ import COMMANDS, main
 
 DOCS = Path(__file__).resolve().parent
 OUTSIDE = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s#]*)(?:#[^)]*)?\)")
-EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+EQUATION = re.compile(
+    r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL
+)
 log = get_plugin_logger("hooks")
 
 
@@ -50,7 +52,9 @@ def on_page_content(content: str, **_: Any) -> str:
 
     def drawn(match: re.Match[str]) -> str:
         _, bracket, latex = match.groups()
-        return convert(html.unescape(latex), display="block" if bracket == "[" else "inline")
+        return convert(
+            html.unescape(latex), display="block" if bracket == "[" else "inline"
+        )
 
     return EQUATION.sub(drawn, content)
 

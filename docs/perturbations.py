@@ -25,7 +25,10 @@ from spikepropamine.evaluation.run.episodes import watch
 from spikepropamine.policies.export import load_policy
 
 ROOT = Path(__file__).parent.parent
-PAGE, PICTURES = ROOT / "docs" / "reference" / "perturbations.md", ROOT / "docs" / "perturbations"
+PAGE, PICTURES = (
+    ROOT / "docs" / "reference" / "perturbations.md",
+    ROOT / "docs" / "perturbations",
+)
 START, END = "<!-- made by `python docs/perturbations.py` -->\n", "<!-- end -->\n"
 ONSET, STEPS, SEED = 40, 160, 3
 ROBOTS, CUES = ("HalfCheetah-v5", "Ant-v5"), "CueAssociation-v0"
@@ -57,16 +60,22 @@ def task_of(family: Family) -> str:
     raise ValueError(f"no task here has {family.name}")
 
 
-def episode(task: str, text: str | None, told: np.ndarray | None = None) -> dict[str, Any]:
+def episode(
+    task: str, text: str | None, told: np.ndarray | None = None
+) -> dict[str, Any]:
     """What happens to a trained policy, or under actions that are given: arrays over the steps,
     and the robot at the end.
     """
-    policy: Any = load_policy(ROOT / "trained" / "robots" / task / "snn" / "seed-0" / "policy")
+    policy: Any = load_policy(
+        ROOT / "trained" / "robots" / task / "snn" / "seed-0" / "policy"
+    )
     env = make(task, policy.metadata["settings"]["env_kwargs"], text)
     data = env.unwrapped.data  # type: ignore[attr-defined]
     if told is not None:
         given = iter(told[:, None])
-        policy = SimpleNamespace(policy=None, predict=lambda *_, **__: (next(given), None))
+        policy = SimpleNamespace(
+            policy=None, predict=lambda *_, **__: (next(given), None)
+        )
     camera, rows = Camera(env, 240, 180), []
     for moment in islice(watch(policy, env, SEED), 1, STEPS + 1):
         state = data.ctrl.copy(), data.qpos[0]
@@ -88,7 +97,9 @@ def right_actions(text: str | None) -> list[tuple[int, int]]:
         _, _, terminated, truncated, _ = env.step(0)
         over = terminated or truncated
     task = env.unwrapped
-    found = [(n, int(task.targets[n])) for n in range(task.trials) if task.order[n] == 0]
+    found = [
+        (n, int(task.targets[n])) for n in range(task.trials) if task.order[n] == 0
+    ]
     env.close()
     return found
 
@@ -116,7 +127,9 @@ def draw(family: Family) -> bytes:
         plain = episode(task, None)
         same = None if robots or family.group == "task" else plain["asked"]
         changed = episode(task, text, same)
-        name = {"sensing": "seen", "acting": "arrived", "task": "paid"}.get(family.group, "where")
+        name = {"sensing": "seen", "acting": "arrived", "task": "paid"}.get(
+            family.group, "where"
+        )
         what = {"where": "distance run, m", "paid": "sum of rewards"}.get(name)
         curves = [plain[name], changed[name]]
         if what is None:
@@ -126,7 +139,9 @@ def draw(family: Family) -> bytes:
             curves = [curve[:, channel] for curve in curves]
             what = f"{'sensor' if name == 'seen' else 'motor'} {channel}"
         for curve, colour, name in zip(curves, (PLAIN, CHANGED), ("plain", text)):
-            plot.plot(np.arange(len(curve)), curve, color=colour, label=name, linewidth=1.3)
+            plot.plot(
+                np.arange(len(curve)), curve, color=colour, label=name, linewidth=1.3
+            )
         plot.set(xlabel="step", ylabel=what)
         if robots:
             for ax, found, name in zip(axes, (plain, changed), ("plain", "perturbed")):
@@ -134,7 +149,9 @@ def draw(family: Family) -> bytes:
                 ax.set_axis_off()
                 ax.set_title(f"{name}, step {len(found['where'])}", fontsize=8)
     plot.axvline(onset, color="#7F7F7F", linestyle=":", linewidth=1)
-    plot.legend(fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(0, 0.98), ncols=2)
+    plot.legend(
+        fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(0, 0.98), ncols=2
+    )
     plot.tick_params(labelsize=7)
     plot.xaxis.label.set_size(8)
     plot.yaxis.label.set_size(8)

@@ -18,7 +18,9 @@ for _name, _module in (
     ("CueAssociation", "cue_association"), ("EvidenceAccumulation", "evidence_accumulation"),
     ("KeyValue", "key_value"), ("HalfCheetahCue", "half_cheetah"),
 ):  # fmt: skip
-    gymnasium.register(f"{_name}-v0", entry_point=f"spikepropamine.envs.{_module}:{_name}")
+    gymnasium.register(
+        f"{_name}-v0", entry_point=f"spikepropamine.envs.{_module}:{_name}"
+    )
 _lesson = {"cue_length": 25, "feedback_length": 0, "settle_length": 10, "trials": 12}
 gymnasium.register(  # each cue is told once and then asked for, in trials of 25 steps
     "HalfCheetahCueLesson-v0",

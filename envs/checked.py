@@ -16,8 +16,13 @@ from gymnasium import spaces
 from spikepropamine.common import UsageError, one_line, shown
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = {ROOT / name for name in ("agents", "envs", "evaluation", "spikepropamine", "training")}
-INSTALLED = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")})
+OURS = {
+    ROOT / name
+    for name in ("agents", "envs", "evaluation", "spikepropamine", "training")
+}
+INSTALLED = tuple(
+    {sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")}
+)
 FLAT = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
 
@@ -37,11 +42,15 @@ class Checked(gym.Wrapper):
         super().__init__(env)
         space = env.observation_space
         parts = space.spaces if isinstance(space, spaces.Dict) else {"": space}
-        self._parts = {key: part.shape for key, part in parts.items() if isinstance(part, FLAT)}
+        self._parts = {
+            key: part.shape for key, part in parts.items() if isinstance(part, FLAT)
+        }
         self._keys = parts.keys() if isinstance(space, spaces.Dict) else None
         self._shape = space.shape if type(space) is spaces.Box else None  # of most
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> Any:
         """Begins an episode."""
         try:
             observation, info = self.env.reset(seed=seed, options=options)
@@ -62,7 +71,9 @@ class Checked(gym.Wrapper):
             ):  # asked first, since the whole check takes as long as a step of a small task
                 self._check(observation, info)
             if terminated is None or truncated is None:
-                raise TypeError("terminated and truncated are true or false, and not None")
+                raise TypeError(
+                    "terminated and truncated are true or false, and not None"
+                )
             return observation, float(reward), bool(terminated), bool(truncated), info
         except (Exception, SystemExit) as error:
             self._fail("step", error)
@@ -73,14 +84,20 @@ class Checked(gym.Wrapper):
         if self._keys is None:
             observation = {"": observation}
         elif not isinstance(observation, Mapping) or observation.keys() != self._keys:
-            raise TypeError(f"its observation should be a dict of {', '.join(self._keys)}")
+            raise TypeError(
+                f"its observation should be a dict of {', '.join(self._keys)}"
+            )
         for key, shape in self._parts.items():
             what = f"its observation {key!r}" if key else "its observation"
             array = np.asarray(observation[key])
             if array.shape != shape:
-                raise ValueError(f"{what} has the shape {array.shape}, and should have {shape}")
+                raise ValueError(
+                    f"{what} has the shape {array.shape}, and should have {shape}"
+                )
             if array.dtype.kind not in "biuf":
-                raise TypeError(f"{what} is {shown(observation[key])}, and should be of numbers")
+                raise TypeError(
+                    f"{what} is {shown(observation[key])}, and should be of numbers"
+                )
 
     def _fail(self, where: str, error: BaseException) -> NoReturn:
         name = self.env.spec.id if self.env.spec else type(self.env.unwrapped).__name__

@@ -5,7 +5,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spikepropamine.envs.task import DrawnTask, check_choice, check_integer, check_number
+from spikepropamine.envs.task import (
+    DrawnTask,
+    check_choice,
+    check_integer,
+    check_number,
+)
 
 
 class CueAssociation(DrawnTask):
@@ -96,14 +101,21 @@ class CueAssociation(DrawnTask):
         if reversal is not None and self.trials == 1:
             raise ValueError(f"reversal must be None if trials is 1, got {reversal!r}")
         self.reversal = (
-            None if reversal is None else check_integer("reversal", reversal, 1, self.trials - 1)
+            None
+            if reversal is None
+            else check_integer("reversal", reversal, 1, self.trials - 1)
         )
 
         self.return_range = (-float(self.trials), float(self.trials))
         self.trial_steps = self.cue_length + self.feedback_length + self.delay_length
         self.episode_steps = self.trials * self.trial_steps
 
-        self.parts = {"cue": self.bits, "respond": 1, "action": self.actions, "outcome": 1}
+        self.parts = {
+            "cue": self.bits,
+            "respond": 1,
+            "action": self.actions,
+            "outcome": 1,
+        }
         channels = sum(self.parts.values())
         low = np.zeros(channels, dtype=np.float32)
         low[-1] = -1.0
@@ -113,13 +125,19 @@ class CueAssociation(DrawnTask):
         # What every episode has in common. One row more than there are steps: the final one.
         self._template = np.zeros((self.episode_steps + 1, channels), dtype=np.float32)
         self._template[self.cue_length - 1 : -1 : self.trial_steps, self.bits] = 1.0
-        self._shows_cue = np.arange(self.episode_steps) % self.trial_steps < self.cue_length
+        self._shows_cue = (
+            np.arange(self.episode_steps) % self.trial_steps < self.cue_length
+        )
         # A background spike is the flip of a bit that would be 0.
-        self._flip_probability = np.where(self._shows_cue, self.noise, self.background)[:, None]
+        self._flip_probability = np.where(self._shows_cue, self.noise, self.background)[
+            :, None
+        ]
 
     def _draw(self) -> None:
         random = self.np_random
-        patterns: dict[bytes, np.ndarray] = {}  # one that is there already is drawn again
+        patterns: dict[
+            bytes, np.ndarray
+        ] = {}  # one that is there already is drawn again
         while len(patterns) < self.cues:
             pattern = random.integers(2, size=self.bits, dtype=np.int8)
             patterns.setdefault(pattern.tobytes(), pattern)
@@ -127,16 +145,22 @@ class CueAssociation(DrawnTask):
         self.order = random.integers(self.cues, size=self.trials)
         # The inner permutation decides which actions are used once more where cues / actions is
         # no whole number; the outer one which cue gets which.
-        self.mapping = random.permutation(np.resize(random.permutation(self.actions), self.cues))
+        self.mapping = random.permutation(
+            np.resize(random.permutation(self.actions), self.cues)
+        )
         shift = random.integers(1, self.actions)
         flips = random.random((self.episode_steps, self.bits)) < self._flip_probability
 
         self.targets = self.mapping[self.order]
         if self.reversal is not None:
-            self.targets[self.reversal :] = (self.targets[self.reversal :] + shift) % self.actions
+            self.targets[self.reversal :] = (
+                self.targets[self.reversal :] + shift
+            ) % self.actions
 
         shown = np.zeros((self.episode_steps, self.bits), dtype=bool)
-        shown[self._shows_cue] = np.repeat(self.patterns[self.order], self.cue_length, axis=0)
+        shown[self._shows_cue] = np.repeat(
+            self.patterns[self.order], self.cue_length, axis=0
+        )
         self._observations = self._template.copy()
         self._observations[:-1, : self.bits] = shown ^ flips
 
@@ -150,4 +174,9 @@ class CueAssociation(DrawnTask):
         feedback = self._observations[self.steps + 1 :][: self.feedback_length]
         feedback[:, self.bits + 1 + action] = 1.0
         feedback[:, -1] = reward
-        return reward, {"target": target, "correct": correct, "trial": trial, "cue": cue}
+        return reward, {
+            "target": target,
+            "correct": correct,
+            "trial": trial,
+            "cue": cue,
+        }

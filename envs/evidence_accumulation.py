@@ -5,9 +5,16 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spikepropamine.envs.task import DrawnTask, check_choice, check_integer, check_number
+from spikepropamine.envs.task import (
+    DrawnTask,
+    check_choice,
+    check_integer,
+    check_number,
+)
 
-LEFT, RIGHT, RECALL, BACKGROUND = range(4)  # populations, in the order of the observation
+LEFT, RIGHT, RECALL, BACKGROUND = range(
+    4
+)  # populations, in the order of the observation
 
 
 class EvidenceAccumulation(DrawnTask):
@@ -91,7 +98,9 @@ class EvidenceAccumulation(DrawnTask):
         self.step_ms = check_integer("step_ms", step_ms, 1)
         self.cues = check_integer("cues", cues, 1)
         if self.cues % 2 == 0:
-            raise ValueError(f"cues must be an odd integer >= 1, so that no tie occurs, got {cues}")
+            raise ValueError(
+                f"cues must be an odd integer >= 1, so that no tie occurs, got {cues}"
+            )
         self.cue_ms = check_integer("cue_ms", cue_ms, 1)
         self.gap_ms = check_integer("gap_ms", gap_ms, 0)
         self.delay_ms = check_integer("delay_ms", delay_ms, 0)
@@ -117,8 +126,12 @@ class EvidenceAccumulation(DrawnTask):
         self.metadata = self.metadata | {"render_fps": max(3, self.episode_steps // 15)}
         self._recall_start = self.episode_steps - self.recall_steps
 
-        self.parts = dict.fromkeys(("left", "right", "recall", "background"), self.population)
-        self.observation_space = gym.spaces.Box(0.0, self.step_ms, (4 * self.population,))
+        self.parts = dict.fromkeys(
+            ("left", "right", "recall", "background"), self.population
+        )
+        self.observation_space = gym.spaces.Box(
+            0.0, self.step_ms, (4 * self.population,)
+        )
         self.action_space = gym.spaces.Discrete(2)
 
         # Times of each cue in ms, [cues, cue_ms], and what all episodes have in common of the
@@ -131,19 +144,27 @@ class EvidenceAccumulation(DrawnTask):
 
     def _draw(self) -> None:
         random = self.np_random
-        right = self.side_probability if random.random() < 0.5 else 1 - self.side_probability
+        right = (
+            self.side_probability
+            if random.random() < 0.5
+            else 1 - self.side_probability
+        )
         self.sides = (random.random(self.cues) < right).astype(np.int64)
         self.target = int(2 * self.sides.sum() > self.cues)
 
         probability = self._probability.copy()
         probability[self._cue_times, self.sides[:, None]] = self.active_hz / 1000
         if self.noise:
-            probability += self.noise * (probability.mean(axis=1, keepdims=True) - probability)
+            probability += self.noise * (
+                probability.mean(axis=1, keepdims=True) - probability
+            )
         shape = (self.episode_ms, 4, self.population)
         spikes = random.random(shape, dtype=np.float32) < probability[:, :, None]
 
         counts = spikes.reshape(self.episode_steps, self.step_ms, -1).sum(axis=1)
-        self._observations = np.zeros((self.episode_steps + 1, counts.shape[1]), np.float32)
+        self._observations = np.zeros(
+            (self.episode_steps + 1, counts.shape[1]), np.float32
+        )
         self._observations[:-1] = counts
         self._right_minus_wrong = 0
 

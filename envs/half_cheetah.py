@@ -17,19 +17,29 @@ from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 
 from spikepropamine.envs import pictures
 from spikepropamine.envs.no_velocity import NoVelocity
-from spikepropamine.envs.task import Start, Step, check_choice, check_integer, check_number
+from spikepropamine.envs.task import (
+    Start,
+    Step,
+    check_choice,
+    check_integer,
+    check_number,
+)
 
 
 class _Robot(HalfCheetahEnv):
     """HalfCheetah-v5 with arguments and channels of a task's own."""
 
-    def _make(self, own: dict[str, Any], arguments: dict[str, Any], channels: int) -> None:
+    def _make(
+        self, own: dict[str, Any], arguments: dict[str, Any], channels: int
+    ) -> None:
         """Constructs the robot, to the observation of which these channels are added."""
         HalfCheetahEnv.__init__(self, **arguments)
         # a copy is made anew of these; the robot's own class knows of its own arguments only
         gym.utils.EzPickle.__init__(self, **own, **arguments)
         channels += gym.spaces.flatdim(self.observation_space)
-        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (channels,), np.float64)
+        self.observation_space = gym.spaces.Box(
+            -np.inf, np.inf, (channels,), np.float64
+        )
 
 
 class HiddenLatent(_Robot, ABC):
@@ -65,8 +75,14 @@ class HiddenLatent(_Robot, ABC):
         told: float = 0.0,
         **arguments: Any,
     ) -> None:
-        given = {k: v for k, v in locals().items() if k not in ("self", "arguments", "__class__")}
-        self.feedback = check_choice("feedback", feedback, ("dense", "sparse", "opening"))
+        given = {
+            k: v
+            for k, v in locals().items()
+            if k not in ("self", "arguments", "__class__")
+        }
+        self.feedback = check_choice(
+            "feedback", feedback, ("dense", "sparse", "opening")
+        )
         self.feedback_every = check_integer("feedback_every", feedback_every, 1)
         self.feedback_opening = check_integer("feedback_opening", feedback_opening, 1)
         self._step, self._sum, self._interval = 0, 0.0, 0
@@ -84,7 +100,9 @@ class HiddenLatent(_Robot, ABC):
         """The latent as a policy that is told observes it."""
         return [getattr(self, self.latent)]
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> Start:
         """Start an episode with a new latent, or with that of `options`. Raises ValueError where
         these have another key, or a latent that cannot be.
         """
@@ -97,15 +115,21 @@ class HiddenLatent(_Robot, ABC):
         drawn = self.np_random.random()
         self._step, self._sum = 0, 0.0
         # 0: none, but for the opening
-        self._interval = {"dense": 1, "sparse": self.feedback_every, "opening": 0}[self.feedback]
+        self._interval = {"dense": 1, "sparse": self.feedback_every, "opening": 0}[
+            self.feedback
+        ]
         if drawn < self.told:  # given that, drawn / told is even between 0 and 1
-            self._interval = 1 + round((self.feedback_every - 1) * (drawn / self.told) ** 2)
+            self._interval = 1 + round(
+                (self.feedback_every - 1) * (drawn / self.told) ** 2
+            )
         return self._seen(observation, info, 0.0)
 
     def step(self, action: np.ndarray) -> Step:
         """Take one step; see the class."""
         observation, reward, terminated, truncated, info = super().step(action)
-        observation, info = self._seen(observation, info, self._shown(info["reward_forward"]))
+        observation, info = self._seen(
+            observation, info, self._shown(info["reward_forward"])
+        )
         return observation, np.float64(reward), terminated, truncated, info
 
     def _shown(self, value: float) -> float:
@@ -119,7 +143,9 @@ class HiddenLatent(_Robot, ABC):
         mean, self._sum = self._sum / self._interval, 0.0
         return mean
 
-    def _seen(self, observation: np.ndarray, info: dict[str, Any], feedback: float) -> Start:
+    def _seen(
+        self, observation: np.ndarray, info: dict[str, Any], feedback: float
+    ) -> Start:
         """The observation and the info of a step, with this feedback."""
         said = {self.latent: getattr(self, self.latent), "hidden": self.hidden}
         return np.append(observation, feedback), info | said | {"feedback": feedback}
@@ -142,9 +168,13 @@ class HalfCheetahDirection(HiddenLatent):
 
     def _new(self, given: Any) -> float:
         drawn = 1.0 if self.np_random.random() < 0.5 else -1.0
-        return drawn if given is None else float(check_choice("direction", given, (1, -1)))
+        return (
+            drawn if given is None else float(check_choice("direction", given, (1, -1)))
+        )
 
-    def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, Any]]:
+    def _get_rew(
+        self, x_velocity: float, action: np.ndarray
+    ) -> tuple[float, dict[str, Any]]:
         return super()._get_rew(self.direction * x_velocity, action)
 
 
@@ -165,7 +195,9 @@ class HalfCheetahVelocity(HiddenLatent):
 
     latent = "target_velocity"
 
-    def __init__(self, slowest: float = 0.0, fastest: float = 3.0, **arguments: Any) -> None:
+    def __init__(
+        self, slowest: float = 0.0, fastest: float = 3.0, **arguments: Any
+    ) -> None:
         self.slowest = check_number("slowest", slowest, -10, 10)
         self.fastest = check_number("fastest", fastest, self.slowest, 10)
         self.target_velocity = self.slowest
@@ -174,9 +206,13 @@ class HalfCheetahVelocity(HiddenLatent):
 
     def _new(self, given: Any) -> float:
         drawn = self.np_random.uniform(self.slowest, self.fastest)
-        return drawn if given is None else check_number("target_velocity", given, -10, 10)
+        return (
+            drawn if given is None else check_number("target_velocity", given, -10, 10)
+        )
 
-    def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, Any]]:
+    def _get_rew(
+        self, x_velocity: float, action: np.ndarray
+    ) -> tuple[float, dict[str, Any]]:
         return super()._get_rew(-abs(x_velocity - self.target_velocity), action)
 
 
@@ -264,23 +300,35 @@ class HalfCheetahCue(_Robot):
         speed_limit: float | None = None,
         **arguments: Any,
     ) -> None:
-        given = {k: v for k, v in locals().items() if k not in ("self", "arguments", "__class__")}
+        given = {
+            k: v
+            for k, v in locals().items()
+            if k not in ("self", "arguments", "__class__")
+        }
         self.bits = check_integer("bits", bits, 1, 62)
         self.cues = check_integer("cues", cues, 2, 2**self.bits)
         self.actions = 2  # forward, backward
         self.trials = check_integer("trials", trials, 1)
         self.cue_length = check_integer("cue_length", cue_length, 1)
         self.lesson = check_choice("lesson", lesson, (False, True))
-        self.feedback_length = check_integer("feedback_length", feedback_length, 0 if lesson else 1)
-        self.settle_length = check_integer("settle_length", settle_length, 0, self.cue_length - 1)
+        self.feedback_length = check_integer(
+            "feedback_length", feedback_length, 0 if lesson else 1
+        )
+        self.settle_length = check_integer(
+            "settle_length", settle_length, 0, self.cue_length - 1
+        )
         self.noise = check_number("noise", noise, 0, 1)
         self.told = check_number("told", told, 0, 1)
         taught = self.cues if lesson else 0  # trials of a lesson
         if self.trials <= taught:
-            raise ValueError(f"trials must be more than the {taught} of the lesson, got {trials}")
+            raise ValueError(
+                f"trials must be more than the {taught} of the lesson, got {trials}"
+            )
         self._reversals = range(taught + 1 if lesson else 1, self.trials - taught)
         if reversal is not None and not self._reversals:
-            raise ValueError(f"reversal must be None if trials is {trials}, got {reversal!r}")
+            raise ValueError(
+                f"reversal must be None if trials is {trials}, got {reversal!r}"
+            )
         if reversal not in (None, "random"):
             first, last = self._reversals[0], self._reversals[-1]
             reversal = check_integer("reversal", reversal, first, last)  # type: ignore[arg-type]
@@ -293,17 +341,25 @@ class HalfCheetahCue(_Robot):
         self.targets = np.ones(self.trials, dtype=np.int64)
         self._make(given, arguments, channels=self.bits + 1)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> Start:
         """Start an episode with new cues and a new mapping; options are not used."""
         observation, info = super().reset(seed=seed)
         random = self.np_random
-        codes = random.choice(2**self.bits, self.cues, replace=False)  # so all patterns differ
+        codes = random.choice(
+            2**self.bits, self.cues, replace=False
+        )  # so all patterns differ
         self.patterns = (codes[:, None] >> np.arange(self.bits) & 1).astype(np.int8)
         self.order = random.integers(self.cues, size=self.trials)
         self.mapping = random.permutation(np.resize(random.permutation(2), self.cues))
         self._flips = random.random((self.episode_steps, self.bits)) < self.noise
         self._tells = random.random(self.trials) < self.told
-        drawn = self._reversals[random.integers(len(self._reversals))] if self._reversals else 0
+        drawn = (
+            self._reversals[random.integers(len(self._reversals))]
+            if self._reversals
+            else 0
+        )
         reversal = self.trials if self.reversal is None else self.reversal
         reversal = drawn if self.reversal == "random" else int(reversal)
         self._lessons = np.zeros(self.trials, dtype=bool)
@@ -350,7 +406,9 @@ class HalfCheetahCue(_Robot):
         and after the end of an episode.
         """
         if self._step >= self.episode_steps:
-            raise gym.error.ResetNeeded("no episode is under way: call reset() before step()")
+            raise gym.error.ResetNeeded(
+                "no episode is under way: call reset() before step()"
+            )
         trial, phase = divmod(self._step, self.trial_steps)
         observation, reward, _, truncated, info = super().step(action)
         self.speed = float(info["x_velocity"])
@@ -361,7 +419,9 @@ class HalfCheetahCue(_Robot):
         if phase == self.cue_length - 1:
             counted = self.cue_length - self.settle_length
             self._outcome = float(np.clip(self._distance / counted, -1, 1))
-            self.answers.append(None if self._lessons[trial] else bool(self._distance > 0))
+            self.answers.append(
+                None if self._lessons[trial] else bool(self._distance > 0)
+            )
             if not self._lessons[trial]:
                 info["correct"] = self.answers[-1]
             info |= {"target": int(self.targets[trial]), "trial": trial}
@@ -395,10 +455,16 @@ class HalfCheetahCue(_Robot):
         cue, last = np.zeros(self.bits), self._last_channel()
         if trial < self.trials and phase < self.cue_length:
             cue = self.patterns[self.order[trial]] ^ self._flips[self._step]
-        said = {"feedback": last, "context": self.context, "context_began": self.context_began}
+        said = {
+            "feedback": last,
+            "context": self.context,
+            "context_began": self.context_began,
+        }
         return np.concatenate([observation, cue, [last]]), info | said
 
-    def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, Any]]:
+    def _get_rew(
+        self, x_velocity: float, action: np.ndarray
+    ) -> tuple[float, dict[str, Any]]:
         speed = self._direction(self._step // self.trial_steps) * x_velocity
         return super()._get_rew(min(speed, self.speed_limit), action)
 

@@ -5,7 +5,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spikepropamine.envs.task import DrawnTask, check_choice, check_integer, check_number
+from spikepropamine.envs.task import (
+    DrawnTask,
+    check_choice,
+    check_integer,
+    check_number,
+)
 
 
 class KeyValue(DrawnTask):
@@ -62,7 +67,9 @@ class KeyValue(DrawnTask):
         self.bits = check_integer("bits", bits, 1)
         self.keys = check_integer("keys", keys, 1)
         if self.keys > 2**self.bits:
-            raise ValueError(f"keys must be at most {2**self.bits}, as {bits} bits have it")
+            raise ValueError(
+                f"keys must be at most {2**self.bits}, as {bits} bits have it"
+            )
         self.values = check_integer("values", values, 2)
         self.episode_steps = self.trials = check_integer("steps", steps, 2)
         self.trial_steps = 1
@@ -71,7 +78,9 @@ class KeyValue(DrawnTask):
         self.noise = check_number("noise", noise, 0, 1)
         self.return_range = (-float(self.trials), float(self.trials))
         self.parts = {"key": self.bits, "value": self.values, "write": 1, "ask": 1}
-        self.observation_space = gym.spaces.Box(0.0, 1.0, (sum(self.parts.values()),), np.float32)
+        self.observation_space = gym.spaces.Box(
+            0.0, 1.0, (sum(self.parts.values()),), np.float32
+        )
         self.action_space = gym.spaces.Discrete(self.values)
 
     def _draw(self) -> None:
@@ -79,7 +88,9 @@ class KeyValue(DrawnTask):
         count = int(random.integers((self.keys + 1) // 2, self.keys + 1))
         patterns = np.zeros((0, self.bits), dtype=np.int8)
         while len(patterns) < count:
-            more = random.integers(2, size=(count - len(patterns), self.bits), dtype=np.int8)
+            more = random.integers(
+                2, size=(count - len(patterns), self.bits), dtype=np.int8
+            )
             patterns = np.unique(np.concatenate([patterns, more]), axis=0)
         shown = random.integers(count, size=steps)
         writes = random.random(steps) < self.write
@@ -87,7 +98,9 @@ class KeyValue(DrawnTask):
         flips = random.random((steps, self.bits)) < self.noise
         first_values = random.integers(self.values, size=count)
 
-        self._observations = np.zeros((steps + 1, self.bits + self.values + 2), dtype=np.float32)
+        self._observations = np.zeros(
+            (steps + 1, self.bits + self.values + 2), dtype=np.float32
+        )
         self._observations[:-1, : self.bits] = patterns[shown] ^ flips
         self._infos: list[dict[str, float]] = []
         values, bindings, written = first_values.tolist(), [0] * count, [0] * count
@@ -102,7 +115,9 @@ class KeyValue(DrawnTask):
                 self._infos.append({})
             else:
                 row[self.values + 1] = 1.0
-                target = values[key] if self.ask == "value" else bindings[key] % self.values
+                target = (
+                    values[key] if self.ask == "value" else bindings[key] % self.values
+                )
                 asked = {"target": target, "trial": step, "lag": step - written[key]}
                 self._infos.append(asked | {"bindings": bindings[key], "feedback": 0.0})
 

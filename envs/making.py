@@ -17,7 +17,12 @@ from spikepropamine.common import UsageError, shown
 from spikepropamine.envs import quiet_mujoco
 from spikepropamine.envs.checked import Checked, told
 from spikepropamine.envs.perturbations import Perturbed, parse, reason_against
-from spikepropamine.envs.perturbations.notation import Term, is_suite, load_suite, suite_names
+from spikepropamine.envs.perturbations.notation import (
+    Term,
+    is_suite,
+    load_suite,
+    suite_names,
+)
 from spikepropamine.envs.shown import PreviousActionAndReward, Revealed
 from spikepropamine.envs.task import said
 from spikepropamine.reading import read_json
@@ -59,24 +64,33 @@ def make(
     try:
         entry = gym.spec(environment).entry_point
         if isinstance(entry, str):
-            gym.envs.registration.load_env_creator(entry)  # imports MuJoCo, if it is needed
+            gym.envs.registration.load_env_creator(
+                entry
+            )  # imports MuJoCo, if it is needed
         if "mujoco" in sys.modules:
             quiet_mujoco()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Gymnasium's advice about older versions of a task
+            warnings.simplefilter(
+                "ignore"
+            )  # Gymnasium's advice about older versions of a task
             env: gym.Env = Checked(gym.make(environment, **dict(arguments or {})))
     except (TypeError, ValueError, ImportError, gym.error.Error) as error:
         own = isinstance(error, gym.error.UnregisteredEnv)
         hint = "; one of your own needs --import MODULE" if own else ""
         raise ValueError(f"{meant}: {error}{hint}") from error
-    except (Exception, SystemExit) as error:  # of any kind: the arguments meet code of others
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # of any kind: the arguments meet code of others
         raise ValueError(f"{meant}: {told(error)}") from error
     try:
         if reveal is not None:
             perturb = with_contexts(perturb or "", reveal) or None
         if perturb is not None:
             needed = any(term.family.scaled_by_spread for term in terms_of(perturb))
-            env = Perturbed(env, perturb, spread(environment, arguments) if needed else 1.0)
+            env = Perturbed(
+                env, perturb, spread(environment, arguments) if needed else 1.0
+            )
         if reveal is not None:
             env = Revealed(env, contexts_of(reveal), nominal_values(reveal))
         return PreviousActionAndReward(env) if previous else env
@@ -96,7 +110,11 @@ def _has_noise(environment: str) -> bool:
     """Whether the environment has a noise of its own: a number, as an argument `noise`."""
     try:
         entry: Any = gym.spec(environment).entry_point
-        create = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+        create = (
+            gym.envs.registration.load_env_creator(entry)
+            if isinstance(entry, str)
+            else entry
+        )
     except (gym.error.Error, ImportError):
         return False  # making it tells what is wrong
     parameter = inspect.signature(create).parameters.get("noise")
@@ -117,7 +135,11 @@ def check_env_id(env: str, imports: Sequence[str] = ()) -> None:
         gym.spec(env)
     except (gym.error.Error, ValueError) as error:
         near = difflib.get_close_matches(env, gym.registry, n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else "`spikepropamine list envs` has all;"
+        hint = (
+            f"did you mean {', '.join(near)}?"
+            if near
+            else "`spikepropamine list envs` has all;"
+        )
         own = f"{', '.join(imports)} registers none of that name"
         own = own if imports else "one of your own needs --import MODULE"
         raise UsageError(f"unknown environment {shown(env)}; {hint} {own}") from error
@@ -142,8 +164,12 @@ def training_text(perturb: str, environment: str, arguments: Arguments = None) -
         texts = [text for text, reason in reasons.items() if not reason]
         if not texts:
             why = next(iter(reasons.values()), "it has no conditions for training")
-            raise ValueError(f"nothing of the suite {perturb} applies to {environment}: {why}")
-        return " | ".join(texts if all(contexts_of(text) for text in texts) else ["none", *texts])
+            raise ValueError(
+                f"nothing of the suite {perturb} applies to {environment}: {why}"
+            )
+        return " | ".join(
+            texts if all(contexts_of(text) for text in texts) else ["none", *texts]
+        )
     with closing(make(environment, arguments)) as env:
         reason = reason_against(env, perturb, horizon=horizon_of(env))
     if reason:
@@ -162,7 +188,11 @@ def training_conditions(
     """
     with closing(make(environment, arguments)) as env:
         horizon = horizon_of(env)
-        texts = [c.text for c in load_suite(suite, environment, horizon) if c.split == "train"]
+        texts = [
+            c.text
+            for c in load_suite(suite, environment, horizon)
+            if c.split == "train"
+        ]
         return {text: reason_against(env, text, horizon=horizon) for text in texts}
 
 
@@ -179,7 +209,9 @@ def revealed_text(settings: Mapping[str, Any]) -> str | None:
 
 def contexts_of(text: str) -> list[str]:
     """The labels of the contexts of a text for `Perturbed`, or of none."""
-    return list(dict.fromkeys(term.label for term in terms_of(text) if term.family.contexts))
+    return list(
+        dict.fromkeys(term.label for term in terms_of(text) if term.family.contexts)
+    )
 
 
 def nominal_values(text: str) -> dict[str, float]:
@@ -195,12 +227,18 @@ def with_contexts(text: str, trained: str) -> str:
     for term in terms_of(text):
         if term.family.name in families and term.label not in contexts_of(trained):
             known = ", ".join(contexts_of(trained))
-            raise ValueError(f"a policy that is told of {known} cannot be told of {term.label}")
-    plain = [f"{label}=0" for label in contexts_of(trained) if label not in contexts_of(text)]
+            raise ValueError(
+                f"a policy that is told of {known} cannot be told of {term.label}"
+            )
+    plain = [
+        f"{label}=0" for label in contexts_of(trained) if label not in contexts_of(text)
+    ]
     if not plain:
         return text
     every = [one.strip() for one in text.split("|")]
-    return " | ".join(" + ".join(plain if x in ("", "none") else [x, *plain]) for x in every)
+    return " | ".join(
+        " + ".join(plain if x in ("", "none") else [x, *plain]) for x in every
+    )
 
 
 def terms_of(text: str) -> list[Term]:
@@ -219,7 +257,9 @@ def spread(environment: str, arguments: Arguments = None) -> np.ndarray | float:
     Returns float64, in the shape of the observation, 0 where it does not vary; 1 where the
     observation is no array of floats. Raises ValueError where the environment cannot be made.
     """
-    kept = {name: value for name, value in (arguments or {}).items() if name not in HELP}
+    kept = {
+        name: value for name, value in (arguments or {}).items() if name not in HELP
+    }
     key = environment, json.dumps(kept, sort_keys=True, default=repr)
     if key in _spreads:
         return _spreads[key]
@@ -233,7 +273,10 @@ def spread(environment: str, arguments: Arguments = None) -> np.ndarray | float:
             found = np.array(stored["spread"]).reshape(space.shape)
         else:
             how = f"measured under {SPREAD_STEPS} random actions, seed {SPREAD_SEED}"
-            print(f"{environment}: the scale of its sensors' noise is {how}", file=sys.stderr)
+            print(
+                f"{environment}: the scale of its sensors' noise is {how}",
+                file=sys.stderr,
+            )
             found = measured_spread(make(environment, kept))
     return _spreads.setdefault(key, found)
 
@@ -244,7 +287,9 @@ def measured_spread(env: gym.Env, steps: int = SPREAD_STEPS) -> np.ndarray:
     """
     env.action_space.seed(SPREAD_SEED)
     observation, _ = env.reset(seed=SPREAD_SEED)
-    seen = [np.array(observation)]  # a copy: what it fills again would be one observation
+    seen = [
+        np.array(observation)
+    ]  # a copy: what it fills again would be one observation
     while len(seen) < steps:
         observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
         seen.append(np.array(observation))

@@ -23,7 +23,9 @@ class NoVelocity(Env):
         low, high = space.low[self.positions], space.high[self.positions]
         self.observation_space = spaces.Box(low, high, dtype=space.dtype)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> Start:
         """Start an episode."""
         observation, info = super().reset(seed=seed, options=options)
         return observation[self.positions], info

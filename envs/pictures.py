@@ -59,10 +59,14 @@ def run_as_asked(task: "HalfCheetahCue", picture: np.ndarray) -> np.ndarray:
     cue, direction, told = task.asked
     letter = chr(ord("A") + cue) if cue < 26 else str(cue)
     asked = f"cue {letter} asks", direction * 2.0, LIGHT[cue % len(LIGHT)]
-    for line, (name, speed, colour) in enumerate((asked, ("robot runs", task.speed, "white"))):
+    for line, (name, speed, colour) in enumerate(
+        (asked, ("robot runs", task.speed, "white"))
+    ):
         y = row * (line + 1)
         _text(draw, size, y, name, size, "white")
-        _arrow(draw, middle, y, np.clip(speed / 4, -1, 1) * width * 0.3, size * 0.5, colour)
+        _arrow(
+            draw, middle, y, np.clip(speed / 4, -1, 1) * width * 0.3, size * 0.5, colour
+        )
     if told:
         _text(draw, width - size, row, "told now", size, "white", "rm")
     side = min((width - 2 * size) / task.trials, size * 2.2)
@@ -76,22 +80,37 @@ def run_as_asked(task: "HalfCheetahCue", picture: np.ndarray) -> np.ndarray:
         draw.rectangle(box, fill=fill, outline=INK if now else None, width=2)
         if answer is not None:  # a tick or a cross
             x0, y0, wide, high = x, y - side * 0.45, side * 0.9, side * 0.9
-            tick, cross = [(0.25, 0.55), (0.43, 0.75), (0.77, 0.28)], [(0.28, 0.28), (0.72, 0.72)]
+            tick, cross = (
+                [(0.25, 0.55), (0.43, 0.75), (0.77, 0.28)],
+                [(0.28, 0.28), (0.72, 0.72)],
+            )
             for stroke in [tick] if answer else [cross, [(u, 1 - v) for u, v in cross]]:
-                draw.line([(x0 + u * wide, y0 + v * high) for u, v in stroke], "white", 3)
+                draw.line(
+                    [(x0 + u * wide, y0 + v * high) for u, v in stroke], "white", 3
+                )
         elif trial < len(task.answers):
             _text(draw, x + side * 0.45, y, "told", round(size * 0.7), GREY, "mm")
     return np.asarray(canvas)
 
 
-def _arrow(draw: Draw, x: float, y: float, length: float, thick: float, colour: str) -> None:
+def _arrow(
+    draw: Draw, x: float, y: float, length: float, thick: float, colour: str
+) -> None:
     """From (x, y) to the right, or to the left where `length` is negative."""
     end, head = x + length, np.sign(length) * min(abs(length), thick * 2)
-    draw.rectangle((min(x, end - head), y - thick / 3, max(x, end - head), y + thick / 3), colour)
+    draw.rectangle(
+        (min(x, end - head), y - thick / 3, max(x, end - head), y + thick / 3), colour
+    )
     draw.polygon([(end, y), (end - head, y - thick), (end - head, y + thick)], colour)
 
 
 def _text(
-    draw: Draw, x: float, y: float, text: str, size: int, colour: str = INK, anchor: str = "lm"
+    draw: Draw,
+    x: float,
+    y: float,
+    text: str,
+    size: int,
+    colour: str = INK,
+    anchor: str = "lm",
 ) -> None:
     draw.text((x, y), text, colour, ImageFont.load_default(size), anchor=anchor)

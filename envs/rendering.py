@@ -39,7 +39,10 @@ def choose_backend() -> str | None:
     """
     chosen = os.environ.get("MUJOCO_GL")
     for backend in [chosen] if chosen else BACKENDS:
-        command, drawn_by = [sys.executable, "-c", PROBE], os.environ | {"MUJOCO_GL": backend}
+        command, drawn_by = (
+            [sys.executable, "-c", PROBE],
+            os.environ | {"MUJOCO_GL": backend},
+        )
         found = subprocess.run(command, env=drawn_by, capture_output=True, check=False)
         if found.returncode == 0:
             os.environ["MUJOCO_GL"] = backend
@@ -76,7 +79,9 @@ class Camera:
         self._is_mujoco = is_mujoco(env)
         if not self._is_mujoco and env.render_mode != "rgb_array":
             name = env.spec.id if env.spec else type(self._task).__name__
-            raise CannotDraw(f"{name} has no render mode rgb_array, so it cannot be filmed")
+            raise CannotDraw(
+                f"{name} has no render mode rgb_array, so it cannot be filmed"
+            )
 
     def picture(self) -> np.ndarray:
         """The environment as it is now, uint8 [height, width, 3]. Raises CannotDraw, as above."""
@@ -84,12 +89,20 @@ class Camera:
             return self._robot()
         try:
             frame: Any = self.env.render()
-        except (gym.error.Error, ImportError) as error:  # a package for drawing is missing
+        except (
+            gym.error.Error,
+            ImportError,
+        ) as error:  # a package for drawing is missing
             raise CannotDraw(str(error)) from error
         from PIL import Image, ImageOps
 
-        size, picture = (self.width, self.height), Image.fromarray(np.asarray(frame, np.uint8))
-        return np.asarray(ImageOps.pad(picture, size, Image.Resampling.LANCZOS, "white"))
+        size, picture = (
+            (self.width, self.height),
+            Image.fromarray(np.asarray(frame, np.uint8)),
+        )
+        return np.asarray(
+            ImageOps.pad(picture, size, Image.Resampling.LANCZOS, "white")
+        )
 
     def close(self) -> None:
         """Frees what drawing took."""
@@ -101,7 +114,9 @@ class Camera:
         import mujoco
 
         model = self._task.model
-        if self._renderer is None or self._model is not model:  # some perturbations replace it
+        if (
+            self._renderer is None or self._model is not model
+        ):  # some perturbations replace it
             self.close()
             self._model = model
             self._renderer = _renderer(model, self.width, self.height)
@@ -111,7 +126,11 @@ class Camera:
         data, tracked = self._task.data, self._view.trackbodyid
         if tracked >= 0:
             centre = data.subtree_com[tracked]
-            late = np.exp((self._time - data.time) / LAG) if self._time < data.time else 0.0
+            late = (
+                np.exp((self._time - data.time) / LAG)
+                if self._time < data.time
+                else 0.0
+            )
             behind, most = late * (self._lookat - centre), BEHIND * self._view.distance
             self._lookat = centre + behind * most / max(most, np.linalg.norm(behind))
             self._time = data.time
@@ -125,7 +144,11 @@ class Camera:
 def drawing_arguments(env: gym.Env) -> dict[str, Any]:
     """What the constructor of an environment needs, besides, for a `Camera` to work."""
     modes = env.metadata.get("render_modes") or ()
-    return {"render_mode": "rgb_array"} if not is_mujoco(env) and "rgb_array" in modes else {}
+    return (
+        {"render_mode": "rgb_array"}
+        if not is_mujoco(env) and "rgb_array" in modes
+        else {}
+    )
 
 
 def is_mujoco(env: gym.Env) -> bool:
@@ -138,10 +161,15 @@ def _renderer(model: Any, width: int, height: int) -> Any:
     import mujoco
 
     visual = model.vis.global_
-    visual.offwidth, visual.offheight = max(visual.offwidth, width), max(visual.offheight, height)
+    visual.offwidth, visual.offheight = (
+        max(visual.offwidth, width),
+        max(visual.offheight, height),
+    )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # GLFW's, before it fails: the error says it better
+            warnings.simplefilter(
+                "ignore"
+            )  # GLFW's, before it fails: the error says it better
             renderer = mujoco.Renderer(model, height, width)
     except Exception as error:  # each backend fails in a way of its own
         raise CannotDraw(cannot_draw()) from error
@@ -181,7 +209,10 @@ def move_ground(model: Any, scene: Any, centre: np.ndarray) -> None:
 
     for number in range(scene.ngeom):
         shape = scene.geoms[number]
-        if shape.type != mujoco.mjtGeom.mjGEOM_PLANE or shape.objtype != mujoco.mjtObj.mjOBJ_GEOM:
+        if (
+            shape.type != mujoco.mjtGeom.mjGEOM_PLANE
+            or shape.objtype != mujoco.mjtObj.mjOBJ_GEOM
+        ):
             continue
         size, material = model.geom_size[shape.objid, :2], model.geom_matid[shape.objid]
         if material < 0 or not size.all():  # one that is drawn without an end

@@ -20,13 +20,17 @@ class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs, ABC):
 
     def __init__(self, env: gym.Env, **arguments: Any) -> None:
         gym.utils.RecordConstructorArgs.__init__(self, **arguments)
-        choices = gym.spaces.Discrete | gym.spaces.MultiDiscrete | gym.spaces.MultiBinary
+        choices = (
+            gym.spaces.Discrete | gym.spaces.MultiDiscrete | gym.spaces.MultiBinary
+        )
         if isinstance(env.observation_space, choices):  # as one-hot numbers
             env = FlattenObservation(env)
         gym.Wrapper.__init__(self, env)
         space = env.observation_space
         if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
-            raise ValueError(f"observations must be a Box of one dimension, got {space}")
+            raise ValueError(
+                f"observations must be a Box of one dimension, got {space}"
+            )
 
     def _widen(self, low: Any, high: Any) -> None:
         """The space of observations with numbers between these bounds."""
@@ -37,14 +41,18 @@ class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs, ABC):
         self.observation_space = gym.spaces.Box(low, high, dtype=dtype.type)
 
     @abstractmethod
-    def _appended(self, info: Mapping[str, Any], action: Any, reward: Any) -> tuple[Any, ...]:
+    def _appended(
+        self, info: Mapping[str, Any], action: Any, reward: Any
+    ) -> tuple[Any, ...]:
         """Sequences of numbers to append after a step; after `reset` the action is None."""
 
     def _extended(self, observation: np.ndarray, *after: Any) -> np.ndarray:
         dtype = np.result_type(observation.dtype, np.float32)
         return np.concatenate([observation, *self._appended(*after)], dtype=dtype)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> Start:
         """Start an episode."""
         observation, info = self.env.reset(seed=seed, options=options)
         return self._extended(observation, info, None, 0.0), info
@@ -75,15 +83,22 @@ class PreviousActionAndReward(_Wider):
         actions = env.action_space
         if not isinstance(actions, gym.spaces.Box | gym.spaces.Discrete):
             raise ValueError(f"actions must be a Box or Discrete, got {actions}")
-        self._first = None if isinstance(actions, gym.spaces.Box) else int(actions.start)
+        self._first = (
+            None if isinstance(actions, gym.spaces.Box) else int(actions.start)
+        )
         if isinstance(actions, gym.spaces.Box):
-            low, high = np.minimum(actions.low.ravel(), 0), np.maximum(actions.high.ravel(), 0)
+            low, high = (
+                np.minimum(actions.low.ravel(), 0),
+                np.maximum(actions.high.ravel(), 0),
+            )
         else:
             low, high = np.zeros(actions.n), np.ones(actions.n)
         self._channels = low.size
         self._widen([*low, -np.inf], [*high, np.inf])
 
-    def _appended(self, info: Mapping[str, Any], action: Any, reward: Any) -> tuple[Any, ...]:
+    def _appended(
+        self, info: Mapping[str, Any], action: Any, reward: Any
+    ) -> tuple[Any, ...]:
         if action is None:
             return (np.zeros(self._channels + 1),)
         if self._first is None:
@@ -112,7 +127,9 @@ def hidden_numbers(
             context = np.eye(len(context))[context].ravel().tolist()
         numbers += context
     acting = info.get("perturbations", {})
-    return numbers + [acting.get(label, {"value": x})["value"] for label, x in values.items()]
+    return numbers + [
+        acting.get(label, {"value": x})["value"] for label, x in values.items()
+    ]
 
 
 class Revealed(_Wider):
@@ -123,13 +140,23 @@ class Revealed(_Wider):
     is hidden.
     """
 
-    def __init__(self, env: gym.Env, labels: Sequence[str], values: Mapping[str, float]) -> None:
+    def __init__(
+        self, env: gym.Env, labels: Sequence[str], values: Mapping[str, float]
+    ) -> None:
         super().__init__(env, labels=labels, values=values)
         self.labels, self.values = tuple(labels), dict(values)
-        known = [name for name in ("contexts", "context", "hidden") if env.has_wrapper_attr(name)]
-        (numbers,) = self._appended({name: env.get_wrapper_attr(name) for name in known})
+        known = [
+            name
+            for name in ("contexts", "context", "hidden")
+            if env.has_wrapper_attr(name)
+        ]
+        (numbers,) = self._appended(
+            {name: env.get_wrapper_attr(name) for name in known}
+        )
         if not numbers:
-            raise ValueError("nothing is hidden; perturb it, as by motor_signs=seen or mass=0.5..2")
+            raise ValueError(
+                "nothing is hidden; perturb it, as by motor_signs=seen or mass=0.5..2"
+            )
         bound = np.full(len(numbers), np.inf)
         self._widen(-bound, bound)
 
@@ -141,7 +168,9 @@ def translated(env: gym.Env) -> gym.Env:
     """A perturbed environment without its contexts: they are undone in what is seen, and actions
     have the effect that they have in the plain task.
     """
-    into, out_of = (env.get_wrapper_attr(name) for name in ("in_context", "out_of_context"))
+    into, out_of = (
+        env.get_wrapper_attr(name) for name in ("in_context", "out_of_context")
+    )
     # functions, since Gymnasium copies its wrappers' arguments, and no perturbed environment
     env = TransformAction(env, lambda action: into(action), None)
     return TransformObservation(env, lambda observation: out_of(observation), None)

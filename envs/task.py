@@ -22,13 +22,21 @@ class Task(Protocol):
     """
 
     episode_steps: int | None = None  # of an episode that ends by itself
-    trials: int | None = None  # the info of a response has `trial` (from 0) and `correct`
+    trials: int | None = (
+        None  # the info of a response has `trial` (from 0) and `correct`
+    )
     trial_steps: int | None = None
-    actions: int | None = None  # answers to choose among; None: those of a Discrete space
-    return_range: tuple[float, float] | None = None  # the least and the most of an episode
+    actions: int | None = (
+        None  # answers to choose among; None: those of a Discrete space
+    )
+    return_range: tuple[float, float] | None = (
+        None  # the least and the most of an episode
+    )
     # share of episodes or trials in which training tells what is hidden; evaluation tells none
     told: float | None = None
-    context: Sequence[int] = ()  # numbers of the present one, which a policy that is told observes
+    context: Sequence[
+        int
+    ] = ()  # numbers of the present one, which a policy that is told observes
     context_began: int = 0  # the step of the episode
 
     def told_again(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
@@ -53,18 +61,26 @@ class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
     render_mode: str | None = None
     action_space: gym.spaces.Discrete
     episode_steps: int
-    parts: dict[str, int]  # of the observation, by name, and their channels, for `render`
+    parts: dict[
+        str, int
+    ]  # of the observation, by name, and their channels, for `render`
     steps: int = sys.maxsize  # taken in this episode; none has started yet
-    answers: list[tuple[int, bool]]  # the steps that were answered, and whether that was rewarded
+    answers: list[
+        tuple[int, bool]
+    ]  # the steps that were answered, and whether that was rewarded
     _observations: np.ndarray  # float32 [episode_steps + 1, channels]
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> Start:
         """Start an episode; returns the first observation, float32 [channels], and an empty info.
         The seed is of everything that is drawn, now and in later episodes. Raises ValueError where
         there are options.
         """
         if options:
-            raise ValueError(f"reset options {sorted(options)} are unknown; there are none")
+            raise ValueError(
+                f"reset options {sorted(options)} are unknown; there are none"
+            )
         super().reset(seed=seed)
         self._draw()
         self.steps, self.answers = 0, []
@@ -76,10 +92,14 @@ class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
         the first `reset` and after the end of an episode.
         """
         if self.steps >= self.episode_steps:
-            raise gym.error.ResetNeeded("no episode is under way: call reset() before step()")
+            raise gym.error.ResetNeeded(
+                "no episode is under way: call reset() before step()"
+            )
         action, actions = int(action), int(self.action_space.n)
         if not 0 <= action < actions:
-            raise ValueError(f"action must be an integer in [0, {actions - 1}], got {action}")
+            raise ValueError(
+                f"action must be an integer in [0, {actions - 1}], got {action}"
+            )
         reward, info = self._answered(action)
         if reward:
             self.answers.append((self.steps, reward > 0))
@@ -121,12 +141,16 @@ def check_number(name: str, value: float, low: float, high: float) -> float:
     """Return `value` as a float if it is a number in [low, high], else raise ValueError."""
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number or not low <= value <= high:  # a NaN fails the comparison, too
-        raise ValueError(f"{name} must be a number in [{low:g}, {high:g}], got {value!r}")
+        raise ValueError(
+            f"{name} must be a number in [{low:g}, {high:g}], got {value!r}"
+        )
     return float(value)
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
     """Return `value` if it is one of the choices, else raise ValueError."""
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}"
+        )
     return value

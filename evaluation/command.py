@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from spikepropamine import table
-from spikepropamine.common import UNSEEN_SEED, Parser, UsageError, command_words, shown, write_text
+from spikepropamine.common import (
+    UNSEEN_SEED,
+    Parser,
+    UsageError,
+    command_words,
+    shown,
+    write_text,
+)
 from spikepropamine.envs.making import with_contexts
 from spikepropamine.envs.perturbations.notation import suite_names
 from spikepropamine.evaluation.ask.conditions import (
@@ -53,7 +60,9 @@ def _configured(parser: Parser, file: Path) -> argparse.Namespace:
     for name, value in content.items():
         option = f"--{name}".replace("_", "-")
         if value is not False or name == "lesions":
-            values = value if isinstance(value, list) else [] if value is True else [value]
+            values = (
+                value if isinstance(value, list) else [] if value is True else [value]
+            )
             # YAML reads `off`, the name of a lesion, as false
             words += [option, *("off" if x is False else str(x) for x in values)]
     try:
@@ -65,7 +74,9 @@ def _configured(parser: Parser, file: Path) -> argparse.Namespace:
 def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     """The command line. Raises UsageError where it is wrong."""
     suites = ", ".join([STANDARD, *suite_names()])
-    lesions = "; ".join(f"{lesion.name}: {lesion.sentence}" for lesion in LESIONS.values())
+    lesions = "; ".join(
+        f"{lesion.name}: {lesion.sentence}" for lesion in LESIONS.values()
+    )
     parser = Parser(program, description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     text = (
@@ -79,7 +90,9 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     add("--perturb", nargs="+", default=[], metavar="TEXT", help=text)
     text = f"take plasticity away in every condition ({lesions})"
     add("--lesions", nargs="+", default=[], metavar="NAME", help=text)
-    text = "hold policies against this one, which is told the contexts of each condition"
+    text = (
+        "hold policies against this one, which is told the contexts of each condition"
+    )
     add("--teacher", type=Path, metavar="RUN", help=text)
     text = "only these of the suite, and clean (all); lesions of them stay"
     add("--conditions", nargs="+", metavar="NAME", help=text)
@@ -89,18 +102,32 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         "--conditions names others"
     )
     add("--quick", action="store_true", help=text)
-    add("--seed", type=int, default=UNSEEN_SEED, help="of the first episode (%(default)s)")
+    add(
+        "--seed",
+        type=int,
+        default=UNSEEN_SEED,
+        help="of the first episode (%(default)s)",
+    )
     text = "episodes of K times the length (%(default)s)"
     add("--horizon-factor", type=int, default=1, metavar="K", help=text)
     text = "sample actions instead of taking the likeliest"
     add("--stochastic", action="store_true", help=text)
-    add("--workers", type=int, metavar="N", help="processes (as many as there are cores)")
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes (as many as there are cores)",
+    )
     text = (
         "where results go (evaluations/SUITE in the folder that the runs have in common; with "
         "--quick, --horizon-factor and --stochastic in one of their own)"
     )
     add("--out", type=Path, metavar="FOLDER", help=text)
-    add("--overwrite", action="store_true", help="replace results that are in that folder")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="replace results that are in that folder",
+    )
     add(
         "--video",
         nargs="?",
@@ -126,14 +153,20 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         value = getattr(options, name)
         if value is not None and not least <= value <= most:
             flag = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{flag} must be at least {least} and at most {most}, got {value}")
+            raise UsageError(
+                f"{flag} must be at least {least} and at most {most}, got {value}"
+            )
     if options.out is not None and options.out.is_file():
         raise UsageError(f"--out {options.out} is a file, and should be a folder")
     if options.video and options.stochastic:
-        raise UsageError("--video shows the likeliest actions; leave out --stochastic or --video")
+        raise UsageError(
+            "--video shows the likeliest actions; leave out --stochastic or --video"
+        )
     own = Path(options.suite or "")
     if own.suffix == ".yaml" and own.stem in (STANDARD, *suite_names()):
-        raise UsageError(f"--suite {own}: this project has a {own.stem}; give yours another name")
+        raise UsageError(
+            f"--suite {own}: this project has a {own.stem}; give yours another name"
+        )
     if options.suite is None and not options.perturb:
         options.suite = STANDARD
     return options
@@ -150,23 +183,35 @@ def ask(options: argparse.Namespace) -> Asked:
     names: dict[Path, str] = {}
     for name, folder in named:
         if name and names.setdefault(folder.resolve(), name) != name:
-            raise UsageError(f"{folder} has two names, {names[folder.resolve()]} and {name}")
+            raise UsageError(
+                f"{folder} has two names, {names[folder.resolve()]} and {name}"
+            )
     try:
         runs, task = load_runs(folders, options.horizon_factor, names)
         conditions, skipped = conditions_asked(task, options)
-        teacher = None if options.teacher is None else load_teacher(find(options.teacher), task)
+        teacher = (
+            None
+            if options.teacher is None
+            else load_teacher(find(options.teacher), task)
+        )
         for run in [*runs, *([] if teacher is None else [teacher])]:
             for condition in conditions if run.revealed else []:
                 with_contexts(condition.text, str(run.revealed))
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
     if teacher is not None and not any(c.has_contexts for c in conditions):
-        raise UsageError("--teacher is for conditions with contexts, as in --suite motor-signs")
+        raise UsageError(
+            "--teacher is for conditions with contexts, as in --suite motor-signs"
+        )
     folder = _folder(options, folders)
     check_writable(folder, "--out")
     if (folder / REPORT).exists() and not options.overwrite:  # the last that is written
-        raise UsageError(f"{folder} has results; --overwrite replaces them, or give another --out")
-    return Asked(runs, task, conditions, teacher, seeds, not options.stochastic, skipped, folder)
+        raise UsageError(
+            f"{folder} has results; --overwrite replaces them, or give another --out"
+        )
+    return Asked(
+        runs, task, conditions, teacher, seeds, not options.stochastic, skipped, folder
+    )
 
 
 def conditions_asked(
@@ -176,7 +221,9 @@ def conditions_asked(
 
     Raises ValueError where one of them is unknown or does not apply.
     """
-    conditions, skipped = conditions_of(task, options.suite, options.perturb, options.lesions)
+    conditions, skipped = conditions_of(
+        task, options.suite, options.perturb, options.lesions
+    )
     if options.conditions is not None:
         conditions = choose(conditions, [*options.conditions, *options.perturb])
     elif options.quick:
@@ -214,7 +261,9 @@ def _folder(options: argparse.Namespace, runs: Sequence[Path]) -> Path:
     if options.out is not None:
         return options.out
     common = Path(os.path.commonpath([run.resolve() for run in runs]))
-    common = common.relative_to(Path.cwd()) if common.is_relative_to(Path.cwd()) else common
+    common = (
+        common.relative_to(Path.cwd()) if common.is_relative_to(Path.cwd()) else common
+    )
     folder = RunFolder(common).evaluations / folder_name(options)
     for path in (folder.parent, folder, folder / "figures", folder / "videos"):
         refuse_link(path, "--out")
@@ -238,7 +287,9 @@ def measure(asked: Asked, options: argparse.Namespace) -> Evaluation:
         for pattern in (RESULTS, ASKED, REPORT, "figures/*.png", "videos/*.mp4"):
             for old in asked.folder.glob(pattern):
                 old.unlink(missing_ok=True)  # another evaluation may be at it, too
-    write_text(asked.folder / ASKED, json.dumps(about, indent=1, allow_nan=False) + "\n")
+    write_text(
+        asked.folder / ASKED, json.dumps(about, indent=1, allow_nan=False) + "\n"
+    )
     table.write(asked.folder / RESULTS, rows)
     return evaluation
 
@@ -249,7 +300,9 @@ def described(evaluation: Evaluation) -> dict[str, Any]:
     """
     task, seeds, teacher = evaluation.task, evaluation.seeds, evaluation.teacher
     applied = {key for found in evaluation.outcomes for key in found}
-    trials = any(o["correct"].size for found in evaluation.outcomes for o in found.values())
+    trials = any(
+        o["correct"].size for found in evaluation.outcomes for o in found.values()
+    )
     return {
         "environment": task.environment,
         "env_kwargs": dict(task.arguments),

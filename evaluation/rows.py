@@ -55,7 +55,9 @@ def rows_of(evaluation: Evaluation, suite: str) -> pl.DataFrame:
     for base, _ in everybody:
         for name in ("random", "still"):
             if (found := evaluation.references.get(name)) is not None:
-                earned = _by_episode(f"{name}_return", found[CLEAN_KEY], found[CLEAN_KEY]["return"])
+                earned = _by_episode(
+                    f"{name}_return", found[CLEAN_KEY], found[CLEAN_KEY]["return"]
+                )
                 rows += [base | {"suite": suite} | row for row in earned]
     environment = evaluation.task.environment
     everybody += [
@@ -64,13 +66,17 @@ def rows_of(evaluation: Evaluation, suite: str) -> pl.DataFrame:
         if key in evaluation.references
     ]
     for condition in evaluation.conditions:
-        stretches = _stretches(evaluation, condition.intact) if condition.has_contexts else {}
+        stretches = (
+            _stretches(evaluation, condition.intact) if condition.has_contexts else {}
+        )
         of = {
             "suite": suite, "condition": condition.key, "lesion": condition.lesion,
             "severity": condition.severity, "split": condition.split,
         }  # fmt: skip
         for base, found in everybody:
-            if condition.key not in found or (base["policy"] == RANDOM and not stretches):
+            if condition.key not in found or (
+                base["policy"] == RANDOM and not stretches
+            ):
                 continue
             numbers = itertools.chain(
                 _episodes(found[condition.key]),
@@ -110,14 +116,18 @@ def cost_of_run(run: Run, task: Task, seed: int) -> Cost:
     normalisation = run.policy.normalisation
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # of weights that are drawn
-        return cost_of(run.policy.policy, seen if normalisation is None else normalisation(seen))
+        return cost_of(
+            run.policy.policy, seen if normalisation is None else normalisation(seen)
+        )
 
 
 def _episodes(outcome: Outcome) -> Numbers:
     for measure in ("return", "length"):
         yield from _by_episode(measure, outcome, outcome[measure])
     for trial, right in enumerate(outcome["correct"].T):
-        yield from ({"at": trial} | row for row in _by_episode("correct", outcome, right))
+        yield from (
+            {"at": trial} | row for row in _by_episode("correct", outcome, right)
+        )
 
 
 def _curves(evaluation: Evaluation, condition: Condition, outcome: Outcome) -> Numbers:
@@ -131,7 +141,9 @@ def _curves(evaluation: Evaluation, condition: Condition, outcome: Outcome) -> N
         starts = measures.curve_points(len(rates))
         yield from _numbers("reward", "at", starts + task.window, rates[starts])
     if "inside/count" in outcome:
-        steps = max(1, task.horizon // SAMPLES) * np.arange(len(outcome["inside/count"]))
+        steps = max(1, task.horizon // SAMPLES) * np.arange(
+            len(outcome["inside/count"])
+        )
         for name, sums in outcome.items():
             if name.startswith("inside/") and name != "inside/count":
                 series = sums / outcome["inside/count"]
@@ -144,14 +156,20 @@ def _recovery(evaluation: Evaluation, condition: Condition, found: Found) -> Num
         return
     horizon, window = evaluation.task.horizon, evaluation.task.window
     unchanged = next(
-        c for c in evaluation.conditions if (c.intact, c.lesion) == (CLEAN_KEY, condition.lesion)
+        c
+        for c in evaluation.conditions
+        if (c.intact, c.lesion) == (CLEAN_KEY, condition.lesion)
     )
     froze = [c.freeze_at(horizon) for c in (condition, unchanged)]
     if condition.lesion == "frozen" and froze[0] != froze[1]:
         return  # what freezing does would be taken for what the change does
-    clean, changed = (padded(found[c.key]["rewards"], horizon) for c in (unchanged, condition))
+    clean, changed = (
+        padded(found[c.key]["rewards"], horizon) for c in (unchanged, condition)
+    )
     lengths = found[unchanged.key]["length"]
-    by_episode, time = measures.recovery(clean, changed, lengths, condition.onset, window)
+    by_episode, time = measures.recovery(
+        clean, changed, lengths, condition.onset, window
+    )
     for name, values in by_episode.items():
         yield from _by_episode(name, found[condition.key], values)
     if np.isfinite(time):
@@ -167,7 +185,11 @@ def _contexts(
     if not stretches:
         return
     horizon, outcome = evaluation.task.horizon, found[condition.key]
-    alike = [c for c in evaluation.conditions if c.intact == condition.intact and c != condition]
+    alike = [
+        c
+        for c in evaluation.conditions
+        if c.intact == condition.intact and c != condition
+    ]
     off = next((c.key for c in alike if c.lesion == "off"), "")
     rewards = padded(outcome["rewards"], horizon)
     others = {
@@ -177,7 +199,9 @@ def _contexts(
     }
     for prefix, some in stretches.items():
         by_step = measures.since(rewards, some)
-        opening, settled = (measures.mean_of(by_step, steps) for steps in (OPENING, SETTLED))
+        opening, settled = (
+            measures.mean_of(by_step, steps) for steps in (OPENING, SETTLED)
+        )
         yield {"measure": f"{prefix}contexts", "value": len(some)}
         lasting = sum(end - start > SETTLED.start for _, start, end in some)
         yield {"measure": f"{prefix}settled_contexts", "value": lasting}
@@ -185,17 +209,25 @@ def _contexts(
         yield from _by_episode(f"{prefix}settled_rate", outcome, settled)
         rates = _rate(by_step)
         starts = measures.curve_points(len(rates))
-        yield from _numbers(f"{prefix}context_reward", "at", starts + WINDOW, rates[starts])
+        yield from _numbers(
+            f"{prefix}context_reward", "at", starts + WINDOW, rates[starts]
+        )
         if off in found:
             without = measures.since(padded(found[off]["rewards"], horizon), some)
             more = opening - measures.mean_of(without, OPENING)
             yield from _by_episode(f"{prefix}opening_over_off", outcome, more)
         if "teacher" not in others:
             continue
-        random, teacher = (measures.since(others[name], some) for name in ("random", "teacher"))
+        random, teacher = (
+            measures.since(others[name], some) for name in ("random", "teacher")
+        )
         floor = measures.mean_of(random, SETTLED)
-        margin = measures.mean_of_known(measures.mean_of(teacher, SETTLED) - floor, axis=0)
-        paces = (settled - floor) / margin if margin > 0 else np.full(len(settled), np.nan)
+        margin = measures.mean_of_known(
+            measures.mean_of(teacher, SETTLED) - floor, axis=0
+        )
+        paces = (
+            (settled - floor) / margin if margin > 0 else np.full(len(settled), np.nan)
+        )
         yield from _by_episode(f"{prefix}settled_pace", outcome, paces)
         time = measures.time_to_identify(rates, _rate(random), _rate(teacher))
         if np.isfinite(time):
@@ -218,7 +250,9 @@ def _stretches(evaluation: Evaluation, intact: str) -> Stretches:
         for key in keys & found.keys():
             for steps, known in zip(found[key]["began"], began):
                 known |= {int(step) for step in steps if step >= 0}
-    first, later = measures.segments([sorted(steps) for steps in began], evaluation.task.horizon)
+    first, later = measures.segments(
+        [sorted(steps) for steps in began], evaluation.task.horizon
+    )
     return {prefix: some for prefix, some in (("", first), ("later_", later)) if some}
 
 
@@ -233,7 +267,9 @@ def _rate(by_step: np.ndarray) -> np.ndarray:
     return measures.windowed(measures.mean_of_known(by_step, axis=0)[None], WINDOW)[0]
 
 
-def _numbers(measure: str, axis: str, places: Iterable[Any], values: Iterable[Any]) -> Numbers:
+def _numbers(
+    measure: str, axis: str, places: Iterable[Any], values: Iterable[Any]
+) -> Numbers:
     for place, value in zip(places, values):
         if np.isfinite(value):
             yield {"measure": measure, axis: int(place), "value": float(value)}

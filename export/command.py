@@ -8,7 +8,14 @@ from typing import Any
 
 import torch
 
-from spikepropamine.common import UNSEEN_SEED, Parser, UsageError, bad_input, require, whole_file
+from spikepropamine.common import (
+    UNSEEN_SEED,
+    Parser,
+    UsageError,
+    bad_input,
+    require,
+    whole_file,
+)
 from spikepropamine.evaluation.ask.conditions import CLEAN, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.folder import RunFolder, check_writable, find, refuse_link
@@ -58,8 +65,12 @@ def main(arguments: Sequence[str], program: str = "spikepropamine export") -> in
 def parser_of(program: str, description: str | None, seed: str) -> Parser:
     """A command line for a run and the seed of an episode, which is for what `seed` says."""
     parser = Parser(program, description=description, allow_abbrev=False)
-    parser.add_argument("run", metavar="RUN|NAME", help="folder of a run, or one in trained/")
-    parser.add_argument("--seed", type=int, default=UNSEEN_SEED, help=f"{seed} (%(default)s)")
+    parser.add_argument(
+        "run", metavar="RUN|NAME", help="folder of a run, or one in trained/"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=UNSEEN_SEED, help=f"{seed} (%(default)s)"
+    )
     add_import(parser)
     return parser
 
@@ -111,7 +122,9 @@ def _write_onnx(part: Path, run: Run, env: Any, options: argparse.Namespace) -> 
         require(module, "export", "--format onnx")
     from spikepropamine.export import onnx_file
 
-    contents = onnx_file.to_onnx(run.policy, model_card(run, ONNX_CALL), env.observation_space)
+    contents = onnx_file.to_onnx(
+        run.policy, model_card(run, ONNX_CALL), env.observation_space
+    )
     found = onnx_file.check(contents, run.policy, env, options.seed)
     part.write_bytes(contents)
     told = f"{len(contents) / 1000:.0f} kB, {found.steps} steps beside the policy: actions "

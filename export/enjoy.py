@@ -44,11 +44,17 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
             modes = env.metadata.get("render_modes", [])
         if "human" in modes:
             shown = replace(task, arguments={**task.arguments, "render_mode": "human"})
-            with closing(make_env(shown, conditions[-1], run.previous, run.revealed)) as env:
-                total = sum(moment.reward for moment in watch(run.policy, env, options.seed))
+            with closing(
+                make_env(shown, conditions[-1], run.previous, run.revealed)
+            ) as env:
+                total = sum(
+                    moment.reward for moment in watch(run.policy, env, options.seed)
+                )
             print(f"return {total:.1f}")
             return 0
-    from spikepropamine.evaluation.film.video import film_run  # the encoder takes a moment
+    from spikepropamine.evaluation.film.video import (
+        film_run,
+    )  # the encoder takes a moment
 
     place = options.video or RunFolder(run.folder).videos
     if options.video is None:

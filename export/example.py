@@ -15,14 +15,26 @@ task = json.loads(session.get_modelmeta().custom_metadata_map["task"])
 inputs = {x.name: x.shape[1:] for x in session.get_inputs()}
 floats = {"tensor(float)": "f4", "tensor(double)": "f8"}
 types = {x.name: floats.get(x.type) for x in session.get_inputs()}
-if task["env"] not in gymnasium.registry or task["revealed"] or "observation" not in inputs:
-    sys.exit("this example needs one of Gymnasium's own tasks, and arrays as observations")
+if (
+    task["env"] not in gymnasium.registry
+    or task["revealed"]
+    or "observation" not in inputs
+):
+    sys.exit(
+        "this example needs one of Gymnasium's own tasks, and arrays as observations"
+    )
 env = gymnasium.make(task["env"], **task["env_kwargs"])
-start = {"state": np.zeros((1, *inputs["state"]), np.float32)} if "state" in inputs else {}
-choices = np.eye(getattr(env.action_space, "n", 0))  # one-hot, where an action is one of several
+start = (
+    {"state": np.zeros((1, *inputs["state"]), np.float32)} if "state" in inputs else {}
+)
+choices = np.eye(
+    getattr(env.action_space, "n", 0)
+)  # one-hot, where an action is one of several
 for episode in range(int(sys.argv[2]) if len(sys.argv) > 2 else 3):
     (observation, _), state, over, total = env.reset(seed=episode), start, False, 0.0
-    if task["previous"]:  # it also sees its previous action and reward, which begin with 0
+    if task[
+        "previous"
+    ]:  # it also sees its previous action and reward, which begin with 0
         own = gymnasium.spaces.flatdim(env.observation_space)
         before = np.zeros(inputs["observation"][0] - own)
     while not over:
@@ -30,10 +42,16 @@ for episode in range(int(sys.argv[2]) if len(sys.argv) > 2 else 3):
             observation = gymnasium.spaces.flatten(env.observation_space, observation)
         observation = np.asarray(observation, types["observation"])
         if task["previous"]:
-            observation = np.concatenate([observation, before]).astype(observation.dtype)
+            observation = np.concatenate([observation, before]).astype(
+                observation.dtype
+            )
         action, *new = session.run(None, {"observation": observation[None], **state})
-        state = dict(zip(state, new))  # fast weights among it: the policy goes on learning
+        state = dict(
+            zip(state, new)
+        )  # fast weights among it: the policy goes on learning
         observation, reward, terminated, truncated, _ = env.step(action[0])
-        before = np.append(choices[action[0]] if choices.size else action[0], float(reward))
+        before = np.append(
+            choices[action[0]] if choices.size else action[0], float(reward)
+        )
         total, over = total + float(reward), terminated or truncated
     print(f"episode {episode}: return {total:.1f}")

@@ -41,7 +41,10 @@ def refusal(deployed: DeployedPolicy) -> str | None:
         return "NIR's neurons put out spikes, not potentials; train with --network.readout spikes"
     if config.soft_reset:
         return "NIR's neurons are reset to a value; train with --no-network.soft-reset"
-    if deployed.normalisation is not None and "" not in deployed.normalisation.statistics:
+    if (
+        deployed.normalisation is not None
+        and "" not in deployed.normalisation.statistics
+    ):
         return "NIR takes one vector; observations that are a Dict cannot be normalised in it"
     return None
 
@@ -60,7 +63,9 @@ def to_nir(deployed: DeployedPolicy, card: Mapping[str, Any]) -> nir.NIRGraph:
         raise ValueError(why)
     policy: Any = deployed.policy
     network = policy.network
-    nodes: dict[str, Any] = {"input": nir.Input({"input": np.array([network.input_size])})}
+    nodes: dict[str, Any] = {
+        "input": nir.Input({"input": np.array([network.input_size])})
+    }
     edges: list[tuple[str, str]] = []
 
     def add(name: str, node: Any, before: str) -> str:
@@ -94,7 +99,9 @@ def to_nir(deployed: DeployedPolicy, card: Mapping[str, Any]) -> nir.NIRGraph:
         if layer.spec.plastic:
             synapses.metadata = _plasticity(layer)
     kappa = _array(torch.sigmoid(network.readout_decay))
-    readout = nir.LI(tau=TICK / (1 - kappa), r=np.ones_like(kappa), v_leak=np.zeros_like(kappa))
+    readout = nir.LI(
+        tau=TICK / (1 - kappa), r=np.ones_like(kappa), v_leak=np.zeros_like(kappa)
+    )
     last = add("readout", readout, last)
     head = policy.action_net
     last = add("action", nir.Affine(_array(head.weight), _array(head.bias)), last)
@@ -111,7 +118,9 @@ def to_nir(deployed: DeployedPolicy, card: Mapping[str, Any]) -> nir.NIRGraph:
 
 
 def _array(x: torch.Tensor) -> np.ndarray:
-    return np.atleast_1d(x.detach().cpu().numpy().astype(np.float32))  # NIR files hold no scalars
+    return np.atleast_1d(
+        x.detach().cpu().numpy().astype(np.float32)
+    )  # NIR files hold no scalars
 
 
 def _plasticity(layer: Any) -> dict[str, Any]:
@@ -119,7 +128,9 @@ def _plasticity(layer: Any) -> dict[str, Any]:
     spec, p = layer.spec, layer.parameters_in_use()
     names = (*PLASTICITY, "modulator_weight", "modulator_exogenous", "modulator_bias")
     found = {name: getattr(p, name, getattr(layer, name, None)) for name in names}
-    numbers = {name: _array(x) for name, x in found.items() if x is not None and x.numel()}
+    numbers = {
+        name: _array(x) for name, x in found.items() if x is not None and x.numel()
+    }
     told = {"rule": spec.rule, "modulation": spec.modulation, "decay": spec.decay}
     return told | {"clip": np.array([spec.clip], np.float32)} | numbers
 
@@ -144,7 +155,9 @@ def simulate(graph: nir.NIRGraph, inputs: np.ndarray) -> dict[str, np.ndarray]:
     for before, after in graph.edges:
         sources[after].append(before)
     loops = {name for name, node in graph.nodes.items() if isinstance(node, nir.Linear)}
-    forward = {name: [] if name in loops else before for name, before in sources.items()}
+    forward = {
+        name: [] if name in loops else before for name, before in sources.items()
+    }
     order = list(TopologicalSorter(forward).static_order())
     potentials = dict.fromkeys(order, 0.0)
     now: dict[str, Any] = dict.fromkeys(order, 0.0)
@@ -153,7 +166,9 @@ def simulate(graph: nir.NIRGraph, inputs: np.ndarray) -> dict[str, np.ndarray]:
         before = dict(now)
         for name in order:
             node: Any = graph.nodes[name]
-            current = sum((before if name in loops else now)[source] for source in sources[name])
+            current = sum(
+                (before if name in loops else now)[source] for source in sources[name]
+            )
             if isinstance(node, nir.Input):
                 now[name] = x
             elif isinstance(node, nir.Affine):
@@ -163,7 +178,9 @@ def simulate(graph: nir.NIRGraph, inputs: np.ndarray) -> dict[str, np.ndarray]:
             elif isinstance(node, nir.LIF | nir.LI):
                 step = TICK / node.tau
                 potential = potentials[name]
-                potential = potential + step * (node.v_leak - potential + node.r * current)
+                potential = potential + step * (
+                    node.v_leak - potential + node.r * current
+                )
                 now[name] = potential
                 if isinstance(node, nir.LIF):
                     now[name] = (potential > node.v_threshold).astype(np.float32)
@@ -175,7 +192,9 @@ def simulate(graph: nir.NIRGraph, inputs: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.stack(rows) for name, rows in outputs.items()}
 
 
-def check(graph: nir.NIRGraph, deployed: DeployedPolicy, env: gym.Env, seed: int) -> int:
+def check(
+    graph: nir.NIRGraph, deployed: DeployedPolicy, env: gym.Env, seed: int
+) -> int:
     """Runs a policy's graph and its network side by side on what it observes in its own task, which
     is not closed, in episodes from this seed on; returns the number of spikes.
 
@@ -200,7 +219,9 @@ def check(graph: nir.NIRGraph, deployed: DeployedPolicy, env: gym.Env, seed: int
         fields = layout.unpack(torch.as_tensor(initial[0]))
         _, outputs, _ = network.run(features, starts, fields)
         raw = policy.extract_features(policy.obs_to_tensor(batch)[0])
-    simulated = simulate(graph, np.repeat(raw.double().numpy(), network.config.ticks, axis=0))
+    simulated = simulate(
+        graph, np.repeat(raw.double().numpy(), network.config.ticks, axis=0)
+    )
     spikes = 0
     for index, output in enumerate(outputs):
         expected, found = output.spikes[:, 0].numpy(), simulated[f"layer{index}"]

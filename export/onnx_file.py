@@ -58,7 +58,9 @@ class Step(nn.Module):
         self.keys = list(space.spaces) if isinstance(space, spaces.Dict) else None
         pairs = {"": (space, policy.observation_space)}
         if isinstance(space, spaces.Dict):
-            pairs = {k: (part, policy.observation_space[k]) for k, part in space.items()}
+            pairs = {
+                k: (part, policy.observation_space[k]) for k, part in space.items()
+            }
         # pictures whose channels come last, while those of the policy come first
         self.turned = {k for k, (ours, its) in pairs.items() if ours.shape != its.shape}
 
@@ -69,7 +71,9 @@ class Step(nn.Module):
         policy, space = self.policy, self.policy.action_space
         observation: Any = self._normalised("", inputs[0])
         if self.keys is not None:
-            observation = {key: self._normalised(key, x) for key, x in zip(self.keys, inputs)}
+            observation = {
+                key: self._normalised(key, x) for key, x in zip(self.keys, inputs)
+            }
         extractor = policy.pi_features_extractor
         features = BasePolicy.extract_features(policy, observation, extractor)
         # not `len`, which a trace takes for a constant
@@ -87,7 +91,9 @@ class Step(nn.Module):
         assert self.layout is not None
         fields = self.layout.unpack(flat)
         if not isinstance(self.policy, PlasticSpikingPolicy):
-            hidden, cell = (fields[k].transpose(0, 1).contiguous() for k in ("hidden", "cell"))
+            hidden, cell = (
+                fields[k].transpose(0, 1).contiguous() for k in ("hidden", "cell")
+            )
             return hidden, cell
         whole = self.policy.layout
         left_out = {
@@ -126,9 +132,13 @@ def state_layout(policy: Any) -> StateLayout | None:
     among them: where it is 1 the fast weights keep the value that they have.
     """
     if isinstance(policy, PlasticSpikingPolicy):
-        needless = {name for name in policy.layout.shapes if name.endswith(".modulation")}
+        needless = {
+            name for name in policy.layout.shapes if name.endswith(".modulation")
+        }
         needless.add("modulator_held")
-        return StateLayout({k: v for k, v in policy.layout.shapes.items() if k not in needless})
+        return StateLayout(
+            {k: v for k, v in policy.layout.shapes.items() if k not in needless}
+        )
     if hasattr(policy, "lstm_actor"):
         shape = (policy.lstm_actor.num_layers, policy.lstm_actor.hidden_size)
         return StateLayout({"hidden": shape, "cell": shape})
@@ -152,7 +162,9 @@ def to_onnx(
     space = deployed.policy.observation_space if space is None else space
     step = Step(deployed, space).eval()
     parts = _by_input(space.spaces if isinstance(space, spaces.Dict) else space)
-    examples = {k: np.zeros((2, *(x.shape or ())), dtype=x.dtype) for k, x in parts.items()}
+    examples = {
+        k: np.zeros((2, *(x.shape or ())), dtype=x.dtype) for k, x in parts.items()
+    }
     names, outputs = list(examples), [ACTION]
     inputs = [torch.as_tensor(x) for x in examples.values()]
     if step.layout is not None:
@@ -160,7 +172,9 @@ def to_onnx(
         inputs.append(torch.zeros(2, step.layout.size))
     buffer: Any = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about branches that depend on data: on flags that are 0
+        warnings.simplefilter(
+            "ignore"
+        )  # about branches that depend on data: on flags that are 0
         torch.onnx.export(
             step,
             tuple(inputs),
@@ -206,14 +220,19 @@ class OnnxPolicy:
     def reset(self) -> None:
         """An episode starts."""
         state = [x for x in self.session.get_inputs() if x.name == STATE]
-        self.state = {x.name: np.zeros((1, *x.shape[1:]), dtype=np.float32) for x in state}
+        self.state = {
+            x.name: np.zeros((1, *x.shape[1:]), dtype=np.float32) for x in state
+        }
 
     def act(self, observation: Any) -> np.ndarray:
         """The action for an observation as the environment gives it."""
         parts = _by_input(observation)
         # environments may give other types than their spaces say, as training lets them
         types = {x.name: x.type[len("tensor(") : -1] for x in self.session.get_inputs()}
-        feed = {n: np.asarray(x, NUMPY.get(types[n], types[n]))[None] for n, x in parts.items()}
+        feed = {
+            n: np.asarray(x, NUMPY.get(types[n], types[n]))[None]
+            for n, x in parts.items()
+        }
         action, *state = self.session.run(None, feed | self.state)
         self.state = dict(zip(self.state, state))
         return action[0]
@@ -229,7 +248,11 @@ class Check(NamedTuple):
 
 
 def check(
-    contents: bytes, deployed: DeployedPolicy, env: gym.Env, seed: int, steps: int = STEPS
+    contents: bytes,
+    deployed: DeployedPolicy,
+    env: gym.Env,
+    seed: int,
+    steps: int = STEPS,
 ) -> Check:
     """Runs the file on ONNX Runtime beside the policy, whose actions its task takes, which is not
     closed, in so many steps of episodes from this seed on.
@@ -263,6 +286,8 @@ def check(
                 )
             assert layout is not None
             flat = step.state[0]
-            fields = [policy.layout.get(flat, name).reshape(1, -1) for name in layout.shapes]
+            fields = [
+                policy.layout.get(flat, name).reshape(1, -1) for name in layout.shapes
+            ]
             exported.state = {STATE: np.concatenate(fields, axis=1)}
     return Check(steps, worst, apart)

@@ -40,7 +40,12 @@ from spikepropamine.training.settings import CHANGES_NO_NUMBER, CONFIGS, matched
 from spikepropamine.training.settings import parse as parse_training
 from spikepropamine.versions import HERE, code_of, digest_of, digests_of, import_modules
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+THREADS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
 PATIENCE = 0.2  # seconds between looks at whether to stop
 BUSY = "another process is at it"
 MATRICES = CONFIGS / "matrices"
@@ -110,8 +115,12 @@ class Cell:
     policy: str  # its label
     seed: int  # of the training
     path: Path  # of the run folder, relative to `root`
-    commands: tuple[tuple[str, ...], ...]  # arguments of `spikepropamine`, training first
-    evaluations: tuple[Path, ...]  # the folders that the evaluations leave, relative to `root`
+    commands: tuple[
+        tuple[str, ...], ...
+    ]  # arguments of `spikepropamine`, training first
+    evaluations: tuple[
+        Path, ...
+    ]  # the folders that the evaluations leave, relative to `root`
     # where a copy of the policy goes if its seed is the median, relative to `root`; None: nowhere
     keep: Path | None
     root: Path  # the working directory of the commands, absolute
@@ -119,7 +128,9 @@ class Cell:
     @property
     def name(self) -> str:
         """As people read it."""
-        return " ".join(filter(None, (self.env, self.setting, self.policy, f"seed {self.seed}")))
+        return " ".join(
+            filter(None, (self.env, self.setting, self.policy, f"seed {self.seed}"))
+        )
 
     @property
     def run(self) -> RunFolder:
@@ -154,20 +165,31 @@ class Cell:
         plain = flat(settings.as_dict()).items()
         asked = {name: value for name, value in plain if name not in CHANGES_NO_NUMBER}
         if settings.match_parameters is not None:  # whose defaults say how large
-            asked[f"size of {settings.match_parameters}"] = str(matched(settings).network)
+            asked[f"size of {settings.match_parameters}"] = str(
+                matched(settings).network
+            )
         named = [*self.commands[0], str(settings.teacher), str(settings.start_from)]
-        asked |= {f"content of {x}": digest for x, digest in _contents(named, self.root).items()}
-        return asked | {f"code of {x}": digest for x, digest in code_of(settings.imports).items()}
+        asked |= {
+            f"content of {x}": digest
+            for x, digest in _contents(named, self.root).items()
+        }
+        return asked | {
+            f"code of {x}": digest for x, digest in code_of(settings.imports).items()
+        }
 
     def finish(self, asked: dict[str, object]) -> None:
         """Writes the stamp, with what its training was asked for when it began."""
-        write_text(self.stamp, json.dumps(self._state() | {"asked": asked}, indent=1) + "\n")
+        write_text(
+            self.stamp, json.dumps(self._state() | {"asked": asked}, indent=1) + "\n"
+        )
 
     def _state(self) -> dict[str, object]:
         exports = any(command[0] == "export" for command in self.commands)
         return {
             "policy": _digest(sorted(self.run.policy.glob("*"))),
-            "results": [_digest([self.root / place / RESULTS]) for place in self.evaluations],
+            "results": [
+                _digest([self.root / place / RESULTS]) for place in self.evaluations
+            ],
             "exports": _digest(sorted(self.run.exports.glob("*"))) if exports else None,
             "commands": [list(c) for c in self.commands],
             "contents": _contents(list(itertools.chain(*self.commands[1:])), self.root),
@@ -186,13 +208,17 @@ def load_matrix(name: str) -> Matrix:
         check_known("matrix", name, known)
     content = read_yaml(file)
     if not isinstance(content, Mapping):
-        raise UsageError(f"{file.name}: must be a mapping with envs, policies and seeds")
+        raise UsageError(
+            f"{file.name}: must be a mapping with envs, policies and seeds"
+        )
     content = dict(content)
     for axis in AXES:
         if axis in content:
             content[axis] = _labelled(content[axis], alone=axis != "settings")
     if file.stem == "training":
-        raise UsageError(f"{file}: training.json has another meaning beside runs; rename the file")
+        raise UsageError(
+            f"{file}: training.json has another meaning beside runs; rename the file"
+        )
     matrix = updated(Matrix(file.stem, runs=file.stem), content, file.name)
     for axis in (*AXES, "seeds"):
         if not getattr(matrix, axis):
@@ -208,9 +234,13 @@ def load_matrix(name: str) -> Matrix:
     own = [label for label, text in matrix.envs.items() if text.split()[:1] != [label]]
     for name in [matrix.runs, *matrix.settings, *matrix.policies, *own]:
         if name != Path(name).name or name.startswith("."):
-            raise UsageError(f"{file.name}: {shown(name)} names a folder, and has no place in it")
+            raise UsageError(
+                f"{file.name}: {shown(name)} names a folder, and has no place in it"
+            )
     if Path(matrix.keep).is_absolute() or ".." in Path(matrix.keep).parts:
-        raise UsageError(f"{file.name}: keep: {shown(matrix.keep)} leads out of this folder")
+        raise UsageError(
+            f"{file.name}: keep: {shown(matrix.keep)} leads out of this folder"
+        )
     for axis in ("envs", "policies"):
         for label, text in getattr(matrix, axis).items():
             if not text.split():
@@ -225,13 +255,18 @@ def _labelled(values: Any, alone: bool) -> Any:
     if isinstance(values, list) and alone:
         return {str(value): str(value) for value in values}
     if isinstance(values, Mapping):
-        return {str(label): text or (str(label) if alone else "") for label, text in values.items()}
+        return {
+            str(label): text or (str(label) if alone else "")
+            for label, text in values.items()
+        }
     return values
 
 
 def _contents(texts: Sequence[str], root: Path) -> dict[str, str]:
     """Digests of the files, the runs and the suites of this project that texts name."""
-    return digests_of(texts, root) | digests_of((f"{text}.yaml" for text in texts), SUITES)
+    return digests_of(texts, root) | digests_of(
+        (f"{text}.yaml" for text in texts), SUITES
+    )
 
 
 def _digest(files: Sequence[Path]) -> str:
@@ -255,18 +290,37 @@ def cells_of(matrix: Matrix, runs: Path) -> list[Cell]:
     return cells
 
 
-def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy: str) -> Cell:
-    env_id, policy_name = (text.split()[0] for text in (matrix.envs[env], matrix.policies[policy]))
+def _cell(
+    matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy: str
+) -> Cell:
+    env_id, policy_name = (
+        text.split()[0] for text in (matrix.envs[env], matrix.policies[policy])
+    )
     # a label of its own has a folder of its own
-    labels = [setting, env if env != env_id else "", policy if policy != policy_name else ""]
+    labels = [
+        setting,
+        env if env != env_id else "",
+        policy if policy != policy_name else "",
+    ]
     place = runs.joinpath(matrix.runs, *filter(None, labels))
 
     def arguments(text: str) -> list[str]:
         known = "{env}, {policy} and {seed} can stand in it, and quotes come in pairs"
-        with bad_input(f"{matrix.name}: cannot read {text!r}; {known}", KeyError, IndexError):
+        with bad_input(
+            f"{matrix.name}: cannot read {text!r}; {known}", KeyError, IndexError
+        ):
             return shlex.split(text.format(env=env_id, policy=policy_name, seed=seed))
 
-    train = ["--env", env_id, "--policy", policy_name, "--seed", str(seed), "--runs", str(place)]
+    train = [
+        "--env",
+        env_id,
+        "--policy",
+        policy_name,
+        "--seed",
+        str(seed),
+        "--runs",
+        str(place),
+    ]
     train += arguments(matrix.train) + arguments(matrix.settings[setting])
     train += arguments(matrix.envs[env])[1:] + arguments(matrix.policies[policy])[1:]
     with bad_input(f"{matrix.name}: train", UsageError):
@@ -303,18 +357,28 @@ def _cell(matrix: Matrix, runs: Path, seed: int, setting: str, env: str, policy:
             name = f"{matrix.name}-{name}"
         out = parsed.out or RunFolder(path).evaluations / name
         if parsed.out and (out.is_absolute() or ".." in out.parts):
-            raise UsageError(f"{matrix.name}: --out {shown(str(out))} leads out of this folder")
+            raise UsageError(
+                f"{matrix.name}: --out {shown(str(out))} leads out of this folder"
+            )
         if out in evaluations:
-            raise UsageError(f"{matrix.name}: two evaluations would write to {out}; add --out")
+            raise UsageError(
+                f"{matrix.name}: two evaluations would write to {out}; add --out"
+            )
         evaluations.append(out)
         options += [] if parsed.out else ["--out", str(out)]
         commands.append(("evaluate", *options))
-    commands += [("export", str(path), *imports, "--format", name) for name in matrix.export]
-    keep = Path(matrix.keep, path.relative_to(runs / matrix.runs)) if matrix.keep else None
+    commands += [
+        ("export", str(path), *imports, "--format", name) for name in matrix.export
+    ]
+    keep = (
+        Path(matrix.keep, path.relative_to(runs / matrix.runs)) if matrix.keep else None
+    )
     if keep is not None:
         copy, own = keep.resolve(), path.resolve()
         if copy.is_relative_to(own) or own.is_relative_to(copy):
-            raise UsageError(f"{matrix.name}: keep: {matrix.keep} is where the runs are")
+            raise UsageError(
+                f"{matrix.name}: keep: {matrix.keep} is where the runs are"
+            )
     return Cell(
         matrix.name, env, setting, policy, seed, path, tuple(commands), tuple(evaluations), keep,
         Path.cwd(),
@@ -327,7 +391,9 @@ def _objection(environment: str, env_kwargs: str, asked: tuple[str, ...]) -> str
     options = parse_evaluation([".", *asked], "evaluate")
     import_modules(options.imports)
     try:
-        task = task_of(environment, parse_json(env_kwargs, "--env-kwargs"), options.horizon_factor)
+        task = task_of(
+            environment, parse_json(env_kwargs, "--env-kwargs"), options.horizon_factor
+        )
         conditions_asked(task, options)
     except ValueError as error:
         return str(error)
@@ -358,7 +424,10 @@ def _execute(cell: Cell, stopped: Callable[[], bool]) -> str | None:
         return other
     for command in cell.commands:
         if command[0] == "train" and cell.run.path.exists():
-            command = (*command, "--resume")  # returns at once where nothing is left to do
+            command = (
+                *command,
+                "--resume",
+            )  # returns at once where nothing is left to do
         code = _run(command, cell, stopped)
         if stopped():
             return "interrupted"
@@ -393,8 +462,14 @@ def _reason(log: Path) -> str:
 
 def _run(command: tuple[str, ...], cell: Cell, stopped: Callable[[], bool]) -> int:
     """The exit code of a command, in a process of its own with one thread."""
-    paths = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]  # this package, wherever it runs
-    changed = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), ENDS_WITH_PARENT: "1"}
+    paths = [
+        str(HERE.parent),
+        os.environ.get("PYTHONPATH", ""),
+    ]  # this package, wherever it runs
+    changed = {
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        ENDS_WITH_PARENT: "1",
+    }
     with appended(cell.log) as log:
         print(f"$ spikepropamine {shlex.join(command)}", file=log, flush=True)
         # in a session of its own, so that Ctrl-C reaches it once, from here
@@ -413,5 +488,7 @@ def _run(command: tuple[str, ...], cell: Cell, stopped: Callable[[], bool]) -> i
                         return process.wait(PATIENCE)
             finally:
                 if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGTERM)  # which training takes as Ctrl-C
+                    os.killpg(
+                        process.pid, signal.SIGTERM
+                    )  # which training takes as Ctrl-C
     return process.returncode

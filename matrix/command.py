@@ -14,7 +14,13 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from spikepropamine.common import Parser, UsageError, check_known, progress_bar, run_command
+from spikepropamine.common import (
+    Parser,
+    UsageError,
+    check_known,
+    progress_bar,
+    run_command,
+)
 from spikepropamine.matrix.cells import AXES, BUSY, Cell, cells_of, execute, load_matrix
 from spikepropamine.matrix.rows import collect, keep_medians
 from spikepropamine.table import RESULTS
@@ -26,14 +32,24 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     """The command line. Raises UsageError where it is wrong."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
     add = parser.add_argument
-    add("file", metavar="FILE", help="a YAML file, or the name of one in configs/matrices/")
+    add(
+        "file",
+        metavar="FILE",
+        help="a YAML file, or the name of one in configs/matrices/",
+    )
     text = "cells at a time, one core each (%(default)s)"
     add("--jobs", type=int, default=1, metavar="N", help=text)
     for axis in (*AXES, "seeds"):
         add(f"--{axis}", nargs="+", metavar="LABEL", help="only these")
     text = "print the cells and their commands, and run nothing"
     add("--dry-run", action="store_true", help=text)
-    add("--runs", type=Path, default=RUNS, metavar="FOLDER", help="of run folders (%(default)s)")
+    add(
+        "--runs",
+        type=Path,
+        default=RUNS,
+        metavar="FOLDER",
+        help="of run folders (%(default)s)",
+    )
     text = "where NAME.csv goes, the results table (%(default)s)"
     add("--results", type=Path, default=RESULTS, metavar="FOLDER", help=text)
     options = parser.parse_args(arguments)
@@ -46,14 +62,21 @@ def run(options: argparse.Namespace) -> int:
     """Runs the matrix and collects its rows; returns the exit code, 1 where a cell failed."""
     matrix = load_matrix(options.file)
     every = cells_of(matrix, options.runs)
-    cells, asked = every, (options.envs, options.policies, options.settings, options.seeds)
+    cells, asked = (
+        every,
+        (options.envs, options.policies, options.settings, options.seeds),
+    )
     for axis, names in zip(("env", "policy", "setting", "seed"), asked):
         labels = [str(getattr(cell, axis)) for cell in cells]
         for name in names or ():
             check_known(axis, name, dict.fromkeys(labels))
-        cells = [cell for cell, label in zip(cells, labels) if label in (names or labels)]
+        cells = [
+            cell for cell, label in zip(cells, labels) if label in (names or labels)
+        ]
     left = [cell for cell in cells if not cell.finished()]
-    print(f"{matrix.name}: {len(cells)} cells, {len(cells) - len(left)} done, {len(left)} to do")
+    print(
+        f"{matrix.name}: {len(cells)} cells, {len(cells) - len(left)} done, {len(left)} to do"
+    )
     if options.dry_run:
         for cell in cells:
             print(f"\n{cell.name}{'' if cell in left else ', done'}")
@@ -72,7 +95,9 @@ def run(options: argparse.Namespace) -> int:
     finally:
         file = options.results / f"{matrix.name}.csv"
         options.runs.mkdir(parents=True, exist_ok=True)
-        with FileLock(options.runs / f"{matrix.name}.lock"):  # others may be at the same matrix
+        with FileLock(
+            options.runs / f"{matrix.name}.lock"
+        ):  # others may be at the same matrix
             finished = [cell for cell in every if cell.finished()]
             if count := collect(finished, file):
                 print(f"{count} rows of finished cells are in {file}")
@@ -82,14 +107,18 @@ def run(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def run_side_by_side(cells: Sequence[Cell], jobs: int) -> Iterator[tuple[Cell, str | None]]:
+def run_side_by_side(
+    cells: Sequence[Cell], jobs: int
+) -> Iterator[tuple[Cell, str | None]]:
     """Runs cells in processes of this machine, so many at a time; Ctrl-C ends them cleanly. Gives
     each that has ended, and what `execute` says of it.
     """
     stopped = threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
         try:
-            futures = {pool.submit(execute, cell, stopped.is_set): cell for cell in cells}
+            futures = {
+                pool.submit(execute, cell, stopped.is_set): cell for cell in cells
+            }
             waiting = set(futures)
             while waiting:  # in turns: a wait without end would not notice Ctrl-C
                 ended, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)

@@ -17,7 +17,16 @@ from spikepropamine.matrix.cells import Cell, Matrix
 from spikepropamine.reading import read_json
 from spikepropamine.report.card import card_of
 from spikepropamine.report.evaluation import Evaluation
-from spikepropamine.table import COLUMNS, RUN, lines_of, main_measure, read, table, where, write
+from spikepropamine.table import (
+    COLUMNS,
+    RUN,
+    lines_of,
+    main_measure,
+    read,
+    table,
+    where,
+    write,
+)
 
 OBSERVER = "ideal observer"  # stands in the place of a policy, and has no seed
 CUE = "CueAssociation-v0"
@@ -48,7 +57,9 @@ def collect(cells: Sequence[Cell], file: Path) -> int:
         count += run.height
         frame = pl.concat([_without(frame, run, *RUN), run])
         for others in (observer_rows(cell, frame), told):
-            frame = pl.concat([_without(frame, others, *RUN, "suite", "condition"), others])
+            frame = pl.concat(
+                [_without(frame, others, *RUN, "suite", "condition"), others]
+            )
     labels = pl.concat([before, frame])
     order = []
     for axis in ("environment", "setting", "policy"):  # what is new comes last
@@ -70,14 +81,18 @@ def keep_medians(cells: Sequence[Cell], finished: Sequence[Cell], file: Path) ->
     for cell in cells:
         if cell.keep is not None and cell.evaluations:
             groups.setdefault((cell.env, cell.setting, cell.policy), []).append(cell)
-    groups = {key: of for key, of in groups.items() if all(cell in finished for cell in of)}
+    groups = {
+        key: of for key, of in groups.items() if all(cell in finished for cell in of)
+    }
     lines = lines_of(read(file)) if groups else pl.DataFrame()
     for (env, setting, policy), of in groups.items():
         own = where(lines, environment=env, setting=setting or None, policy=policy)
         measure, condition = main_measure(own)
         told = where(own, condition=condition, lesion=None).drop_nulls(measure)
         value = dict(where(told, suite=told["suite"][0]).select("seed", measure).rows())
-        cell = sorted(of, key=lambda cell: value.get(cell.seed, -np.inf))[(len(of) - 1) // 2]
+        cell = sorted(of, key=lambda cell: value.get(cell.seed, -np.inf))[
+            (len(of) - 1) // 2
+        ]
         assert cell.keep is not None
         copy = RunFolder(cell.root / cell.keep)
         card = card_of(cell.run, where(own, seed=cell.seed), name_of(copy.path))
@@ -134,12 +149,18 @@ def observer_rows(cell: Cell, known: pl.DataFrame) -> pl.DataFrame:
     """
     rows: list[Row] = []
     noises = {condition.key: condition.noise for condition in STANDARD_CONDITIONS}
-    run: Row = {"environment": cell.env, "setting": cell.setting or None, "policy": OBSERVER}
+    run: Row = {
+        "environment": cell.env,
+        "setting": cell.setting or None,
+        "policy": OBSERVER,
+    }
     for folder in cell.evaluations:
         asked = read_json(cell.root / folder / ASKED)
         if asked["environment"] != CUE or asked["suite"] != STANDARD:
             continue
-        suite = evaluated(cell.root / folder)["suite"].drop_nulls()[0]  # with how it was run
+        suite = evaluated(cell.root / folder)["suite"].drop_nulls()[
+            0
+        ]  # with how it was run
         of, mine = run | {"suite": suite}, where(known, **run, suite=suite)
         seeds = range(asked["seeds"][0], asked["seeds"][1] + 1)
         counted = where(mine, measure="episodes")["value"].to_list()
@@ -147,8 +168,14 @@ def observer_rows(cell: Cell, known: pl.DataFrame) -> pl.DataFrame:
         for condition in asked["conditions"]:
             key = condition["key"]
             if condition["lesion"] is None and key in noises and key not in old:
-                correct = ideal_responses(asked["env_kwargs"] | {"noise": noises[key]}, seeds)
-                at = of | {"condition": key} | {n: condition[n] for n in ("severity", "split")}
+                correct = ideal_responses(
+                    asked["env_kwargs"] | {"noise": noises[key]}, seeds
+                )
+                at = (
+                    of
+                    | {"condition": key}
+                    | {n: condition[n] for n in ("severity", "split")}
+                )
                 earned = float((2 * correct - 1).sum(axis=1).mean())
                 rows += [of | {"measure": "episodes", "value": len(seeds)}] * (not rows)
                 rows.append(at | {"measure": "return", "value": earned})
@@ -158,4 +185,6 @@ def observer_rows(cell: Cell, known: pl.DataFrame) -> pl.DataFrame:
 
 
 def _without(frame: pl.DataFrame, others: pl.DataFrame, *keys: str) -> pl.DataFrame:
-    return frame.join(others, on=keys, how="anti", nulls_equal=True, maintain_order="left")
+    return frame.join(
+        others, on=keys, how="anti", nulls_equal=True, maintain_order="left"
+    )

@@ -50,12 +50,18 @@ def choose(name: str = "auto", spec: LayerSpec = STATIC, device: str = "cpu") ->
     the log. Raises ValueError: an unknown name.
     """
     if name != "auto" and name not in BACKENDS:
-        raise ValueError(f"unknown backend {name!r}; choose from auto, {', '.join(BACKENDS)}")
+        raise ValueError(
+            f"unknown backend {name!r}; choose from auto, {', '.join(BACKENDS)}"
+        )
     chosen = "numba" if name == "auto" else name
     if (why := obstacle(chosen, spec, device)) is not None:
-        asked = name != "auto" or torch.device(device).type == "cpu"  # elsewhere Numba never runs
+        asked = (
+            name != "auto" or torch.device(device).type == "cpu"
+        )  # elsewhere Numba never runs
         level = logging.WARNING if asked else logging.INFO
-        logger.log(level, "backend %s cannot be used (%s); the reference is", chosen, why)
+        logger.log(
+            level, "backend %s cannot be used (%s); the reference is", chosen, why
+        )
         chosen = "reference"
     return importlib.import_module(BACKENDS[chosen])
 

@@ -24,7 +24,10 @@ class Normalisation:
     """
 
     def __init__(
-        self, statistics: dict[str, tuple[np.ndarray, np.ndarray]], clip: float, epsilon: float
+        self,
+        statistics: dict[str, tuple[np.ndarray, np.ndarray]],
+        clip: float,
+        epsilon: float,
     ) -> None:
         self.statistics, self.clip, self.epsilon = statistics, clip, epsilon
 
@@ -55,10 +58,14 @@ class Normalisation:
         if not isinstance(observation, dict):
             return self._scaled(observation, "")
         known = self.statistics
-        return {k: self._scaled(x, k) if k in known else x for k, x in observation.items()}
+        return {
+            k: self._scaled(x, k) if k in known else x for k, x in observation.items()
+        }
 
     def _scaled(self, x: np.ndarray, key: str) -> np.ndarray:
-        return scaled(x, *self.statistics[key], self.epsilon, self.clip).astype(np.float32)
+        return scaled(x, *self.statistics[key], self.epsilon, self.clip).astype(
+            np.float32
+        )
 
 
 def _by_key(found: Any) -> dict[str, Any]:
@@ -80,10 +87,16 @@ class DeployedPolicy:
     """
 
     def __init__(
-        self, policy: BasePolicy, normalisation: Normalisation | None, metadata: dict[str, Any]
+        self,
+        policy: BasePolicy,
+        normalisation: Normalisation | None,
+        metadata: dict[str, Any],
     ) -> None:
         self.policy, self.normalisation, self.metadata = policy, normalisation, metadata
-        self.observation_space, self.action_space = policy.observation_space, policy.action_space
+        self.observation_space, self.action_space = (
+            policy.observation_space,
+            policy.action_space,
+        )
         policy.set_training_mode(False)
 
     def predict(
@@ -98,7 +111,9 @@ class DeployedPolicy:
         it, and the state still holds; LostState: a policy with memory got no state, and episodes do
         not all begin.
         """
-        begins = state is not None or episode_start is None or bool(np.all(episode_start))
+        begins = (
+            state is not None or episode_start is None or bool(np.all(episode_start))
+        )
         if not begins and isinstance(self.policy, RecurrentActorCriticPolicy):
             raise LostState(
                 "this policy has a memory: give the state of the step before, or use act() of what "

@@ -29,9 +29,19 @@ from spikepropamine.policies import spaces as own_spaces
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
 from spikepropamine.policies.fast import NETWORKS
 from spikepropamine.policies.network import NetworkConfig, completed_network
-from spikepropamine.policies.policy import PlasticSpikingPolicy, ToldLstmPolicy, ToldMlpPolicy
+from spikepropamine.policies.policy import (
+    PlasticSpikingPolicy,
+    ToldLstmPolicy,
+    ToldMlpPolicy,
+)
 from spikepropamine.policies.spaces import is_normalised, space_from_json, space_to_json
-from spikepropamine.reading import Missing, Unreadable, parse_json, read_json, read_tensors
+from spikepropamine.reading import (
+    Missing,
+    Unreadable,
+    parse_json,
+    read_json,
+    read_tensors,
+)
 
 FORMAT = 2
 AGAIN = 0.01  # seconds; a training that replaces a policy takes less
@@ -91,10 +101,14 @@ def save_policy(
             settings["keys"] = sorted(normalisation.statistics)
         for key, arrays in normalisation.statistics.items():
             named = zip((f"mean/{key}", f"var/{key}"), arrays)
-            statistics |= {k.rstrip("/"): torch.as_tensor(np.asarray(x)) for k, x in named}
+            statistics |= {
+                k.rstrip("/"): torch.as_tensor(np.asarray(x)) for k, x in named
+            }
         found = {name: (list(x.shape), x.dtype) for name, x in statistics.items()}
         if found != _statistics_of(policy.observation_space, settings):
-            raise ValueError("what VecNormalize has normalised is not what the policy observes")
+            raise ValueError(
+                "what VecNormalize has normalised is not what the policy observes"
+            )
     description = {
         "format": FORMAT,
         "policy": name,
@@ -108,10 +122,14 @@ def save_policy(
     contents = {"weights.safetensors": save(weights)}
     if settings is not None:
         contents["normalisation.safetensors"] = save(statistics)
-    description["sha256"] = {name: sha256(x).hexdigest() for name, x in contents.items()}
+    description["sha256"] = {
+        name: sha256(x).hexdigest() for name, x in contents.items()
+    }
     description["digest"] = _digest(description)
     contents["policy.json"] = (json.dumps(description, indent=2) + "\n").encode()
-    if _shapes_of(_maker(parse_json(contents["policy.json"], "policy.json"))) != _shapes(policy):
+    if _shapes_of(
+        _maker(parse_json(contents["policy.json"], "policy.json"))
+    ) != _shapes(policy):
         raise ValueError(
             "cannot export this policy: its class makes other weights out of its arguments, as "
             "where it has another features extractor than by default"
@@ -155,21 +173,30 @@ def _loaded(folder: Path) -> DeployedPolicy:
             raise ValueError(f"it describes more weights than {held}")
         policy = make()
     except BROKEN as error:
-        raise Unreadable(f"{folder / 'policy.json'} is damaged: {reason(error)}") from error
+        raise Unreadable(
+            f"{folder / 'policy.json'} is damaged: {reason(error)}"
+        ) from error
     normalisation = None
     try:
         policy.load_state_dict(_load(folder, "weights", shapes, digests))
         if settings is not None:
             sizes = _statistics_of(policy.observation_space, settings)
             tensors = _load(folder, "normalisation", sizes, digests)
-            keys = [name.removeprefix("mean") for name in sizes if name.startswith("mean")]
+            keys = [
+                name.removeprefix("mean") for name in sizes if name.startswith("mean")
+            ]
             normalisation = Normalisation(
-                {k[1:]: (tensors[f"mean{k}"].numpy(), tensors[f"var{k}"].numpy()) for k in keys},
+                {
+                    k[1:]: (tensors[f"mean{k}"].numpy(), tensors[f"var{k}"].numpy())
+                    for k in keys
+                },
                 float(settings["clip"]),
                 float(settings["epsilon"]),
             )
     except BROKEN as error:
-        raise Unreadable(f"the tensors in {folder} are damaged: {reason(error)}") from error
+        raise Unreadable(
+            f"the tensors in {folder} are damaged: {reason(error)}"
+        ) from error
     return DeployedPolicy(policy, normalisation, metadata)
 
 
@@ -177,7 +204,9 @@ def _read_description(file: Path) -> dict[str, Any]:
     description = read_json(file, LARGEST_DESCRIPTION, inside=file.parent)
     version = description.get("format") if isinstance(description, dict) else None
     if version != FORMAT:
-        raise Unreadable(f"{file} has format {shown(version)}, this version reads {FORMAT}")
+        raise Unreadable(
+            f"{file} has format {shown(version)}, this version reads {FORMAT}"
+        )
     if description.get("digest") != _digest(description):
         raise Unreadable(f"{file} is damaged: it is not what was written")
     return description
@@ -202,16 +231,22 @@ def _maker(description: dict[str, Any]) -> "partial[ActorCriticPolicy]":
     name = description["policy"]
     if name.startswith("Recurrent"):
         scaled = arguments.get("normalize_images", True)
-        arguments["features_extractor_class"] = own_spaces.extractor_for(observations, scaled)
+        arguments["features_extractor_class"] = own_spaces.extractor_for(
+            observations, scaled
+        )
     return partial(POLICIES[name], observations, actions, lambda _: 0.0, **arguments)
 
 
-def _shapes_of(make: "partial[ActorCriticPolicy]") -> dict[str, tuple[list[int], torch.dtype]]:
+def _shapes_of(
+    make: "partial[ActorCriticPolicy]",
+) -> dict[str, tuple[list[int], torch.dtype]]:
     """Shapes and types of the weights of a policy that is not made, so that they take no memory."""
     cls: Any = make.func
     cls = type("OnMeta", (cls,), {"device": torch.device("meta")})
     with torch.device("meta"):  # where fused Adam is not
-        return _shapes(cls(*make.args, **make.keywords, optimizer_class=torch.optim.SGD))
+        return _shapes(
+            cls(*make.args, **make.keywords, optimizer_class=torch.optim.SGD)
+        )
 
 
 def _shapes(policy: nn.Module) -> dict[str, tuple[list[int], torch.dtype]]:
@@ -254,23 +289,38 @@ def arguments_of(policy: ActorCriticPolicy) -> dict[str, Any]:
             f"cannot export the activation {policy.activation_fn.__name__}; "
             f"use {' or '.join(cls.__name__ for cls in names)}"
         )
-    own = policy.features_extractor_kwargs.keys() - {"normalized_image"}  # which SB3 puts there
+    own = policy.features_extractor_kwargs.keys() - {
+        "normalized_image"
+    }  # which SB3 puts there
     if own or policy.features_extractor_class not in EXTRACTORS:
-        raise ValueError("cannot export a features extractor other than SB3's, as it is by default")
+        raise ValueError(
+            "cannot export a features extractor other than SB3's, as it is by default"
+        )
     squashes = isinstance(policy, off_policy.Squashed)
     for name in ("use_sde", "squash_output", "lstm_kwargs"):
         if getattr(policy, name, None) and (name, squashes) != ("squash_output", True):
-            raise ValueError(f"cannot export a policy with {name}={getattr(policy, name)}")
-    if not policy.share_features_extractor and any(policy.features_extractor.parameters()):
+            raise ValueError(
+                f"cannot export a policy with {name}={getattr(policy, name)}"
+            )
+    if not policy.share_features_extractor and any(
+        policy.features_extractor.parameters()
+    ):
         raise ValueError("cannot export a policy with share_features_extractor=False")
     arguments: dict[str, Any] = {"activation_fn": names[policy.activation_fn]}
     if isinstance(policy, PlasticSpikingPolicy):
         arguments["network"] = policy.network_config.as_dict()
     elif isinstance(policy, RecurrentActorCriticPolicy):
         lstm = policy.lstm_actor
-        values = lstm.hidden_size, lstm.num_layers, policy.shared_lstm, policy.enable_critic_lstm
+        values = (
+            lstm.hidden_size,
+            lstm.num_layers,
+            policy.shared_lstm,
+            policy.enable_critic_lstm,
+        )
         arguments |= dict(zip(OF_LSTM, values))
-    return arguments | {name: getattr(policy, name) for name in OF_ALL if hasattr(policy, name)}
+    return arguments | {
+        name: getattr(policy, name) for name in OF_ALL if hasattr(policy, name)
+    }
 
 
 def _statistics_of(
@@ -298,20 +348,26 @@ def narrowed(policy: ActorCriticPolicy, channels: int) -> ActorCriticPolicy:
     space: Any = policy.observation_space
     low, high = space.low[:channels], space.high[:channels]
     description = {
-        "policy": next(c.__name__ for c in type(policy).__mro__ if c.__name__ in POLICIES),
+        "policy": next(
+            c.__name__ for c in type(policy).__mro__ if c.__name__ in POLICIES
+        ),
         "arguments": arguments_of(policy),
         "observation_space": space_to_json(spaces.Box(low, high, dtype=space.dtype)),
         "action_space": space_to_json(policy.action_space),
     }
     wide = policy.state_dict()
-    with torch.random.fork_rng(devices=[]):  # new weights are drawn, which nobody is to notice
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # new weights are drawn, which nobody is to notice
         narrow = _maker(description)()
     state = narrow.state_dict()
     narrow.load_state_dict({name: wide[name][_leading(x)] for name, x in state.items()})
     return narrow
 
 
-def widen(policy: ActorCriticPolicy, channels: int, state: dict[str, torch.Tensor]) -> None:
+def widen(
+    policy: ActorCriticPolicy, channels: int, state: dict[str, torch.Tensor]
+) -> None:
     """Gives a policy the weights of one on its leading `channels`, and zero for the others. Raises
     RuntimeError: they are of another network.
     """

@@ -60,11 +60,15 @@ class SpikingLayer(nn.Module):
         n, n_in, n_pre = spec.neurons, spec.inputs, spec.plastic_inputs
 
         def weights(fan_in: int, scale: float) -> nn.Parameter:
-            return nn.Parameter(torch.randn(n, fan_in) * scale / math.sqrt(max(fan_in, 1)))
+            return nn.Parameter(
+                torch.randn(n, fan_in) * scale / math.sqrt(max(fan_in, 1))
+            )
 
         self.weight = weights(n_in, gain)
         self.bias = nn.Parameter(torch.zeros(n))
-        self.membrane_decay = nn.Parameter(torch.full((n,), logit(config.membrane_decay)))
+        self.membrane_decay = nn.Parameter(
+            torch.full((n,), logit(config.membrane_decay))
+        )
         if spec.recurrent:
             self.recurrent_weight = weights(n, gain)
         if spec.plastic:
@@ -74,11 +78,15 @@ class SpikingLayer(nn.Module):
             self.pre_decay = nn.Parameter(torch.tensor(logit(config.trace_decay)))
             self.post_decay = nn.Parameter(torch.tensor(logit(config.trace_decay)))
             if "threshold" in spec.state_shapes:
-                self.threshold_decay = nn.Parameter(torch.tensor(logit(config.threshold_decay)))
+                self.threshold_decay = nn.Parameter(
+                    torch.tensor(logit(config.threshold_decay))
+                )
             if initial := list(rule.coefficients.values()):
                 self.coefficients = nn.Parameter(torch.tensor(initial))
             if rule.synaptic:
-                synapses = [torch.full((n, n_pre), value) for value in rule.synaptic.values()]
+                synapses = [
+                    torch.full((n, n_pre), value) for value in rule.synaptic.values()
+                ]
                 self.synaptic = nn.Parameter(torch.stack(synapses))
             for side, name in (("p", "pre_mean_share"), ("q", "post_mean_share")):
                 if (share := rule.mean_of(side)) is not None:
@@ -89,7 +97,9 @@ class SpikingLayer(nn.Module):
                 self.modulator_weight = weights(n_in, config.modulator_gain)
                 self.modulator_exogenous = weights(exogenous, config.modulator_gain)
                 # starts where a plain rule does, so that plasticity is alive at the first update
-                self.modulator_bias = nn.Parameter(torch.full((n,), math.atanh(config.eta)))
+                self.modulator_bias = nn.Parameter(
+                    torch.full((n,), math.atanh(config.eta))
+                )
             if spec.has_target:
                 self.target_exogenous = weights(exogenous, 1.0)
                 self.target_bias = nn.Parameter(torch.zeros(n))
@@ -103,7 +113,11 @@ class SpikingLayer(nn.Module):
     def set_modulator_by_hand(self) -> None:
         """From now on the neuromodulator is the tanh of the sum of x(t), and is not trained."""
         if self.spec.modulation != "none":
-            modulator = (self.modulator_weight, self.modulator_exogenous, self.modulator_bias)
+            modulator = (
+                self.modulator_weight,
+                self.modulator_exogenous,
+                self.modulator_bias,
+            )
             for parameter, value in zip(modulator, (0.0, 1.0, 0.0)):
                 parameter.requires_grad_(False).fill_(value)
 
@@ -116,9 +130,15 @@ class SpikingLayer(nn.Module):
 
     def parameters_in_use(self) -> LayerParameters:
         """The trainable parameters in the units of the equations (decays and eta in (0, 1))."""
-        found: Any = {name: getattr(self, name, None) for name in LayerParameters._fields}
-        known = [name for name in found if name in FRACTIONS and found[name] is not None]
-        return LayerParameters(**found | {name: torch.sigmoid(found[name]) for name in known})
+        found: Any = {
+            name: getattr(self, name, None) for name in LayerParameters._fields
+        }
+        known = [
+            name for name in found if name in FRACTIONS and found[name] is not None
+        ]
+        return LayerParameters(
+            **found | {name: torch.sigmoid(found[name]) for name in known}
+        )
 
     def plasticity_rate(self, inputs: Tensor, exogenous: Tensor) -> Tensor:
         """What multiplies the drive at every tick, [T, B, n_out]: eta, or the neuromodulator
@@ -166,13 +186,22 @@ class SpikingLayer(nn.Module):
             before = state.pop("modulation").transpose(0, 1)
             ticks = len(before)
             if held is not None:
-                rate = torch.where(held > 0, before.repeat(len(rate) // ticks, 1, 1), rate)
+                rate = torch.where(
+                    held > 0, before.repeat(len(rate) // ticks, 1, 1), rate
+                )
             modulation = {"modulation": rate[-ticks:].detach().transpose(0, 1)}
         if rate is not None:
             rate = rate * plasticity
         target = self.target(exogenous) if self.spec.has_target else None
         backend = choose(self.backend, self.spec, inputs.device.type)
         spikes, potentials, state = backend.layer_sequence(
-            self.spec, self.parameters_in_use(), inputs, starts, rate, state, state_wanted, target
+            self.spec,
+            self.parameters_in_use(),
+            inputs,
+            starts,
+            rate,
+            state,
+            state_wanted,
+            target,
         )
         return LayerOutput(spikes, potentials, rate), state | modulation

@@ -29,9 +29,17 @@ MOST_DRAWN = 200
 POSITIVE = ("slope", "clip", "gain", "input_gain")
 DECAYS = ("membrane_decay", "trace_decay", "threshold_decay", "readout_decay", "eta")
 RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
-    (("ticks",), lambda x: x % 1 == 0 and 1 <= x <= 1000, "a whole number from 1 to 1000"),
+    (
+        ("ticks",),
+        lambda x: x % 1 == 0 and 1 <= x <= 1000,
+        "a whole number from 1 to 1000",
+    ),
     (POSITIVE, lambda x: 0 < x <= LARGEST, f"above 0 and at most {LARGEST}"),
-    (("plasticity_gain", "modulator_gain"), lambda x: 0 <= x <= LARGEST, f"from 0 to {LARGEST}"),
+    (
+        ("plasticity_gain", "modulator_gain"),
+        lambda x: 0 <= x <= LARGEST,
+        f"from 0 to {LARGEST}",
+    ),
     (DECAYS, lambda x: 0 < x < 1, "between 0 and 1"),
 )
 """Names of numbers, and what they must be."""
@@ -110,30 +118,44 @@ class NetworkConfig:
                 several = isinstance(given, Iterable) and not isinstance(given, str)
                 object.__setattr__(self, name, tuple(given) if several else (given,))
         hints = get_type_hints(type(self)).items()
-        choices = {name: get_args(hint) for name, hint in hints if get_origin(hint) is Literal}
+        choices = {
+            name: get_args(hint) for name, hint in hints if get_origin(hint) is Literal
+        }
         choices |= {"rule": ("none", *RULES), "surrogate": tuple(SURROGATES)}
         for name, valid in choices.items():
             if getattr(self, name) not in valid:
                 raise ValueError(unknown(name, getattr(self, name), valid))
         layers = len(self.hidden)
-        fitting = [x for x in self.hidden if isinstance(x, Integral) and 1 <= x <= 10_000]
+        fitting = [
+            x for x in self.hidden if isinstance(x, Integral) and 1 <= x <= 10_000
+        ]
         if not 1 <= layers <= 100 or len(fitting) < layers:
             widths = "the widths of 1 to 100 layers, each from 1 to 10000"
             raise ValueError(f"hidden must name {widths}, got {self.hidden}")
         for name in ("plastic", "recurrent"):
-            if layers == 1 and getattr(self, name):  # a width alone: the layer is what any was
+            if layers == 1 and getattr(
+                self, name
+            ):  # a width alone: the layer is what any was
                 object.__setattr__(self, name, (any(getattr(self, name)),))
             if len(given := getattr(self, name)) != layers:
                 entries = f"one entry for each of the {layers} hidden layers"
                 raise ValueError(f"{name} must have {entries}, got {given}")
         for names, fits, words in RANGES:
             for name in names:
-                if not isinstance(getattr(self, name), Real) or not fits(getattr(self, name)):
-                    raise ValueError(f"{name} must be {words}, got {getattr(self, name)}")
+                if not isinstance(getattr(self, name), Real) or not fits(
+                    getattr(self, name)
+                ):
+                    raise ValueError(
+                        f"{name} must be {words}, got {getattr(self, name)}"
+                    )
         if self.modulation == "feedback" and self.exogenous is None:
-            raise ValueError("modulation feedback needs exogenous, the channels of the feedback")
+            raise ValueError(
+                "modulation feedback needs exogenous, the channels of the feedback"
+            )
         if self.modulation != "none" and self.rule == "none":
-            raise ValueError(f"a neuromodulator needs a rule: one of {', '.join(RULES)}")
+            raise ValueError(
+                f"a neuromodulator needs a rule: one of {', '.join(RULES)}"
+            )
 
     @classmethod
     def of(cls, value: "NetworkConfig | dict[str, Any] | None") -> "NetworkConfig":
@@ -143,7 +165,9 @@ class NetworkConfig:
         value = value or {}
         for name in value:
             if name not in cls.__dataclass_fields__:
-                raise ValueError(unknown("network setting", name, cls.__dataclass_fields__))
+                raise ValueError(
+                    unknown("network setting", name, cls.__dataclass_fields__)
+                )
         return cls(**value)
 
     def as_dict(self) -> dict[str, Any]:
@@ -155,7 +179,9 @@ def completed_network(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a network that was kept, with what older ones do not say, as it was before there
     was a choice, and without what is no setting any more.
     """
-    known = {k: x for k, x in settings.items() if k in NetworkConfig.__dataclass_fields__}
+    known = {
+        k: x for k, x in settings.items() if k in NetworkConfig.__dataclass_fields__
+    }
     return {"decay": "plain", "fresh_weights": "none"} | known
 
 
@@ -185,7 +211,9 @@ class StateLayout:
     def unpack(self, flat: Tensor) -> dict[str, Tensor]:
         """Views of the fields, each [B, *shape], of a flat state [B, D]."""
         parts = flat.split([prod(shape) for shape in self.shapes.values()], dim=1)
-        return {name: self._shaped(part, name) for name, part in zip(self.shapes, parts)}
+        return {
+            name: self._shaped(part, name) for name, part in zip(self.shapes, parts)
+        }
 
     def pack(self, state: Mapping[str, Tensor]) -> Tensor:
         """One flat state [B, D] out of fields [B, *shape]."""
@@ -200,7 +228,9 @@ class StateLayout:
         KeyError: no such field; the message lists the fields.
         """
         if name not in self.shapes:
-            raise KeyError(f"no state field {name!r}; the fields are: {', '.join(self.shapes)}")
+            raise KeyError(
+                f"no state field {name!r}; the fields are: {', '.join(self.shapes)}"
+            )
         return self._shaped(flat[..., self.slices[name]], name)
 
     def _shaped(self, part: Array, name: str) -> Array:
@@ -243,7 +273,9 @@ class SpikingNetwork(nn.Module):
         self.config, self.backend = config, backend
         self._observer: Callable[[list[LayerOutput]], None] | None = None
         self.input_size = channels
-        self.register_buffer("exogenous", torch.tensor(exogenous, dtype=torch.long), False)
+        self.register_buffer(
+            "exogenous", torch.tensor(exogenous, dtype=torch.long), False
+        )
         layers = []
         width, by_hand = channels, config.modulation == "feedback"
         modulation: Any = "direct" if by_hand else config.modulation
@@ -270,17 +302,25 @@ class SpikingNetwork(nn.Module):
                 if config.fresh_weights == "zero":
                     weight.zero_()
         self._specs = frozenset(layer.spec for layer in layers)  # it keeps its hash
-        self._modulated = any(x.modulation != "none" or x.has_target for x in self._specs)
-        self.readout_decay = nn.Parameter(torch.full((width,), logit(config.readout_decay)))
+        self._modulated = any(
+            x.modulation != "none" or x.has_target for x in self._specs
+        )
+        self.readout_decay = nn.Parameter(
+            torch.full((width,), logit(config.readout_decay))
+        )
         self.output_size = width * (2 if config.readout == "spikes+potentials" else 1)
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(FLAGS, (1,))
         for index, layer in enumerate(layers):
-            shapes |= {f"layer{index}.{k}": v for k, v in layer.spec.state_shapes.items()}
+            shapes |= {
+                f"layer{index}.{k}": v for k, v in layer.spec.state_shapes.items()
+            }
             if layer.spec.modulation != "none":
                 shapes[f"layer{index}.modulation"] = (config.ticks, layer.spec.neurons)
         shapes["readout"] = (width,)
         matrices = (".fast_weights", ".eligibility")
-        self.layout = StateLayout(shapes, frozenset(k for k in shapes if k.endswith(matrices)))
+        self.layout = StateLayout(
+            shapes, frozenset(k for k in shapes if k.endswith(matrices))
+        )
         self.hidden_size = self.layout.size
         self._fields = [  # of each layer, with and without its prefix
             [(k, k.partition(".")[2]) for k in shapes if k.startswith(f"layer{index}.")]
@@ -324,15 +364,24 @@ class SpikingNetwork(nn.Module):
         held = state["modulator_held"] if bool(state["modulator_held"].any()) else None
         signal, outputs = observations, []
         for index, layer in enumerate(self.layers):
-            own = {short: state[name] for name, short in self._fields[index] if name in state}
+            own = {
+                short: state[name]
+                for name, short in self._fields[index]
+                if name in state
+            }
             output, layer_state = layer(
                 signal, starts, exogenous, plasticity, own, held, state_wanted
             )
             new_state |= {f"layer{index}.{k}": v for k, v in layer_state.items()}
             outputs.append(output)
             signal = output.spikes
-        backend, decay = choose(self.backend, STATIC, signal.device.type), self.readout_decay
-        filtered = backend.leaky_sequence(signal, starts, torch.sigmoid(decay), state["readout"])
+        backend, decay = (
+            choose(self.backend, STATIC, signal.device.type),
+            self.readout_decay,
+        )
+        filtered = backend.leaky_sequence(
+            signal, starts, torch.sigmoid(decay), state["readout"]
+        )
         new_state["readout"] = filtered[-1]
         features = filtered if ticks == 1 else filtered[ticks - 1 :: ticks]
         if self.config.readout == "spikes+potentials":
@@ -372,7 +421,9 @@ class SpikingNetwork(nn.Module):
         if step is not None and len(observations) == 1 and not torch.is_grad_enabled():
             features, flat, outputs = step(self, self._seen(observations), starts, flat)
         else:
-            features, outputs, state = self.run(observations, starts, self.layout.unpack(flat[0]))
+            features, outputs, state = self.run(
+                observations, starts, self.layout.unpack(flat[0])
+            )
             flat = self.layout.pack(state).unsqueeze(0)
         if self._observer is not None:
             self._observer(outputs)
@@ -388,12 +439,20 @@ class SpikingNetwork(nn.Module):
         holds.
         """
         if torch.is_grad_enabled() or len(observations) != 1:
-            raise ValueError("fresh_weights random takes single steps, without gradients")
+            raise ValueError(
+                "fresh_weights random takes single steps, without gradients"
+            )
         drawn, known = states[1], _drawn.setdefault(self, {})
-        seeds, begun = drawn.flatten().tolist(), starts.flatten().tolist()  # lists are faster here
+        seeds, begun = (
+            drawn.flatten().tolist(),
+            starts.flatten().tolist(),
+        )  # lists are faster here
         if any(begun) or not all(seeds):
             new = torch.randint(1, 2**24, (len(seeds),)).tolist()
-            seeds = [x if start or not seed else seed for x, start, seed in zip(new, begun, seeds)]
+            seeds = [
+                x if start or not seed else seed
+                for x, start, seed in zip(new, begun, seeds)
+            ]
             drawn = states[0].new_tensor(seeds)[None, :, None]
             if len(known) > MOST_DRAWN:
                 known.clear()
@@ -418,7 +477,9 @@ class SpikingNetwork(nn.Module):
     def _with_weights(self, seed: int) -> "SpikingNetwork":
         """A copy with the weights of a seed, which has all other parameters in common."""
         fixed = {id(x) for layer in self.layers for x in layer.fixed_weights()}
-        shared: dict[int, Any] = {id(x): x for x in self.parameters() if id(x) not in fixed}
+        shared: dict[int, Any] = {
+            id(x): x for x in self.parameters() if id(x) not in fixed
+        }
         if self._observer is not None:  # which is not to be copied
             shared[id(self._observer)] = self._observer
         own = deepcopy(self, shared)
@@ -438,4 +499,6 @@ class SpikingNetwork(nn.Module):
 
 
 # not in the network: a copy of it is to have copies of its own
-_drawn: WeakKeyDictionary[SpikingNetwork, dict[int, SpikingNetwork]] = WeakKeyDictionary()
+_drawn: WeakKeyDictionary[SpikingNetwork, dict[int, SpikingNetwork]] = (
+    WeakKeyDictionary()
+)

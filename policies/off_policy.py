@@ -30,7 +30,9 @@ LOG_STD = (-20.0, 2.0)
 """Range of the log standard deviation, as in SB3's SAC."""
 
 if TYPE_CHECKING:
-    _Base = ActorCriticPolicy  # a mixin over three policies; to the type checker over one
+    _Base = (
+        ActorCriticPolicy  # a mixin over three policies; to the type checker over one
+    )
 else:
     _Base = object
 
@@ -79,14 +81,21 @@ class Squashed(_Base):
 
     action_net: nn.Linear
 
-    def __init__(self, observation_space: spaces.Space, *args: Any, **kwargs: Any) -> None:
-        extractor = extractor_for(observation_space, kwargs.get("normalize_images", True))
+    def __init__(
+        self, observation_space: spaces.Space, *args: Any, **kwargs: Any
+    ) -> None:
+        extractor = extractor_for(
+            observation_space, kwargs.get("normalize_images", True)
+        )
         given = {"features_extractor_class": extractor} | kwargs
         super().__init__(observation_space, *args, **given)
 
     def _build(self, lr_schedule: Schedule) -> None:
         self._build_mlp_extractor()
-        actions, features = get_action_dim(self.action_space), self.mlp_extractor.latent_dim_pi
+        actions, features = (
+            get_action_dim(self.action_space),
+            self.mlp_extractor.latent_dim_pi,
+        )
         self.action_dist: Any = SquashedDiagGaussianDistribution(actions)
         self.action_net = nn.Linear(features, actions)
         self.log_std_net = nn.Linear(features, actions)
@@ -96,7 +105,9 @@ class Squashed(_Base):
         nn.init.constant_(self.log_std_net.bias, self.log_std_init)
         self._squash_output = True
         make: Any = self.optimizer_class
-        self.optimizer = make(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        self.optimizer = make(
+            self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
+        )
 
     def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Any:
         return self.action_dist.proba_distribution(*self.gaussian(latent_pi))
@@ -185,7 +196,9 @@ class _Recurrent(Squashed):
     def unroll(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
         """See `Squashed`."""
         outputs, state = remember(self.lstm_actor, inputs.flatten(0, 1), state, starts)
-        return self.mlp_extractor.forward_actor(outputs).unflatten(0, starts.shape), state
+        return self.mlp_extractor.forward_actor(outputs).unflatten(
+            0, starts.shape
+        ), state
 
 
 class SquashedLstm(_Recurrent, RecurrentActorCriticPolicy):
@@ -218,7 +231,9 @@ class _SquashedGaussian:
 def _networks(policy: Any) -> tuple[Any, Any]:
     policy = weakref.proxy(policy)
 
-    def actor(features: Tensor, state: Any, starts: Tensor) -> tuple[Tensor, Tensor, Any]:
+    def actor(
+        features: Tensor, state: Any, starts: Tensor
+    ) -> tuple[Tensor, Tensor, Any]:
         memory, state = policy.unroll(features.view(*starts.shape, -1), starts, state)
         memory = memory.flatten(0, 1)
         return torch.cat(policy.gaussian(memory), dim=1), memory, state
@@ -226,7 +241,9 @@ def _networks(policy: Any) -> tuple[Any, Any]:
     return actor, None  # there is no critic
 
 
-NETWORKS |= dict.fromkeys((SquashedMlp, SquashedSpiking, SquashedLstm, SquashedGru), _networks)
+NETWORKS |= dict.fromkeys(
+    (SquashedMlp, SquashedSpiking, SquashedLstm, SquashedGru), _networks
+)
 DISTRIBUTIONS[SquashedDiagGaussianDistribution] = _SquashedGaussian
 
 
@@ -236,7 +253,9 @@ class Critics(nn.Module):
     quantiles.
     """
 
-    def __init__(self, inputs: int, widths: list[int], outputs: int, count: int) -> None:
+    def __init__(
+        self, inputs: int, widths: list[int], outputs: int, count: int
+    ) -> None:
         super().__init__()
         sizes = [inputs, *widths, outputs]
         self.layers = nn.ParameterList()
@@ -297,14 +316,21 @@ class OffPolicy(SACPolicy):
         **more: Any,
     ) -> None:
         if use_sde or not more.get("share_features_extractor", True):
-            given = "gSDE (use_sde=True)" if use_sde else "share_features_extractor=False"
+            given = (
+                "gSDE (use_sde=True)" if use_sde else "share_features_extractor=False"
+            )
             raise ValueError(f"{given} is not supported here: leave it out")
         if isinstance(net_arch, list):
             net_arch = {"pi": net_arch, "qf": net_arch}
         if optimizer_kwargs is None:
             optimizer_kwargs = FUSED if optimizer_class is torch.optim.Adam else {}
-        optimizer: Any = {"optimizer_class": optimizer_class, "optimizer_kwargs": optimizer_kwargs}
-        BasePolicy.__init__(self, observation_space, action_space, squash_output=True, **optimizer)
+        optimizer: Any = {
+            "optimizer_class": optimizer_class,
+            "optimizer_kwargs": optimizer_kwargs,
+        }
+        BasePolicy.__init__(
+            self, observation_space, action_space, squash_output=True, **optimizer
+        )
         widths = {"pi": actor_class.widths, "qf": [256, 256]} | (net_arch or {})
         self.given = {
             "actor_class": actor_class, "net_arch": widths, "n_critics": n_critics,
@@ -327,12 +353,19 @@ class OffPolicy(SACPolicy):
         inputs: int = actor.features_dim + told
         if critic_sees_state:
             inputs += actor.action_net.in_features
-        sizes = inputs + get_action_dim(action_space), widths["qf"], n_quantiles, n_critics
+        sizes = (
+            inputs + get_action_dim(action_space),
+            widths["qf"],
+            n_quantiles,
+            n_critics,
+        )
         self.critic: Any = Critics(*sizes)
         self.critic_target: Any = Critics(*sizes)
         self.critic_target.load_state_dict(self.critic.state_dict())
         self.critic_target.requires_grad_(False)
-        self.log_ent_coef = nn.Parameter(torch.zeros(1))  # where the algorithm learns it
+        self.log_ent_coef = nn.Parameter(
+            torch.zeros(1)
+        )  # where the algorithm learns it
         make: Any = optimizer_class
         self.critic.optimizer = make(
             self.critic.parameters(), lr=lr_schedule(1), **optimizer_kwargs

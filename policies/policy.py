@@ -19,7 +19,11 @@ from torch import Tensor, nn
 from spikepropamine.policies.fast import NETWORKS, by_sequence, by_time, fast
 from spikepropamine.policies.fast.networks import lstm, mlp, spiking
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork, StateLayout
-from spikepropamine.policies.spaces import LstmCombinedExtractor, check_finite, extractor_for
+from spikepropamine.policies.spaces import (
+    LstmCombinedExtractor,
+    check_finite,
+    extractor_for,
+)
 
 ADAM = {"eps": 1e-5, "fused": True}
 """Adam's arguments: SB3's epsilon, and all parameters in one call, since steps over many small
@@ -48,7 +52,9 @@ class Heads(nn.Module):
         inputs = channels + (features if critic_sees_spikes else 0)
         self.latent_dim_pi = features
         self.latent_dim_vf = widths[-1] if widths else inputs
-        self.value_net = nn.Sequential(*sb3.create_mlp(inputs, -1, widths, activation_fn))
+        self.value_net = nn.Sequential(
+            *sb3.create_mlp(inputs, -1, widths, activation_fn)
+        )
 
     def forward_actor(self, latent: Tensor) -> Tensor:
         """[N, features + channels] to [N, features]."""
@@ -56,7 +62,9 @@ class Heads(nn.Module):
 
     def forward_critic(self, latent: Tensor) -> Tensor:
         """[N, features + channels] to [N, latent_dim_vf]."""
-        return self.value_net(latent if self.sees_spikes else latent[:, self.latent_dim_pi :])
+        return self.value_net(
+            latent if self.sees_spikes else latent[:, self.latent_dim_pi :]
+        )
 
 
 class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
@@ -101,9 +109,13 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
                 "assumes features without memory; use use_sde=False and set log_std_init instead"
             )
         if not arguments.get("share_features_extractor", True):
-            raise ValueError("share_features_extractor=False is not supported here: leave it out")
+            raise ValueError(
+                "share_features_extractor=False is not supported here: leave it out"
+            )
         if net_arch is not None and not isinstance(net_arch, dict):
-            raise ValueError(f"net_arch is dict(vf=[...]), of the critic, and not {net_arch}")
+            raise ValueError(
+                f"net_arch is dict(vf=[...]), of the critic, and not {net_arch}"
+            )
         net_arch = {"vf": [64, 64], "pi": []} | (net_arch or {})
         if net_arch["pi"]:
             raise ValueError(
@@ -111,8 +123,14 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
                 f"and leave net_arch['pi'] empty (got {net_arch['pi']})"
             )
         self.network_config = NetworkConfig.of(network)
-        self.critic_sees_spikes, self.told, self.backend = critic_sees_spikes, told, backend
-        extractor = extractor_for(observation_space, arguments.get("normalize_images", True))
+        self.critic_sees_spikes, self.told, self.backend = (
+            critic_sees_spikes,
+            told,
+            backend,
+        )
+        extractor = extractor_for(
+            observation_space, arguments.get("normalize_images", True)
+        )
         given: dict[str, Any] = {"features_extractor_class": extractor}
         given |= {name: x for name, x in arguments.items() if x is not None}
         if given.get("optimizer_class", torch.optim.Adam) is torch.optim.Adam:
@@ -155,7 +173,9 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         if type(extractor) in (sb3.CombinedExtractor, LstmCombinedExtractor):
             for key, part in extractor.extractors.items():
                 space = cast(spaces.Dict, self.observation_space)[key]
-                width = getattr(part, "features_dim", None) or get_flattened_obs_dim(space)
+                width = getattr(part, "features_dim", None) or get_flattened_obs_dim(
+                    space
+                )
                 named[key] = channels[start : start + width]
                 start += width
         chosen: list[int] = []
@@ -167,7 +187,9 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
             else:
                 valid = f"an index from {-len(channels)} to {len(channels) - 1}"
                 valid += f" or one of the keys {', '.join(named)}" if named else ""
-                raise ValueError(f"exogenous channel {entry!r} does not exist: give {valid}")
+                raise ValueError(
+                    f"exogenous channel {entry!r} does not exist: give {valid}"
+                )
         return chosen
 
     @staticmethod
@@ -179,7 +201,9 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         """
         sequences = lstm_states[0].shape[1]
         observations = by_time(features, sequences)
-        outputs, states = lstm(observations, lstm_states, by_time(episode_starts, sequences))
+        outputs, states = lstm(
+            observations, lstm_states, by_time(episode_starts, sequences)
+        )
         latent = torch.cat([outputs, observations], dim=2).flatten(0, 1)
         return by_sequence(latent, sequences), states
 
@@ -192,7 +216,9 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         predict = super().predict if compiled is None else compiled.predict
         return predict(observation, *arguments, **named)
 
-    def initial_state(self, n_envs: int, plasticity: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    def initial_state(
+        self, n_envs: int, plasticity: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The state before an episode, for `predict`.
 
         With `plasticity` off, the fast weights stay at zero for as long as this state is carried
@@ -261,19 +287,29 @@ class ToldLstmPolicy(RecurrentActorCriticPolicy):
         super().__init__(observation_space, action_space, lr_schedule, **arguments)
         self.told = told
         if told and self.lstm_critic is None:
-            raise ValueError("a critic that is told needs a memory of its own (enable_critic_lstm)")
+            raise ValueError(
+                "a critic that is told needs a memory of its own (enable_critic_lstm)"
+            )
         for name, unseen in (("lstm_actor", told), ("lstm_critic", 0)):
             old = getattr(self, name)
             if old is not None and (unseen or type(old) is not self.memory):
                 sizes = old.input_size - unseen, old.hidden_size, old.num_layers
                 setattr(self, name, self.memory(*sizes, **self.lstm_kwargs))
         make: Any = self.optimizer_class
-        self.optimizer = make(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        self.optimizer = make(
+            self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
+        )
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         sizes = {"lstm_hidden_size": self.lstm_actor.hidden_size, "told": self.told}
-        sizes |= {"n_lstm_layers": self.lstm_actor.num_layers, "shared_lstm": self.shared_lstm}
-        given = {"enable_critic_lstm": self.enable_critic_lstm, "lstm_kwargs": self.lstm_kwargs}
+        sizes |= {
+            "n_lstm_layers": self.lstm_actor.num_layers,
+            "shared_lstm": self.shared_lstm,
+        }
+        given = {
+            "enable_critic_lstm": self.enable_critic_lstm,
+            "lstm_kwargs": self.lstm_kwargs,
+        }
         return super()._get_constructor_parameters() | sizes | given
 
     @staticmethod
@@ -281,7 +317,9 @@ class ToldLstmPolicy(RecurrentActorCriticPolicy):
         features: Tensor, lstm_states: Any, episode_starts: Any, lstm: Any
     ) -> Any:
         process = RecurrentActorCriticPolicy._process_sequence
-        return process(features[..., : lstm.input_size], lstm_states, episode_starts, lstm)
+        return process(
+            features[..., : lstm.input_size], lstm_states, episode_starts, lstm
+        )
 
 
 class Gru(nn.GRU):
@@ -305,7 +343,9 @@ NETWORKS[PlasticSpikingPolicy] = spiking
 NETWORKS |= {ToldMlpPolicy: mlp, ToldLstmPolicy: lstm, GruPolicy: lstm}
 
 
-Group = Literal["encoder", "weights", "plasticity", "neuromodulator", "readout", "critic"]
+Group = Literal[
+    "encoder", "weights", "plasticity", "neuromodulator", "readout", "critic"
+]
 
 PLASTICITY = (
     "plasticity_gain", "pre_decay", "post_decay", "threshold_decay", "eta", "coefficients",

@@ -67,7 +67,11 @@ def fire(potential: Tensor, surrogate: str, slope: float) -> Tensor:
 
 
 def integrate(
-    potential: Tensor, spikes: Tensor, current: Tensor, decay: Tensor | float, soft_reset: bool
+    potential: Tensor,
+    spikes: Tensor,
+    current: Tensor,
+    decay: Tensor | float,
+    soft_reset: bool,
 ) -> Tensor:
     """Membrane potentials v(t) from v(t-1), s(t-1) and I(t), all [B, n].
 
@@ -232,17 +236,29 @@ def layer_sequence(
     all_spikes, all_potentials = [], []
     # unbind, since indexing a tensor inside the loop has a backward that is quadratic in T
     rates, targets = (
-        [None] * len(has_start) if x is None else x.unsqueeze(3).unbind(0) for x in (rate, target)
+        [None] * len(has_start) if x is None else x.unsqueeze(3).unbind(0)
+        for x in (rate, target)
     )
-    ticks = zip(inputs.unbind(0), currents.unbind(0), starts.unbind(0), has_start, rates, targets)
+    ticks = zip(
+        inputs.unbind(0),
+        currents.unbind(0),
+        starts.unbind(0),
+        has_start,
+        rates,
+        targets,
+    )
     for presynaptic, current, start, started, tick_rate, tick_target in ticks:
         if started:
             keep = 1.0 - start
-            state = {k: x * keep.view(-1, *[1] * (x.dim() - 1)) for k, x in state.items()}
+            state = {
+                k: x * keep.view(-1, *[1] * (x.dim() - 1)) for k, x in state.items()
+            }
             spikes = spikes * keep.unsqueeze(1)
         if spec.recurrent:
             presynaptic = spikes
-            current = current + torch.nn.functional.linear(presynaptic, p.recurrent_weight)
+            current = current + torch.nn.functional.linear(
+                presynaptic, p.recurrent_weight
+            )
         if spec.plastic:
             rule, means = RULES[spec.rule], _means(state)
             effective = p.plasticity_gain * rule.effective(state["fast_weights"], means)
@@ -265,7 +281,9 @@ def layer_sequence(
     return torch.stack(all_spikes), torch.stack(all_potentials), state
 
 
-def leaky_sequence(spikes: Tensor, starts: Tensor, decay: Tensor, value: Tensor) -> Tensor:
+def leaky_sequence(
+    spikes: Tensor, starts: Tensor, decay: Tensor, value: Tensor
+) -> Tensor:
     """Leaky integration z(t) = kappa z(t-1) + (1 - kappa) s(t) (readout of Bellec et al. 2020).
 
     Args:
@@ -317,7 +335,9 @@ def _plasticity(
     values |= {"x": presynaptic.unsqueeze(1), "s": spikes.unsqueeze(2)}
     if "threshold" in state:
         decay = p.threshold_decay
-        threshold = state["threshold"] = decay * state["threshold"] + (1.0 - decay) * post.square()
+        threshold = state["threshold"] = (
+            decay * state["threshold"] + (1.0 - decay) * post.square()
+        )
         values["theta"] = threshold.unsqueeze(2)
     rule = RULES[spec.rule]
     if "y" in rule.variables:
@@ -339,7 +359,9 @@ def _plasticity(
         free = rule(values | dict.fromkeys(OF_FAST_WEIGHTS, 0.0), p.coefficients)
         change, drive = rate.abs() * (drive - free), free
     if spec.modulation == "retroactive":
-        change = change + rate * state["eligibility"]  # the eligibility of the tick before
+        change = (
+            change + rate * state["eligibility"]
+        )  # the eligibility of the tick before
         state["eligibility"] = (1.0 - p.eta) * state["eligibility"] + p.eta * drive
     else:
         change = change + rate * drive

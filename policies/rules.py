@@ -59,7 +59,9 @@ class Rule:
     weight: Callable[..., Any] | None = None
     bias: Callable[..., Any] | None = None
 
-    def __call__(self, values: Mapping[str, Any], coefficients: Sequence[Any] | None = None) -> Any:
+    def __call__(
+        self, values: Mapping[str, Any], coefficients: Sequence[Any] | None = None
+    ) -> Any:
         """The drive D, of values that name at least `variables`, with these coefficients of the
         layer in their order, or with the initial ones; `values` may name those of the synapses.
         """
@@ -71,7 +73,9 @@ class Rule:
             return fast
         return self._of(self.weight, {"f": fast, **self.named(values)})
 
-    def excitability(self, values: Mapping[str, Any], coefficients: Sequence[Any] | None) -> Any:
+    def excitability(
+        self, values: Mapping[str, Any], coefficients: Sequence[Any] | None
+    ) -> Any:
         """What is added to the current of neurons, of a rule that has a bias."""
         assert self.bias is not None
         return self._of(self.bias, self.named(values), coefficients)
@@ -85,7 +89,10 @@ class Rule:
         return next((share for of, share in self.means.values() if of == side), None)
 
     def _of(
-        self, formula: Any, values: Mapping[str, Any], coefficients: Sequence[Any] | None = None
+        self,
+        formula: Any,
+        values: Mapping[str, Any],
+        coefficients: Sequence[Any] | None = None,
     ) -> Any:
         given = self.coefficients.values() if coefficients is None else coefficients
         named = {**values, **dict(zip(self.coefficients, given))}
@@ -122,9 +129,13 @@ def register(
             number as its default.
     """
     if not (name.isascii() and name.isidentifier()) or name == "none":
-        raise ValueError(f"a rule's name has letters, digits and underscores only, not {name!r}")
+        raise ValueError(
+            f"a rule's name has letters, digits and underscores only, not {name!r}"
+        )
     if name in RULES and RULES[name].formula is not formula:
-        raise ValueError(f"there is a rule {name} already; register yours under another name")
+        raise ValueError(
+            f"there is a rule {name} already; register yours under another name"
+        )
     arguments = dict(inspect.signature(formula, eval_str=True).parameters)
     variables = [argument for argument in arguments if argument in VARIABLES]
     if bias is not None:
@@ -139,14 +150,24 @@ def register(
     kinds: dict[Any, dict[str, float]] = {Synaptic: {}, PreMean: {}, PostMean: {}}
     coefficients: dict[str, float] = {}
     for argument in learned:
-        kind = next((x for key, x in kinds.items() if argument.annotation is key), coefficients)
+        kind = next(
+            (x for key, x in kinds.items() if argument.annotation is key), coefficients
+        )
         kind[argument.name] = float(argument.default)
     means = {mean: ("p", share) for mean, share in kinds[PreMean].items()}
     means |= {mean: ("q", share) for mean, share in kinds[PostMean].items()}
     if max(len(kinds[PreMean]), len(kinds[PostMean])) > 1:
         raise ValueError(f"rule {name}: one mean of each side, not {', '.join(means)}")
     RULES[name] = Rule(
-        name, formula, tuple(variables), coefficients, kinds[Synaptic], gain, means, weight, bias
+        name,
+        formula,
+        tuple(variables),
+        coefficients,
+        kinds[Synaptic],
+        gain,
+        means,
+        weight,
+        bias,
     )
 
 
@@ -188,7 +209,9 @@ def abcd(p, q, a=1.0, b=0.0, c=0.0, d=0.0):
     return a * p * q + b * p + c * q + d
 
 
-def abcd_synapse(p, q, a: Synaptic = 1.0, b: Synaptic = 0.0, c: Synaptic = 0.0, d: Synaptic = 0.0):
+def abcd_synapse(
+    p, q, a: Synaptic = 1.0, b: Synaptic = 0.0, c: Synaptic = 0.0, d: Synaptic = 0.0
+):
     """`abcd` with coefficients of each synapse, as Najarro and Risi (2020) evolve them."""
     return a * p * q + b * p + c * q + d
 

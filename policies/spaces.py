@@ -20,7 +20,9 @@ MOST_PIXELS = 2**24  # of a picture, in all of its channels
 def stacked(observations: Sequence[Any]) -> Any:
     """Observations of one space as a batch: an array [batch, ...], or a dict of such."""
     if isinstance(observations[0], dict):
-        return {key: np.stack([x[key] for x in observations]) for key in observations[0]}
+        return {
+            key: np.stack([x[key] for x in observations]) for key in observations[0]
+        }
     return np.stack(observations)
 
 
@@ -74,12 +76,19 @@ def check_finite(observation: Any) -> None:
 def space_to_json(space: spaces.Space) -> dict[str, Any]:
     """A plain description of a picture, Box, Discrete, MultiDiscrete, MultiBinary or Dict space."""
     if isinstance(space, spaces.Dict):
-        return {"type": "Dict", "spaces": {k: space_to_json(v) for k, v in space.items()}}
+        return {
+            "type": "Dict",
+            "spaces": {k: space_to_json(v) for k, v in space.items()},
+        }
     if is_image_space(space):
         return {"type": "Picture", "shape": list(space.shape or ())}
     if isinstance(space, spaces.Box):
         bounds = {"low": space.low.tolist(), "high": space.high.tolist()}
-        return {"type": "Box", "shape": list(space.shape), "dtype": str(space.dtype)} | bounds
+        return {
+            "type": "Box",
+            "shape": list(space.shape),
+            "dtype": str(space.dtype),
+        } | bounds
     if isinstance(space, spaces.Discrete):
         return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
     if isinstance(space, spaces.MultiDiscrete):
@@ -97,10 +106,14 @@ def space_from_json(description: Mapping[str, Any]) -> spaces.Space:
     kind = description["type"]
     if kind == "Dict":
         # pairs, of which Gymnasium keeps the order, in which weights see the keys
-        return spaces.Dict([(k, space_from_json(v)) for k, v in description["spaces"].items()])
+        return spaces.Dict(
+            [(k, space_from_json(v)) for k, v in description["spaces"].items()]
+        )
     if kind == "Picture":
         if not 0 < prod(description["shape"]) <= MOST_PIXELS:
-            raise ValueError(f"a picture of the shape {description['shape']} is not supported")
+            raise ValueError(
+                f"a picture of the shape {description['shape']} is not supported"
+            )
         return spaces.Box(0, 255, tuple(description["shape"]), np.uint8)
     if kind == "Box":
         dtype = np.dtype(description["dtype"])

@@ -33,7 +33,9 @@ from spikepropamine.words import number
 
 TITLES = {"settled_pace": "pace", "late_accuracy": "late accuracy", "return": "return",
           "retention": "retention"}  # fmt: skip
-NAME = re.compile(r"[A-Za-z][\w./:-]*\w")  # of an environment, as YAML has it without quotes
+NAME = re.compile(
+    r"[A-Za-z][\w./:-]*\w"
+)  # of an environment, as YAML has it without quotes
 
 
 def card_of(run: RunFolder, lines: pl.DataFrame, name: str) -> str:
@@ -47,7 +49,9 @@ def card_of(run: RunFolder, lines: pl.DataFrame, name: str) -> str:
         "env": env if NAME.fullmatch(env) else json.dumps(env),
         "env_kwargs": json.dumps(metadata["settings"]["env_kwargs"]),
         "said": said.replace("_", " ").capitalize(),
-        "parameters": lines["parameters"].first() if "parameters" in lines.columns else None,
+        "parameters": lines["parameters"].first()
+        if "parameters" in lines.columns
+        else None,
         "results": _results(lines) if lines.height else "",
     }
     card = templates().get_template("card.jinja")
@@ -58,7 +62,9 @@ def latest_evaluation(run: RunFolder) -> Path:
     """The folder of it, in the run folder, of those with deterministic actions and episodes of the
     usual length. Raises UsageError: there is none.
     """
-    found = sorted(run.evaluations.glob(f"*/{RESULTS}"), key=lambda path: path.stat().st_mtime)
+    found = sorted(
+        run.evaluations.glob(f"*/{RESULTS}"), key=lambda path: path.stat().st_mtime
+    )
     for path in reversed(found):
         made = Evaluation.read(path.parent)
         if set(made.frame["suite"].drop_nulls()) == {made.asked["suite"] or "perturb"}:
@@ -84,7 +90,9 @@ def lines_evaluated(run: RunFolder, evaluation: Path) -> pl.DataFrame:
             f"{evaluation} is of the policy after {mine[0]['steps']:,} steps, and {run.path} has "
             f"one of {steps:,}: evaluate it again"
         )
-    lines = table.lines_of(table.where(found.frame, policy=mine[0]["policy"], seed=mine[0]["seed"]))
+    lines = table.lines_of(
+        table.where(found.frame, policy=mine[0]["policy"], seed=mine[0]["seed"])
+    )
     return lines.with_columns(episodes=pl.lit(float(found.episodes)))
 
 
@@ -96,7 +104,11 @@ def lines_on_file(folder: Path) -> pl.DataFrame:
         return pl.DataFrame()
     lines = _lines(file).filter(pl.col("seed") == int(seed.removeprefix("seed-")))
     for (env, setting, name), own in lines.group_by("environment", "setting", "policy"):
-        told = [setting, env if env != environment else None, name if name != policy else None]
+        told = [
+            setting,
+            env if env != environment else None,
+            name if name != policy else None,
+        ]
         if [label for label in told if label] == labels:
             return own
     return lines.clear()
@@ -135,10 +147,16 @@ def _results(lines: pl.DataFrame) -> str:
     shown = [name for name in TITLES if name in lines.columns and lines[name].count()]
     kept = pl.col("severity") == pl.col("severity").max().over("suite", "name")
     # "seen [off]" is "seen" with a lesion, and "plasticity-off" is the clean task
-    name = pl.col("condition").str.replace(r" \[.*\]$", "").str.replace("plasticity-off", CLEAN_KEY)
+    name = (
+        pl.col("condition")
+        .str.replace(r" \[.*\]$", "")
+        .str.replace("plasticity-off", CLEAN_KEY)
+    )
     lines = lines.with_columns(base=name, name=name.str.replace(r" [\d.]+$", ""))
     intact = lines.filter(pl.col("lesion").is_null())
-    intact = intact.filter(pl.col("severity").is_null() | kept).unique("base", maintain_order=True)
+    intact = intact.filter(pl.col("severity").is_null() | kept).unique(
+        "base", maintain_order=True
+    )
     off = {(x["suite"], x["base"]): x for x in lines.to_dicts() if x["lesion"] == "off"}
     columns = ["condition", *(TITLES[name] for name in shown)]
     columns += [f"{TITLES[shown[0]]}, plasticity off"] * bool(off)
@@ -146,9 +164,17 @@ def _results(lines: pl.DataFrame) -> str:
     for x in intact.to_dicts():
         values = [x[name] for name in shown]
         values += [off.get((x["suite"], x["base"]), {}).get(shown[0])] * bool(off)
-        rows.append([x["base"], *("" if value is None else number(value) for value in values)])
-    episodes = {f"{x:.0f}" for x in intact["episodes"].drop_nulls()} if "episodes" in intact else ""
-    told = f"Means over {' and '.join(sorted(episodes))} episodes" if episodes else "Means"
+        rows.append(
+            [x["base"], *("" if value is None else number(value) for value in values)]
+        )
+    episodes = (
+        {f"{x:.0f}" for x in intact["episodes"].drop_nulls()}
+        if "episodes" in intact
+        else ""
+    )
+    told = (
+        f"Means over {' and '.join(sorted(episodes))} episodes" if episodes else "Means"
+    )
     if "settled_pace" in shown:
         told += "; a pace of 1 is that of the teacher that is told, 0 that of random actions"
     return f"{told}.\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -158,8 +184,18 @@ def main(arguments: Sequence[str], program: str = "spikepropamine cards") -> int
     """Runs the command line; returns its exit code."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
     add = parser.add_argument
-    add("runs", nargs="*", metavar="RUN|NAME", help="folder of a run, or one in trained/ (all)")
-    add("--evaluation", type=Path, metavar="FOLDER", help="(the latest in the run folder)")
+    add(
+        "runs",
+        nargs="*",
+        metavar="RUN|NAME",
+        help="folder of a run, or one in trained/ (all)",
+    )
+    add(
+        "--evaluation",
+        type=Path,
+        metavar="FOLDER",
+        help="(the latest in the run folder)",
+    )
     add("--check", action="store_true", help="change nothing; 1 where one differs")
     add_import(parser)
     options = parser.parse_args(arguments)
@@ -175,7 +211,10 @@ def main(arguments: Sequence[str], program: str = "spikepropamine cards") -> int
         if run.card.is_file() and read_text(run.card) == card:
             continue
         if options.check:
-            print(f"{run.card} is not up to date; run `spikepropamine cards`", file=sys.stderr)
+            print(
+                f"{run.card} is not up to date; run `spikepropamine cards`",
+                file=sys.stderr,
+            )
             wrong = 1
         else:
             write_text(run.card, card)

@@ -17,12 +17,17 @@ from spikepropamine.report.evaluation import Estimate
 from spikepropamine.statistics import Difference
 from spikepropamine.words import number, percent, with_interval
 
-HEIGHT, NAME = 240, 14  # pixels of a plot of curves, and between the names at their ends
+HEIGHT, NAME = (
+    240,
+    14,
+)  # pixels of a plot of curves, and between the names at their ends
 ROW, TIGHT_ROW = 16, 11  # pixels between dots; where there are many
 MANY_ROWS = 40
 FEW_POINTS = 12  # of a curve, which are marked
 NUMBER = ",.12~g"  # 12 digits, less zeros at the end
-ROOM = 0.6  # beyond the means that bands may take up, relative to the range of the means
+ROOM = (
+    0.6  # beyond the means that bands may take up, relative to the range of the means
+)
 
 Chart = dict[str, Any]
 Score = Estimate | Difference
@@ -58,13 +63,19 @@ def chart(name: str, **values: Any) -> Chart:
         if isinstance(part, str):
             return values[part[1:]] if part.startswith("$") else part
         if isinstance(part, list):
-            there = [x for x in part if not isinstance(x, dict) or known.get(x.get("when"), True)]
+            there = [
+                x
+                for x in part
+                if not isinstance(x, dict) or known.get(x.get("when"), True)
+            ]
             return [filled(x) for x in there]
         if not isinstance(part, dict):
             return part
         found = {key: filled(value) for key, value in part.items() if key != "when"}
         # null in the file means that there is to be none, of a legend for instance
-        return {key: x for key, x in found.items() if x is not None or part[key] is None}
+        return {
+            key: x for key, x in found.items() if x is not None or part[key] is None
+        }
 
     return filled(_charts()[name])
 
@@ -130,7 +141,9 @@ def curves(
         dashes=[[5, 3] if line.dashed else [1, 0] for line in lines],
         dashed=[n for n, line in enumerate(lines) if line.dashed],
         few=max(len(line.points) for line in lines) <= FEW_POINTS,
-        tooltip=[{"field": "x", "type": "quantitative", "title": x_title, "format": ",~r"}]
+        tooltip=[
+            {"field": "x", "type": "quantitative", "title": x_title, "format": ",~r"}
+        ]
         + [name | {"type": "nominal"} for name in names],
     )
 
@@ -188,7 +201,12 @@ def _placed(
     places = np.maximum.accumulate(np.maximum(pixels[order] - gaps, 0))
     pixels[order] = np.minimum(places, HEIGHT - gaps[-1]) + gaps
     return [
-        {"x": x, "y": top - pixel * (top - bottom) / HEIGHT, "label": label, "paint": paint}
+        {
+            "x": x,
+            "y": top - pixel * (top - bottom) / HEIGHT,
+            "label": label,
+            "paint": paint,
+        }
         for (label, paint, x, _), pixel in zip(ends, pixels)
     ]
 
@@ -206,7 +224,9 @@ def _range(lines: Sequence[Line], include: Sequence[float]) -> list[float]:
     edges = [edge for score in scores for edge in score.interval or ()]
     low, high = min(means), max(means)
     room = ROOM * (high - low) or math.inf
-    return _padded([max(min([low, *edges]), low - room), min(max([high, *edges]), high + room)])
+    return _padded(
+        [max(min([low, *edges]), low - room), min(max([high, *edges]), high + room)]
+    )
 
 
 def _padded(values: Sequence[float]) -> list[float]:

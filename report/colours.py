@@ -45,7 +45,11 @@ def paint(policy: str, kind: str = "c") -> str:
 
 def styles() -> str:
     """CSS that defines these variables: page.css has which lightness stands out from the paper."""
-    names = [(kind, colour[1:]) for kind in "ct" for colour in (*POLICIES.values(), *OTHERS)]
+    names = [
+        (kind, colour[1:]) for kind in "ct" for colour in (*POLICIES.values(), *OTHERS)
+    ]
     lightness = "clamp(var(--{0}-least), l, var(--{0}-most))"
     form = f"--{{0}}-{{1}}: oklch(from #{{1}} {lightness} c h);"
-    return f":root {{ {' '.join(form.format(*name) for name in dict.fromkeys(names))} }}"
+    return (
+        f":root {{ {' '.join(form.format(*name) for name in dict.fromkeys(names))} }}"
+    )

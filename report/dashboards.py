@@ -20,7 +20,13 @@ from spikepropamine.folder import RESULTS, RETURN, STEPS, RunFolder, read_curve
 from spikepropamine.reading import Unreadable, parse_json, read_yaml
 from spikepropamine.report import page
 from spikepropamine.report.charts import Line
-from spikepropamine.report.evaluation import SHARE, UNBOUNDED, Estimate, Evaluation, estimate
+from spikepropamine.report.evaluation import (
+    SHARE,
+    UNBOUNDED,
+    Estimate,
+    Evaluation,
+    estimate,
+)
 from spikepropamine.report.html import cell, plotted
 from spikepropamine.report.page import Cell, Plots, Section, Table, Text, Videos
 from spikepropamine.tracking import PROJECT, check_credentials
@@ -48,8 +54,12 @@ def workspace(entity: str, project: str) -> Any:
         for key in shown.get("media", ()):
             title = key.partition("/")[2].capitalize()
             panels.append(reports.MediaBrowser(title=title, media_keys=[key]))
-        sections.append(workspaces.Section(name=name, panels=panels, is_open=name != "system"))
-    return workspaces.Workspace(entity=entity, project=project, name=NAME, sections=sections)
+        sections.append(
+            workspaces.Section(name=name, panels=panels, is_open=name != "system")
+        )
+    return workspaces.Workspace(
+        entity=entity, project=project, name=NAME, sections=sections
+    )
 
 
 def save() -> str:
@@ -77,7 +87,10 @@ def save() -> str:
 
 
 LATE = "rollout/late_accuracy"
-MEASURES = {RETURN: "return of a training episode", LATE: "right answers in late trials"}
+MEASURES = {
+    RETURN: "return of a training episode",
+    LATE: "right answers in late trials",
+}
 GRID = 120  # points of a learning curve
 SHOWN_VIDEOS = 12
 SKIPPED = {"wandb", "checkpoints", "policy"}
@@ -107,7 +120,12 @@ def write_local(root: Path) -> Path:
         raise UsageError(f"there is no folder {root}")
     if not (runs := find_runs(root)):
         raise UsageError(f"there is no run in {root}: none has the config.yaml of one")
-    sections = [_learning(root, runs), _evaluations(root), _videos(root), _runs(root, runs)]
+    sections = [
+        _learning(root, runs),
+        _evaluations(root),
+        _videos(root),
+        _runs(root, runs),
+    ]
     subtitle = f"{plural(len(runs), 'run')}, as of {datetime.now():%Y-%m-%d %H:%M}"
     path = root / "index.html"
     write_text(path, page.render(f"Runs in {root.resolve().name}/", subtitle, sections))
@@ -116,7 +134,9 @@ def write_local(root: Path) -> Path:
 
 def find_runs(root: Path) -> list[TrainingLog]:
     """The run folders below a folder, by environment, policy and seed."""
-    runs = [run for folder in RunFolder.below(root) if (run := read_run(folder)) is not None]
+    runs = [
+        run for folder in RunFolder.below(root) if (run := read_run(folder)) is not None
+    ]
     return sorted(runs, key=lambda run: (run.environment, run.policy, str(run.folder)))
 
 
@@ -129,7 +149,9 @@ def read_run(folder: RunFolder) -> TrainingLog | None:
         settings = read_yaml(folder.config, inside=folder.path)["settings"]
         told = [settings[key] for key in ("env", "policy", "seed", "steps")]
         steps = read_curve(folder.progress, STEPS)[0]
-        said = {name: settings.get(name) for name in OF_TASK} | learning_settings(settings)
+        said = {name: settings.get(name) for name in OF_TASK} | learning_settings(
+            settings
+        )
     except Unreadable as error:
         print(f"left out: {error}", file=sys.stderr)
         return None
@@ -139,14 +161,20 @@ def read_run(folder: RunFolder) -> TrainingLog | None:
         return None
     environment, policy, seed, planned = told
     # what an older version does not know is as if unset
-    said = {name: value for name, value in said.items() if value not in (None, [], False)}
+    said = {
+        name: value for name, value in said.items() if value not in (None, [], False)
+    }
     curves = {name: read_curve(folder.progress, name) for name in MEASURES}
     text = json.dumps(said, sort_keys=True, default=str)
     done = int(steps[-1]) if steps.size else 0
-    return TrainingLog(folder.path, environment, policy, seed, planned, text, done, curves)
+    return TrainingLog(
+        folder.path, environment, policy, seed, planned, text, done, curves
+    )
 
 
-def learning_curve(runs: Sequence[TrainingLog], measure: str) -> list[tuple[int, Estimate]]:
+def learning_curve(
+    runs: Sequence[TrainingLog], measure: str
+) -> list[tuple[int, Estimate]]:
     """By step, the mean over the runs that got there, with its interval over runs."""
     curves = [run.curves[measure] for run in runs if run.curves[measure][0].size]
     if not curves:
@@ -154,9 +182,14 @@ def learning_curve(runs: Sequence[TrainingLog], measure: str) -> list[tuple[int,
     steps = np.unique(np.concatenate([steps for steps, _ in curves]))
     if len(steps) > GRID:
         steps = np.linspace(steps[0], steps[-1], GRID)
-    table = np.array([np.interp(steps, x, y, left=np.nan, right=np.nan) for x, y in curves])
+    table = np.array(
+        [np.interp(steps, x, y, left=np.nan, right=np.nan) for x, y in curves]
+    )
     bounds = SHARE if measure == LATE else UNBOUNDED
-    found = [(int(step), estimate(column[:, None], bounds)) for step, column in zip(steps, table.T)]
+    found = [
+        (int(step), estimate(column[:, None], bounds))
+        for step, column in zip(steps, table.T)
+    ]
     return [(step, score) for step, score in found if score is not None]
 
 
@@ -188,11 +221,21 @@ def _groups(root: Path, runs: Sequence[TrainingLog]) -> dict[str, list[TrainingL
         alike.setdefault((run.folder.parent, run.settings), []).append(run)
     groups: dict[str, list[TrainingLog]] = {}
     for members in alike.values():
-        policy, folder = members[0].policy, members[0].folder.relative_to(root).as_posix()
+        policy, folder = (
+            members[0].policy,
+            members[0].folder.relative_to(root).as_posix(),
+        )
         rivals = [of[0].settings for of in alike.values() if of[0].policy == policy]
-        own, *others = (parse_json(text, "settings") for text in (members[0].settings, *rivals))
-        differ = [key for of in others for key in of | own if of.get(key) != own.get(key)]
-        words = [f"{key.rpartition('.')[2]} {own.get(key, '-')}" for key in dict.fromkeys(differ)]
+        own, *others = (
+            parse_json(text, "settings") for text in (members[0].settings, *rivals)
+        )
+        differ = [
+            key for of in others for key in of | own if of.get(key) != own.get(key)
+        ]
+        words = [
+            f"{key.rpartition('.')[2]} {own.get(key, '-')}"
+            for key in dict.fromkeys(differ)
+        ]
         name = ", ".join([policy, *words[:3]])
         groups[f"{name}, {folder}" if name in groups else name] = members
     return groups
@@ -207,13 +250,24 @@ def _evaluations(root: Path) -> Section:
             continue  # gone by now, or of another tool
         report, name = path.with_name("report.html"), path.parent.name
         address = quote(report.relative_to(root).as_posix())
-        link = Markup('<a href="{}">{}</a>').format(address, name) if report.is_file() else name
+        link = (
+            Markup('<a href="{}">{}</a>').format(address, name)
+            if report.is_file()
+            else name
+        )
         for policy, seeds in found.policies.items():
             rows.append(
                 [_when(path), link, found.asked["environment"], policy]
-                + [", ".join(map(str, seeds)), found.episodes, cell(found.returns(policy))]
+                + [
+                    ", ".join(map(str, seeds)),
+                    found.episodes,
+                    cell(found.returns(policy)),
+                ]
                 + [cell(found.measured(policy, CLEAN_KEY, "late accuracy"), True)]
-                + [cell(found.overall(policy, lesion), True) for lesion in (None, "off")]
+                + [
+                    cell(found.overall(policy, lesion), True)
+                    for lesion in (None, "off")
+                ]
                 + [path.parent.relative_to(root).as_posix()]
             )
     columns = ["made", "report", "environment", "policy", "seeds", "episodes", "return, clean task",
@@ -233,8 +287,12 @@ def _runs(root: Path, runs: Sequence[TrainingLog]) -> Section:
     for run in runs:
         returns = run.curves[RETURN][1]
         # the last rollout is finished, so that there may be more than were planned
-        done = f"{run.steps:,}" + (f" of {run.planned:,}" if run.steps < run.planned else "")
-        both = [float(returns[-1]), float(returns.max())] if returns.size else [None, None]
+        done = f"{run.steps:,}" + (
+            f" of {run.planned:,}" if run.steps < run.planned else ""
+        )
+        both = (
+            [float(returns[-1]), float(returns.max())] if returns.size else [None, None]
+        )
         where, changed = run.folder.relative_to(root).as_posix(), _when(run.folder)
         rows.append([run.environment, run.policy, run.seed, Cell(done, run.steps), *both,
                      changed, where])  # fmt: skip
@@ -248,7 +306,8 @@ def _files(root: Path, pattern: str) -> list[Path]:
     found = [
         path
         for path in sorted(root.rglob(pattern))
-        if path.is_file() and not SKIPPED.intersection(path.relative_to(root).parts[:-1])
+        if path.is_file()
+        and not SKIPPED.intersection(path.relative_to(root).parts[:-1])
     ]
     return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
 

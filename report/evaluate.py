@@ -20,17 +20,19 @@ from spikepropamine.report.evaluation import SPLITS, Estimate, Evaluation
 from spikepropamine.tracking import check_credentials
 from spikepropamine.versions import import_modules
 
-LONGEST_SEEN = 200  # steps of the episode that is looked into, since fast weights are large
-MANY_CONDITIONS = 10  # from so many on, a table has a line for each condition, and one measure
+LONGEST_SEEN = (
+    200  # steps of the episode that is looked into, since fast weights are large
+)
+MANY_CONDITIONS = (
+    10  # from so many on, a table has a line for each condition, and one measure
+)
 
 PACE = "pace"
 WHAT_PACE_IS = (
     "(pace: in steps 100 to 200 of a context, relative to the teacher that is told, 1, and to "
     "random actions, 0)"
 )
-NOTHING_KEPT = (
-    "(no retention: no run earns significantly more than random actions and standing still)"
-)
+NOTHING_KEPT = "(no retention: no run earns significantly more than random actions and standing still)"
 
 
 def run_all(options: argparse.Namespace) -> tuple[Path, bool]:
@@ -39,7 +41,9 @@ def run_all(options: argparse.Namespace) -> tuple[Path, bool]:
     Raises UsageError before anything is written.
     """
     import_modules(options.imports)
-    can_draw = options.video is None or choose_backend() is not None  # before MuJoCo is imported
+    can_draw = (
+        options.video is None or choose_backend() is not None
+    )  # before MuJoCo is imported
     check_credentials(options.track)
     asked = ask(options)
     filming = options.video is not None and (can_draw or not asked.task.simulated)
@@ -51,7 +55,9 @@ def run_all(options: argparse.Namespace) -> tuple[Path, bool]:
 
     for run in _firsts(measured):
         if can_record(run.policy):
-            with closing(make_env(measured.task, CLEAN, run.previous, run.revealed)) as env:
+            with closing(
+                make_env(measured.task, CLEAN, run.previous, run.revealed)
+            ) as env:
                 every = watch(run.policy, env, measured.seeds[0])
                 _, *moments = itertools.islice(every, LONGEST_SEEN + 1)
             steps, clean = len(moments), measured.outcomes[measured.runs.index(run)]
@@ -61,14 +67,18 @@ def run_all(options: argparse.Namespace) -> tuple[Path, bool]:
                 f"episode of seed {measured.seeds[0]}, {'' if whole else 'first '}{steps} steps"
                 f"{'' if measured.deterministic else ', deterministic actions'}"
             )
-            episode(moments, title, asked.folder / "figures" / f"episode-{run.name}.png")
+            episode(
+                moments, title, asked.folder / "figures" / f"episode-{run.name}.png"
+            )
     filmed = film_asked(asked, options) if filming else options.video is None
     found = Evaluation.read(asked.folder)
     report = write_report(asked.folder, found)
     _say(found, options.episodes)
     print(f"results are in {asked.folder}\nthe report is {report}")
     if options.quick:
-        print("this is a first answer, of few episodes: the intervals say how sure it is")
+        print(
+            "this is a first answer, of few episodes: the intervals say how sure it is"
+        )
     if options.track != "off":
         from spikepropamine.report.tracking import track_evaluation  # and wandb
 
@@ -90,11 +100,20 @@ def film_asked(asked: Asked, options: argparse.Namespace) -> bool:
     named = {*options.perturb, *(options.conditions or ())}
     intact = [c for c in asked.conditions if c.lesion is None]
     shown = [c for c in intact if {c.key, c.label, c.text} & named] or intact[:1]
-    sides = [FILMED[name] for name in options.lesions if name in FILMED] or [FILMED["off"]]
+    sides = [FILMED[name] for name in options.lesions if name in FILMED] or [
+        FILMED["off"]
+    ]
     lesions = sides if options.video == "side-by-side" else []
     try:
         for run, condition in itertools.product(_firsts(asked), shown):
-            film_run(run, asked.task, condition, options.seed, lesions, asked.folder / "videos")
+            film_run(
+                run,
+                asked.task,
+                condition,
+                options.seed,
+                lesions,
+                asked.folder / "videos",
+            )
     except CannotDraw as error:
         print(f"no video: {error}", file=sys.stderr)
         return False
@@ -104,9 +123,13 @@ def film_asked(asked: Asked, options: argparse.Namespace) -> bool:
 def _say(found: Evaluation, episodes: int) -> None:
     """Prints what was found."""
     asked = found.asked
-    print(f"{asked['environment']}, {episodes} new episodes per condition, the same in each")
+    print(
+        f"{asked['environment']}, {episodes} new episodes per condition, the same in each"
+    )
     if not asked["own_limit"]:
-        print(f"the task has no time limit: episodes are cut after {asked['horizon']} steps")
+        print(
+            f"the task has no time limit: episodes are cut after {asked['horizon']} steps"
+        )
     over = "training runs, or over the episodes of a single one"
     print(f"mean [95 % interval over {over}; ? where it is not known]\n")
     print(tables(found), end="\n\n")
@@ -124,8 +147,12 @@ def tables(found: Evaluation) -> str:
     if len(found.conditions) <= MANY_CONDITIONS:
         rows = [["policy", "condition", *measures]]
         for policy in found.policies:
-            for i, c in enumerate(found.conditions_of(policy)):  # the policy's name once
-                cells = [_cell(found.measured(policy, c.key, name)) for name in measures]
+            for i, c in enumerate(
+                found.conditions_of(policy)
+            ):  # the policy's name once
+                cells = [
+                    _cell(found.measured(policy, c.key, name)) for name in measures
+                ]
                 rows.append(["" if i else policy, c.key, *cells])
         return _aligned(rows) + legend
     # where nothing was learned, there is nothing to be kept
@@ -135,21 +162,33 @@ def tables(found: Evaluation) -> str:
         cells = [_cell(found.measured(p, c.key, asked)) if c in found.conditions_of(p) else ""
                  for p in found.policies]  # fmt: skip
         by_condition.append([c.key, *cells])
-    rows = [["policy", "lesion", "return", *(f"retention, {split}" for split in SPLITS)]]
+    rows = [
+        ["policy", "lesion", "return", *(f"retention, {split}" for split in SPLITS)]
+    ]
     for policy in found.policies:
         for c in found.conditions_of(policy):
             if not c.perturbs:
-                kept = [_cell(found.overall(policy, c.lesion, split)) for split in SPLITS]
-                rows.append([policy, c.lesion or "", _cell(found.returns(policy, c.key)), *kept])
+                kept = [
+                    _cell(found.overall(policy, c.lesion, split)) for split in SPLITS
+                ]
+                rows.append(
+                    [policy, c.lesion or "", _cell(found.returns(policy, c.key)), *kept]
+                )
     legend = legend or f"\n({asked})"
     return f"{_aligned(by_condition)}{legend}\n\n{_aligned(rows)}"
 
 
 def _measures(found: Evaluation) -> list[str]:
     """Names of what a row of results has; columns without values are left out."""
-    where = [(policy, c.key) for policy in found.policies for c in found.conditions_of(policy)]
+    where = [
+        (policy, c.key)
+        for policy in found.policies
+        for c in found.conditions_of(policy)
+    ]
     every = ("late accuracy", PACE, "return", "retention")
-    there = [name for name in every if any(found.measured(*place, name) for place in where)]
+    there = [
+        name for name in every if any(found.measured(*place, name) for place in where)
+    ]
     return ["late accuracy", "return"] if "late accuracy" in there else there
 
 

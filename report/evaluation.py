@@ -109,7 +109,9 @@ class Evaluation:
     def read(cls, folder: Path) -> "Evaluation":
         """The one in a folder. Raises UsageError: there is none, or it is damaged."""
         try:
-            return cls(read_json(folder / ASKED, inside=folder), table.read(folder / RESULTS))
+            return cls(
+                read_json(folder / ASKED, inside=folder), table.read(folder / RESULTS)
+            )
         except Missing as error:
             raise UsageError(f"there is no evaluation in {folder}") from error
         except (KeyError, TypeError, AttributeError) as error:
@@ -148,14 +150,18 @@ class Evaluation:
         rows = self._parts.get((policy, condition, measure))
         places = [] if rows is None else sorted(set(rows["at"]))
         values = self.values(policy, condition, measure)
-        scores = [(at, estimate(values[:, :, n], bounds)) for n, at in enumerate(places)]
+        scores = [
+            (at, estimate(values[:, :, n], bounds)) for n, at in enumerate(places)
+        ]
         return [(at, score) for at, score in scores if score is not None]
 
     @property
     def longest(self) -> dict[str, int]:
         """The most steps that a run of each policy was trained."""
         runs = self.asked["runs"]
-        return {p: max(x["steps"] for x in runs if x["policy"] == p) for p in self.policies}
+        return {
+            p: max(x["steps"] for x in runs if x["policy"] == p) for p in self.policies
+        }
 
     @property
     def intact(self) -> list[Condition]:
@@ -164,10 +170,18 @@ class Evaluation:
 
     def conditions_of(self, policy: str) -> list[Condition]:
         """The conditions that a policy was evaluated in."""
-        return [c for c in self.conditions.values() if (policy, c.key, "return") in self._parts]
+        return [
+            c
+            for c in self.conditions.values()
+            if (policy, c.key, "return") in self._parts
+        ]
 
     def estimate(
-        self, policy: str, condition: str | None, measure: str, bounds: Bounds = UNBOUNDED
+        self,
+        policy: str,
+        condition: str | None,
+        measure: str,
+        bounds: Bounds = UNBOUNDED,
     ) -> Estimate | None:
         """The mean of a measure, without a condition of a fact; None where it has no rows."""
         return estimate(self.values(policy, condition, measure)[:, :, 0], bounds)
@@ -180,7 +194,10 @@ class Evaluation:
         return found
 
     def retention(
-        self, policy: str, conditions: Sequence[str], weights: Sequence[float] | None = None
+        self,
+        policy: str,
+        conditions: Sequence[str],
+        weights: Sequence[float] | None = None,
     ) -> Estimate | None:
         """The mean over conditions of what each run keeps; None where no run has learned."""
         if not conditions:
@@ -217,7 +234,10 @@ class Evaluation:
         """Of the accuracy within clean episodes: late trials less the first one that asks."""
         correct = self.values(policy, CLEAN_KEY, "correct")
         late = self.values(policy, CLEAN_KEY, "late_accuracy")[:, :, 0]
-        first = next((t for t in range(correct.shape[2]) if np.isfinite(correct[:, :, t]).any()), 0)
+        first = next(
+            (t for t in range(correct.shape[2]) if np.isfinite(correct[:, :, t]).any()),
+            0,
+        )
         return estimate(late - correct[:, :, first], (-1.0, 1.0))
 
     def recovery(self, policy: str, condition: str) -> dict[str, Estimate | None]:
@@ -245,18 +265,26 @@ class Evaluation:
         """Prefixes of the measures of contexts that there are: "" of those that begin with the
         episode, "later_" of those that begin within it.
         """
-        return [p for p in ("", "later_") if (policy, condition, f"{p}contexts") in self._parts]
+        return [
+            p
+            for p in ("", "later_")
+            if (policy, condition, f"{p}contexts") in self._parts
+        ]
 
     def with_contexts(self, policy: str) -> list[Condition]:
         """The severest conditions with contexts, those held out if there are any."""
         every = [c for c in self.severest if self.contexts(policy, c.key)]
         return [c for c in every if c.split == "held-out"] or every
 
-    def worst_change(self, policy: str) -> list[tuple[Condition, dict[str, Estimate | None]]]:
+    def worst_change(
+        self, policy: str
+    ) -> list[tuple[Condition, dict[str, Estimate | None]]]:
         """Of the changes the one that hurts most, with its `recovery`; none without changes."""
         every = ((c, self.recovery(policy, c.key)) for c in self.severest)
         changes: list[Any] = [(c, found) for c, found in every if found]
-        return sorted(changes, key=lambda change: change[1]["drop"].mean, reverse=True)[:1]
+        return sorted(changes, key=lambda change: change[1]["drop"].mean, reverse=True)[
+            :1
+        ]
 
     def kept(self, policy: str) -> list[tuple[Estimate, Condition]]:
         """What is kept in the severest conditions, the least first."""
@@ -271,7 +299,11 @@ class Evaluation:
 
     def with_lesion(self, intact: str, lesion: str | None) -> str:
         """Key of an intact condition with a lesion; empty where there is none."""
-        keys = (c.key for c in self.conditions.values() if (c.intact, c.lesion) == (intact, lesion))
+        keys = (
+            c.key
+            for c in self.conditions.values()
+            if (c.intact, c.lesion) == (intact, lesion)
+        )
         return next(keys, "")
 
     def off(self, policy: str, condition: Condition) -> str:
@@ -282,7 +314,9 @@ class Evaluation:
     @property
     def lesions(self) -> list[str]:
         """Those that were asked for."""
-        return list(dict.fromkeys(c.lesion for c in self.conditions.values() if c.lesion))
+        return list(
+            dict.fromkeys(c.lesion for c in self.conditions.values() if c.lesion)
+        )
 
     def overall(
         self, policy: str, lesion: str | None = None, split: str = "all"
@@ -295,12 +329,20 @@ class Evaluation:
         ]
         return self.retention(policy, keys)
 
-    def severities(self, policy: str, label: str, lesion: str | None) -> dict[float, str]:
+    def severities(
+        self, policy: str, label: str, lesion: str | None
+    ) -> dict[float, str]:
         """Conditions of a label by severity, from the clean one (0) on; empty without any."""
         mine = [c for c in self.conditions_of(policy) if c.lesion == lesion]
-        graded = {c.severity: c.key for c in mine if c.label == label and c.severity is not None}
+        graded = {
+            c.severity: c.key
+            for c in mine
+            if c.label == label and c.severity is not None
+        }
         clean = [c.key for c in mine if not c.perturbs]
-        return {0.0: clean[0]} | dict(sorted(graded.items())) if graded and clean else {}
+        return (
+            {0.0: clean[0]} | dict(sorted(graded.items())) if graded and clean else {}
+        )
 
     def area(self, policy: str, keys: dict[float, str]) -> Estimate | None:
         """Under the curve of retention by severity, by trapezoids: the mean along it."""
@@ -315,10 +357,15 @@ class Evaluation:
             if c.lesion is None:
                 continue
             one, other = (
-                {name: self.values(policy, key, name) for name in ("return", "length", "correct")}
+                {
+                    name: self.values(policy, key, name)
+                    for name in ("return", "length", "correct")
+                }
                 for key in (c.intact, c.key)
             )
-            same = all(np.array_equal(one[name], other[name], equal_nan=True) for name in one)
+            same = all(
+                np.array_equal(one[name], other[name], equal_nan=True) for name in one
+            )
             trials = (policy, c.key, "late_accuracy") in self._parts
             late = self._paired(policy, c, "late_accuracy") if trials else None
             returns = self._paired(policy, c, "return")
@@ -326,15 +373,23 @@ class Evaluation:
             found.append(Lesioned(self.conditions[c.intact], c, returns, late, same))
         return found
 
-    def _paired(self, policy: str, c: Condition, measure: str) -> statistics.Difference | None:
-        one, other = (_units(self.values(policy, k, measure)[:, :, 0]) for k in (c.intact, c.key))
+    def _paired(
+        self, policy: str, c: Condition, measure: str
+    ) -> statistics.Difference | None:
+        one, other = (
+            _units(self.values(policy, k, measure)[:, :, 0]) for k in (c.intact, c.key)
+        )
         return _of_pairs(one, other)
 
     def effects(self, policy: str, lesion: str) -> list[str]:
         """In each condition with the lesion, how the return as trained compares, in the words of
         `spikepropamine.statistics`, corrected for their number.
         """
-        found = [part.returns for part in self.lesioned(policy) if part.lesioned.lesion == lesion]
+        found = [
+            part.returns
+            for part in self.lesioned(policy)
+            if part.lesioned.lesion == lesion
+        ]
         corrected = statistics.holm([statistics.decisive(returns) for returns in found])
         return [statistics.verdict(returns, p) for returns, p in zip(found, corrected)]
 
@@ -346,7 +401,9 @@ class Evaluation:
         """
         found = []
         for pair in itertools.combinations(self.policies, 2):
-            trials = all(self.measured(policy, CLEAN_KEY, "late accuracy") for policy in pair)
+            trials = all(
+                self.measured(policy, CLEAN_KEY, "late accuracy") for policy in pair
+            )
             measures = ["late accuracy" if trials else "return"]
             once = any(len(self.policies[policy]) == 1 for policy in pair)
             if not once and all(map(self.overall, pair)):
@@ -365,7 +422,9 @@ class Evaluation:
             values = self.values(policy, CLEAN_KEY, measure.replace(" ", "_"))
             return mean_of_known(values[:, :, 0], axis=0)
         kept = measure == "retention"
-        score = self.overall(policy) if kept else self.measured(policy, CLEAN_KEY, measure)
+        score = (
+            self.overall(policy) if kept else self.measured(policy, CLEAN_KEY, measure)
+        )
         assert score is not None
         return np.array([value for value in score.by_run if value is not None])
 
@@ -387,8 +446,12 @@ class Evaluation:
         found: dict[str, dict[str, float]] = {}
         for policy in self.policies:
             for name in self.frame["measure"].unique(maintain_order=True):
-                if name.startswith("cost/") and (score := self.estimate(policy, None, name)):
-                    found.setdefault(policy, {})[name.removeprefix("cost/")] = score.mean
+                if name.startswith("cost/") and (
+                    score := self.estimate(policy, None, name)
+                ):
+                    found.setdefault(policy, {})[name.removeprefix("cost/")] = (
+                        score.mean
+                    )
         return found
 
     def references(self, condition: str) -> list[str]:

@@ -32,7 +32,9 @@ AGAINST = {"static": STATIC, "recurrent": RECURRENT, "LSTM": ("lstm",)}
 POOLED = "all tasks"
 
 
-def conditions(files: Sequence[Path], chance: float | None = CHANCE, **asked: str) -> Chart:
+def conditions(
+    files: Sequence[Path], chance: float | None = CHANCE, **asked: str
+) -> Chart:
     """Late accuracy by condition: mean, interval and every seed of each policy."""
     lines = table.once(table.of_one_task(table.lines_where(files, asked)))
     if "late_accuracy" not in lines.columns:
@@ -45,9 +47,13 @@ def returns(files: Sequence[Path], **asked: str) -> Chart:
     """Return by environment in the clean task, relative to the best policy's mean there."""
     lines = table.once(table.lines_where(files, {"condition": CLEAN_KEY} | asked))
     mean = pl.col("return").mean().over("environment", "policy")
-    lines = lines.with_columns(best=mean).with_columns(pl.col("best").max().over("environment"))
+    lines = lines.with_columns(best=mean).with_columns(
+        pl.col("best").max().over("environment")
+    )
     for env in lines.filter(pl.col("best") <= 0)["environment"]:
-        raise UsageError(f"{env}: no mean return is above 0, so none can be a share of it")
+        raise UsageError(
+            f"{env}: no mean return is above 0, so none can be a share of it"
+        )
     lines = lines.with_columns(share=pl.col("return") / pl.col("best"))
     text = "return, relative to the best mean; mean, 95 % interval and every seed"
     return _dots(lines, "environment", "share", "return", text)
@@ -60,7 +66,9 @@ def trials(files: Sequence[Path], chance: float | None = CHANCE, **asked: str) -
     lines = table.once(table.of_one_task(table.lines_where(files, asked)))
     rows = table.where(table.read(files), measure="correct")
     keys = [*table.RUN, "suite", "condition"]
-    rows = rows.join(lines, on=keys, how="semi", nulls_equal=True, maintain_order="left")
+    rows = rows.join(
+        lines, on=keys, how="semi", nulls_equal=True, maintain_order="left"
+    )
     if rows.is_empty():
         raise UsageError("these results do not have accuracy by trial")
     rows = rows.with_columns(x=pl.col("at") + 1, panel="condition")
@@ -76,7 +84,9 @@ def learning(files: Sequence[Path], **asked: str) -> Chart:
     rows = table.where(table.read(files), measure="training_return")
     rows = rows.filter(pl.col("at").is_not_null())
     less = lines.join(rows, on=table.RUN, how="anti", nulls_equal=True)
-    rows = rows.join(lines, on=table.RUN, how="semi", nulls_equal=True, maintain_order="left")
+    rows = rows.join(
+        lines, on=table.RUN, how="semi", nulls_equal=True, maintain_order="left"
+    )
     keys = [*table.TASK, "policy"]
     rows = rows.join(less, on=keys, how="anti", nulls_equal=True, maintain_order="left")
     if rows.is_empty():
@@ -95,19 +105,31 @@ def forest(files: Sequence[Path], **asked: str) -> Chart:
     those of FILE's namesake: `robots-lstm` to `robots`.
     """
     points = []
-    samples: dict[str, tuple[dict, dict, dict]] = {name: ({}, {}, {}) for name in AGAINST}
+    samples: dict[str, tuple[dict, dict, dict]] = {
+        name: ({}, {}, {}) for name in AGAINST
+    }
     labels = []
     for file in files:
-        more = [other for other in asked.get("with", "").split(",") if other.startswith(file.stem)]
+        more = [
+            other
+            for other in asked.get("with", "").split(",")
+            if other.startswith(file.stem)
+        ]
         together = [file, *(file.with_name(f"{other}.csv") for other in more)]
-        lines = table.lines_where(together, {"lesion": ""}).filter(pl.col("seed").is_not_null())
+        lines = table.lines_where(together, {"lesion": ""}).filter(
+            pl.col("seed").is_not_null()
+        )
         for task, of in table.groups(lines, *table.TASK):
             measure, condition = table.main_measure(of)
             of = table.once(of.filter(pl.col("condition") == condition))
             by_policy = table.groups(of, "policy")
-            values = {policy: table.values_of(some, measure) for (policy,), some in by_policy}
+            values = {
+                policy: table.values_of(some, measure) for (policy,), some in by_policy
+            }
             # where there is none, a KeyError names what could be there
-            plastic = next((policy for policy in values if policy.startswith("ndp-")), "ndp-oja")
+            plastic = next(
+                (policy for policy in values if policy.startswith("ndp-")), "ndp-oja"
+            )
             mine = values[plastic]
             unit = {"settled_pace": 1.0, "late_accuracy": 1 - CHANCE}.get(measure, 0.0)
             if not unit:
@@ -120,7 +142,9 @@ def forest(files: Sequence[Path], **asked: str) -> Chart:
                     continue
                 for kept, one in zip(samples[name], (mine, values[other], unit)):
                     kept[label] = one
-                points.append(_point(name, label, difference(mine, values[other]), unit))
+                points.append(
+                    _point(name, label, difference(mine, values[other]), unit)
+                )
     for name, sample in samples.items():
         if len(sample[-1]) > 1:
             points.append(_point(name, POOLED, pooled(*sample), 1.0))
@@ -137,7 +161,9 @@ def forest(files: Sequence[Path], **asked: str) -> Chart:
     )  # fmt: skip
 
 
-FIGURES = {kind.__name__: kind for kind in (conditions, trials, returns, learning, forest)}
+FIGURES = {
+    kind.__name__: kind for kind in (conditions, trials, returns, learning, forest)
+}
 
 
 def draw(chart: Chart, path: Path) -> None:
@@ -146,7 +172,9 @@ def draw(chart: Chart, path: Path) -> None:
     information = PngInfo()
     information.add_text(CHART, digest(chart))
     with Image.open(io.BytesIO(picture)) as image, whole_file(path) as part:
-        image.convert("RGB").quantize(128).save(part, "png", pnginfo=information, optimize=True)
+        image.convert("RGB").quantize(128).save(
+            part, "png", pnginfo=information, optimize=True
+        )
 
 
 def agrees(chart: Chart, path: Path) -> bool:
@@ -159,18 +187,27 @@ def agrees(chart: Chart, path: Path) -> bool:
 
 def digest(chart: Chart) -> str:
     """Of a chart, whatever version of the library wrote it."""
-    text = json.dumps({name: of for name, of in chart.items() if name != "$schema"}, sort_keys=True)
+    text = json.dumps(
+        {name: of for name, of in chart.items() if name != "$schema"}, sort_keys=True
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _point(against: str, task: str, found: Difference, unit: float) -> dict[str, Any]:
     low, high = found.interval or (found.mean, found.mean)
     edges = {"mean": found.mean, "low": low, "high": high}
-    return {"against": against, "task": task} | {k: short(x / unit) for k, x in edges.items()}
+    return {"against": against, "task": task} | {
+        k: short(x / unit) for k, x in edges.items()
+    }
 
 
 def _dots(
-    lines: pl.DataFrame, axis: str, measure: str, title: str, text: str, chance: float | None = None
+    lines: pl.DataFrame,
+    axis: str,
+    measure: str,
+    title: str,
+    text: str,
+    chance: float | None = None,
 ) -> Chart:
     """Means, intervals and seeds of each policy, side by side, a panel for each value of `axis`."""
     seeds, means = [], []
@@ -178,7 +215,9 @@ def _dots(
         values = table.values_of(some, measure)
         low, high = interval(values) or (values.mean(), values.mean())
         of = {"at": at, "policy": policy}
-        means.append(of | {"y": short(values.mean()), "low": short(low), "high": short(high)})
+        means.append(
+            of | {"y": short(values.mean()), "low": short(low), "high": short(high)}
+        )
         seeds += [of | {"y": short(value)} for value in values]
     return chart(
         "seeds",
@@ -191,13 +230,19 @@ def _dots(
 
 
 def _curves(
-    rows: pl.DataFrame, x_title: str, y_title: str, text: str, chance: float | None = None
+    rows: pl.DataFrame,
+    x_title: str,
+    y_title: str,
+    text: str,
+    chance: float | None = None,
 ) -> Chart:
     """Curves of runs, `value` by `x`: their mean, and faint lines for the single ones, a panel for
     each value of `panel`.
     """
     of_run = rows.group_by("panel", "policy", "seed", "x", maintain_order=True)
-    means = of_run.agg(pl.col("value").mean()).with_columns(pl.col("x", "value").round_sig_figs(5))
+    means = of_run.agg(pl.col("value").mean()).with_columns(
+        pl.col("x", "value").round_sig_figs(5)
+    )
     values = means.select("panel", "policy", "seed", "x", "value").to_dicts()
     shared, share = _shared(rows, values, "panel", chance), chance is not None
     several = len(shared["panels"]) > 1
@@ -218,11 +263,16 @@ def _curves(
 
 
 def _shared(
-    frame: pl.DataFrame, rows: Sequence[dict[str, Any]], panel: str, chance: float | None
+    frame: pl.DataFrame,
+    rows: Sequence[dict[str, Any]],
+    panel: str,
+    chance: float | None,
 ) -> dict[str, Any]:
     """What charts of policies in panels have in common."""
     policies = list(dict.fromkeys(row["policy"] for row in rows))
-    tasks = list(dict.fromkeys(map(table.task_name, frame.select(table.TASK).iter_rows())))
+    tasks = list(
+        dict.fromkeys(map(table.task_name, frame.select(table.TASK).iter_rows()))
+    )
     return {
         "title": tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks",
         "panels": list(dict.fromkeys(row[panel] for row in rows)),

@@ -43,7 +43,9 @@ Variant = tuple[str, str, str, bool]
 def write_report(folder: Path, found: Evaluation | None = None) -> Path:
     """Makes report.html out of the evaluation and videos/ in a folder; returns its path."""
     found, path = found or Evaluation.read(folder), folder / "report.html"
-    videos = sorted(file.relative_to(folder) for file in (folder / "videos").glob("*.mp4"))
+    videos = sorted(
+        file.relative_to(folder) for file in (folder / "videos").glob("*.mp4")
+    )
     write_text(path, report(found, videos))
     return path
 
@@ -60,7 +62,10 @@ def report(found: Evaluation, videos: Sequence[Path] = ()) -> str:
         f"revision {asked['versions'].get('revision', '?')}"
     )
     title = f"Adaptation: {listed(list(found.policies))} on {asked['environment']}"
-    rows = [[x["condition"], x["policy"] or "all policies", x["reason"]] for x in asked["skipped"]]
+    rows = [
+        [x["condition"], x["policy"] or "all policies", x["reason"]]
+        for x in asked["skipped"]
+    ]
     beside = "They lie beside this file, in videos/; keep the folder together."
     titled = {path.stem: quote(path.as_posix()) for path in videos}
     parts = (_verdict, _tested, _overview, _trials, _severity, _adaptation, _recovery, lesions,
@@ -81,7 +86,11 @@ def _verdict(found: Evaluation) -> Section:
         first, *others = sentences("verdict", found, policy)
         cards.append((f"{policy} {first}", others))
     more = {"Compared.": "comparisons", "What this cannot tell.": "caveats"}
-    cards += [(lead, others) for lead, name in more.items() if (others := sentences(name, found))]
+    cards += [
+        (lead, others)
+        for lead, name in more.items()
+        if (others := sentences(name, found))
+    ]
     items = [
         Markup("<strong>{}</strong>{}").format(
             lead, Markup("<p>{}</p>").format(" ".join(others)) if others else ""
@@ -112,16 +121,24 @@ def _tested(found: Evaluation) -> Section:
                "training return, last", "training return, best"]  # fmt: skip
     glossary = Text(sentences("glossary", found), True, folded="What the words mean")
     tested = Text(sentences("tested", found))
-    return Section("What was tested", [tested, Table(columns, rows), _learning(found), glossary])
+    return Section(
+        "What was tested", [tested, Table(columns, rows), _learning(found), glossary]
+    )
 
 
 def _learning(found: Evaluation) -> Table:
     """Settings of training that concern several policies and in which these differ."""
     learning, rows = found.asked.get("learning", {}), []  # older evaluations do not say
-    for name in dict.fromkeys(name for settings in learning.values() for name in settings):
-        known = {p: settings[name] for p, settings in learning.items() if name in settings}
+    for name in dict.fromkeys(
+        name for settings in learning.values() for name in settings
+    ):
+        known = {
+            p: settings[name] for p, settings in learning.items() if name in settings
+        }
         if len({str(value) for value in known.values()}) > 1:
-            rows.append([name, *(str(known[p]) if p in known else None for p in found.policies)])
+            rows.append(
+                [name, *(str(known[p]) if p in known else None for p in found.policies)]
+            )
     return Table(["setting", *found.policies], rows, "Settings of training that differ")
 
 
@@ -146,13 +163,20 @@ def _overview(found: Evaluation) -> Section:
     for condition in (*clean, *found.severest):
         for policy, label, key, off in _variants(found, condition):
             if (score := found.measured(policy, key, measure)) is not None:
-                dots.setdefault(condition.name(), []).append(charts.Dot(label, policy, score, off))
+                dots.setdefault(condition.name(), []).append(
+                    charts.Dot(label, policy, score, off)
+                )
     if not dots:
         return Section("At a glance", [])
     at = {"late accuracy": found.asked["chance"], "retention": 1.0}.get(measure)
-    include, marks = [0.0] * (measure == "retention"), {} if at is None else {"reference": at}
+    include, marks = (
+        [0.0] * (measure == "retention"),
+        {} if at is None else {"reference": at},
+    )
     share = measure != "return"
-    chart = charts.dots(dots, TITLES[measure], as_percent=share, include=include, marks=marks)
+    chart = charts.dots(
+        dots, TITLES[measure], as_percent=share, include=include, marks=marks
+    )
     note = "Filled: as trained."
     if any(dot.hollow for some in dots.values() for dot in some):
         note += " Hollow: the same weights with plasticity off."
@@ -182,11 +206,22 @@ def _trials(found: Evaluation) -> Section:
         for policy, label, key, off in _variants(found, condition):
             scores = found.trials(policy, key)
             if len(scores) > 1:
-                lines.append(charts.Line(label, policy, list(enumerate(scores, 1)), off))
+                lines.append(
+                    charts.Line(label, policy, list(enumerate(scores, 1)), off)
+                )
         marks = {} if chance is None else {"chance": chance}
-        how = {"as_percent": True, "x_format": "d", "include": [1.0], "horizontal": marks}
-        plots += plotted(condition.name(), lines, "trial that asks", "right answers", **how)
-    return Section("Accuracy by trial", [Text(sentences("about_trials", found)), Plots(plots)])
+        how = {
+            "as_percent": True,
+            "x_format": "d",
+            "include": [1.0],
+            "horizontal": marks,
+        }
+        plots += plotted(
+            condition.name(), lines, "trial that asks", "right answers", **how
+        )
+    return Section(
+        "Accuracy by trial", [Text(sentences("about_trials", found)), Plots(plots)]
+    )
 
 
 def _severity(found: Evaluation) -> Section:
@@ -199,7 +234,9 @@ def _severity(found: Evaluation) -> Section:
         for policy in found.policies:
             for lesion in (None, *found.lesions):
                 keys = found.severities(policy, label, lesion)
-                scores: list[Any] = [found.retention(policy, [key]) for key in keys.values()]
+                scores: list[Any] = [
+                    found.retention(policy, [key]) for key in keys.values()
+                ]
                 if not keys or None in scores:
                     continue
                 split = found.conditions[list(keys.values())[-1]].split
@@ -211,7 +248,9 @@ def _severity(found: Evaluation) -> Section:
                         scores[0] = scores[0]._replace(interval=(1.0, 1.0))
                     points = list(zip(keys, scores))
                     lines.append(charts.Line(name, policy, points, lesion is not None))
-        plots += plotted(label, lines, "severity", "return kept", as_percent=True, include=[0, 1])
+        plots += plotted(
+            label, lines, "severity", "return kept", as_percent=True, include=[0, 1]
+        )
     columns = ["policy", "perturbation", "network", "split", "area under the curve"]
     return _section(found, "Severity", plots, columns, rows)
 
@@ -226,17 +265,25 @@ def _adaptation(found: Evaluation) -> Section:
             for policy in (*found.policies, TOLD):
                 if prefix in found.contexts(policy, c.key):
                     where = [c.name(onset=False), when, lesion_name(c.lesion)]
-                    rows.append([policy, *where, *_context_cells(found, policy, c.key, prefix)])
+                    rows.append(
+                        [policy, *where, *_context_cells(found, policy, c.key, prefix)]
+                    )
             if c.lesion is not None:
                 continue
             measure = f"{prefix}context_reward"
             lines = _curves(found, measure, _variants(found, c))
             if lines:
-                for line in _curves(found, measure, [(x, x, c.key, True) for x in others]):
-                    bare = [(x, score._replace(interval=None)) for x, score in line.points]
+                for line in _curves(
+                    found, measure, [(x, x, c.key, True) for x in others]
+                ):
+                    bare = [
+                        (x, score._replace(interval=None)) for x, score in line.points
+                    ]
                     lines.append(charts.Line(line.label, "", bare, dashed=True))
             title = f"{c.name(onset=False)}: contexts that begin {when}"
-            plots += plotted(title, lines, "steps since the context began", "reward per step")
+            plots += plotted(
+                title, lines, "steps since the context began", "reward per step"
+            )
     columns = ["policy", "condition", "context begins", "network",
                "reward per step, first 50 steps", "steps 100 to 200", "contexts that last so long",
                "pace of the teacher", "steps until found out",
@@ -268,7 +315,9 @@ def _recovery(found: Evaluation) -> Section:
     for condition in found.severest:
         if condition.onset is None or found.references(condition.key):
             continue  # contexts have a section of their own
-        lines = _curves(found, "reward", _variants(found, condition), since=condition.onset)
+        lines = _curves(
+            found, "reward", _variants(found, condition), since=condition.onset
+        )
         plots += plotted(condition.name(onset=False), lines, "steps since the change",
                           "reward per step", vertical={"change": 0})  # fmt: skip
     for policy in found.policies:
@@ -301,7 +350,9 @@ def lesions(found: Evaluation) -> Section:
                 dots.setdefault(lesion, {}).setdefault(c.name(), []).append(dot)
     plots = []
     for lesion, groups in dots.items():
-        chart = charts.dots(groups, "as trained minus lesioned, return", marks={"no effect": 0.0})
+        chart = charts.dots(
+            groups, "as trained minus lesioned, return", marks={"no effect": 0.0}
+        )
         legend = dict.fromkeys(dot.policy for some in groups.values() for dot in some)
         plots.append(Plot(lesion_name(lesion).capitalize(), chart, list(legend)))
     columns = ["policy", "lesion", "condition", "severity", "return as trained", "return lesioned",
@@ -331,7 +382,9 @@ def _inside(found: Evaluation) -> Section:
 
     def least(c: Condition) -> float:
         returns = [
-            found.returns(p, c.key).mean for p in found.policies if c in found.conditions_of(p)
+            found.returns(p, c.key).mean
+            for p in found.policies
+            if c in found.conditions_of(p)
         ]
         return min(returns, default=np.inf)
 
@@ -339,10 +392,16 @@ def _inside(found: Evaluation) -> Section:
     for condition in (found.conditions[CLEAN_KEY], *sorted(changes, key=least)[:1]):
         plots = []
         onset, last = condition.onset, condition.last_onset
-        marks = {"change": onset} if onset == last else {"first change": onset, "last": last}
+        marks = (
+            {"change": onset}
+            if onset == last
+            else {"first change": onset, "last": last}
+        )
         vertical = {name: step for name, step in marks.items() if step is not None}
         for measure, (name, unit) in SERIES.items():
-            shown = ((policy, policy, condition.key, False) for policy in found.policies)
+            shown = (
+                (policy, policy, condition.key, False) for policy in found.policies
+            )
             lines = _curves(found, measure, shown)
             plots += plotted(name, lines, "step of the episode", unit, include=[0],
                               vertical=vertical)  # fmt: skip
@@ -360,11 +419,22 @@ def _costs(found: Evaluation) -> Section:
         counts = [_count(cost.total(own, part)) for part in cost.PARTS]
         memory = [own[f"{name}_bytes"] / 1000 for name in ("parameter", "state")]
         silent = _formed(percent, own.get("activation_sparsity"))
-        rows.append([policy, *counts, _count(cost.total(own)), own["energy_nJ"], *memory, silent])
+        rows.append(
+            [
+                policy,
+                *counts,
+                _count(cost.total(own)),
+                own["energy_nJ"],
+                *memory,
+                silent,
+            ]
+        )
     columns = ["policy", *cost.PARTS, "all operations", "energy in nJ", "weights in kB",
                "state in kB", "silent activations"]  # fmt: skip
     caption = "Accumulates + multiply-accumulates per environment step"
-    text = sentences("about_cost", cost.PICOJOULES_PER_ADDITION, cost.PICOJOULES_PER_MULTIPLICATION)
+    text = sentences(
+        "about_cost", cost.PICOJOULES_PER_ADDITION, cost.PICOJOULES_PER_MULTIPLICATION
+    )
     return Section("Cost", [Text(text), Table(columns, rows, caption)])
 
 
@@ -374,7 +444,9 @@ def results(found: Evaluation) -> Section:
     for policy in found.policies:
         for c in found.conditions_of(policy):
             returns = found.returns(policy, c.key)
-            each = "  ".join(number(value) for value in returns.by_run if value is not None)
+            each = "  ".join(
+                number(value) for value in returns.by_run if value is not None
+            )
             rows.append(
                 [policy, *_where(c), c.split, lesion_name(c.lesion), cell(returns)]
                 + [cell(found.measured(policy, c.key, measure), True)
@@ -397,13 +469,19 @@ def _formed(form: Callable[[float], str], value: float | None) -> Cell | None:
     return None if value is None else Cell(form(value), value)
 
 
-def plotted(title: str, lines: Sequence[charts.Line], *axes: str, **how: Any) -> list[Plot]:
+def plotted(
+    title: str, lines: Sequence[charts.Line], *axes: str, **how: Any
+) -> list[Plot]:
     """A plot of curves, see `charts.curves`; none without lines."""
     return [Plot(title, charts.curves(lines, *axes, **how))] if lines else []
 
 
 def _section(
-    found: Evaluation, title: str, plots: Sequence[Plot], columns: Sequence[str], rows: list[Any]
+    found: Evaluation,
+    title: str,
+    plots: Sequence[Plot],
+    columns: Sequence[str],
+    rows: list[Any],
 ) -> Section:
     """A text, plots and a table."""
     text = Text(sentences(f"about_{title.lower()}", found))
@@ -422,7 +500,9 @@ def _curves(
     """Means over runs by step, with a band where there are several."""
     lines = []
     for policy, label, key, off in shown:
-        points = [(step - since, score) for step, score in found.curve(policy, key, measure)]
+        points = [
+            (step - since, score) for step, score in found.curve(policy, key, measure)
+        ]
         if points:
             lines.append(charts.Line(label, policy, points, off))
     return lines
@@ -438,7 +518,9 @@ def _settings(found: Evaluation) -> Section:
     words = [shlex.quote(word) for word in asked["command"]]
     # a line breaks after any hyphen, and an option has to stay whole
     option = Markup('<span class="unbroken">{}</span>')
-    whole = [option.format(word) if word.startswith("-") else escape(word) for word in words]
+    whole = [
+        option.format(word) if word.startswith("-") else escape(word) for word in words
+    ]
     command = Markup("<code>python {}</code>").format(Markup(" ").join(whole))
     rows = [
         ["environment", asked["environment"]],
@@ -463,11 +545,17 @@ def _settings(found: Evaluation) -> Section:
     )
 
 
-def _each(found: Evaluation, policy: str, measure: str, most: int | None = None) -> Cell | None:
+def _each(
+    found: Evaluation, policy: str, measure: str, most: int | None = None
+) -> Cell | None:
     """What runs have of a fact, at most so many of them."""
     score = found.estimate(policy, None, measure)
-    known = [value for value in score.by_run if value is not None][:most] if score else []
-    return Cell("  ".join(map(number, known)), sum(known) / len(known)) if known else None
+    known = (
+        [value for value in score.by_run if value is not None][:most] if score else []
+    )
+    return (
+        Cell("  ".join(map(number, known)), sum(known) / len(known)) if known else None
+    )
 
 
 def sentences(name: str, *facts: Any) -> list[str]:

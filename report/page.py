@@ -48,7 +48,9 @@ class Table:
     def __init__(
         self, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = ""
     ) -> None:
-        keep = [k for k in range(len(columns)) if any(row[k] is not None for row in rows)]
+        keep = [
+            k for k in range(len(columns)) if any(row[k] is not None for row in rows)
+        ]
         self.columns = [columns[k] for k in keep]
         self.rows = [[row[k] for k in keep] for row in rows]
         self.caption = caption
@@ -106,7 +108,9 @@ class Section:
     def shown(self) -> list[Text | Table | Plots | Videos]:
         """The blocks that hold anything."""
         held = [block for block in self.blocks if getattr(block, CONTENT[type(block)])]
-        alone = all(isinstance(block, Text) for block in held) and len(held) < len(self.blocks)
+        alone = all(isinstance(block, Text) for block in held) and len(held) < len(
+            self.blocks
+        )
         return [] if alone else held
 
     @property
@@ -118,7 +122,9 @@ class Section:
 def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     """The page as HTML, with its styles, scripts and data inside. Text is escaped."""
     sections = [section for section in sections if section.shown]
-    plots = any(isinstance(block, Plots) for section in sections for block in section.shown)
+    plots = any(
+        isinstance(block, Plots) for section in sections for block in section.shown
+    )
     return _template().render(
         title=title,
         subtitle=subtitle,
@@ -143,7 +149,13 @@ def show(cell: Any) -> str:
         return "\u2013"
     if isinstance(cell, Cell):
         return cell.text
-    return cell if isinstance(cell, str) else number(cell) if isinstance(cell, float) else str(cell)
+    return (
+        cell
+        if isinstance(cell, str)
+        else number(cell)
+        if isinstance(cell, float)
+        else str(cell)
+    )
 
 
 def unbroken(text: str) -> Markup:
@@ -155,7 +167,9 @@ def unbroken(text: str) -> Markup:
 def templates(**options: Any) -> jinja2.Environment:
     """What reads the templates of this folder, in which nothing may be undefined."""
     loader, undefined = jinja2.FileSystemLoader(FOLDER), jinja2.StrictUndefined
-    shape: Any = dict.fromkeys(("trim_blocks", "lstrip_blocks", "keep_trailing_newline"), True)
+    shape: Any = dict.fromkeys(
+        ("trim_blocks", "lstrip_blocks", "keep_trailing_newline"), True
+    )
     return jinja2.Environment(loader=loader, undefined=undefined, **shape, **options)
 
 
@@ -164,7 +178,10 @@ def _template() -> jinja2.Template:
     environment = templates(autoescape=True)
     filters = {"show": show, "order": order_of, "unbroken": unbroken, "paint": paint}
     environment.filters |= filters
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    environment.policies["json.dumps_kwargs"] = {
+        "separators": (",", ":"),
+        "allow_nan": False,
+    }
     return environment.get_template("page.html")
 
 

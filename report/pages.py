@@ -55,9 +55,13 @@ def made(kind: str, text: str, results: Path, kinds: Mapping[str, Callable]) -> 
     if not files:
         raise UsageError(f"{marker}: name a file of {results}, such as cue-ppo")
     try:
-        return kinds[name](files, **dict(word.split("=", 1) for word in words if "=" in word))
+        return kinds[name](
+            files, **dict(word.split("=", 1) for word in words if "=" in word)
+        )
     except (LookupError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
-        reason = f"what it shows is not in these files ({type(error).__name__}: {error})"
+        reason = (
+            f"what it shows is not in these files ({type(error).__name__}: {error})"
+        )
         raise UsageError(f"{marker}: {reason}") from error
 
 
@@ -67,7 +71,9 @@ def with_tables(page: str, results: Path) -> str:
     def replaced(match: re.Match[str]) -> str:
         start, text, body, end = match.groups()
         if "<!-- " in body or not end:
-            raise UsageError(f"<!-- table: {text} -->: there is no <!-- end --> after it")
+            raise UsageError(
+                f"<!-- table: {text} -->: there is no <!-- end --> after it"
+            )
         return f"{start}\n{made('table', text, results, TABLES)}\n\n{end}"
 
     return TABLE.sub(replaced, page)
@@ -83,12 +89,19 @@ def make_anew(page: Path, results: Path, check: bool) -> list[str]:
         stale[page] = partial(write_text, page, after)
     for text, path in FIGURE.findall(before):
         chart, file = made("figure", text, results, FIGURES), page.parent / path
-        if not any(file.resolve().is_relative_to(x.resolve()) for x in (Path(), page.parent)):
-            raise UsageError(f"{page}: {shown(path)} lies outside of it and of this folder")
+        if not any(
+            file.resolve().is_relative_to(x.resolve()) for x in (Path(), page.parent)
+        ):
+            raise UsageError(
+                f"{page}: {shown(path)} lies outside of it and of this folder"
+            )
         if not agrees(chart, file):
             stale[file] = partial(draw, chart, file)
     if check:
-        return [f"{file} does not show {results}; run `spikepropamine claims`" for file in stale]
+        return [
+            f"{file} does not show {results}; run `spikepropamine claims`"
+            for file in stale
+        ]
     for file, make in stale.items():
         make()
         print(f"{file}: made anew")
@@ -102,7 +115,11 @@ def origins(page: Path, results: Path) -> list[str]:
     text = read_text(page)
     words = [word for kind in (TABLE, FIGURE) for found in kind.finditer(text)
              for word in shlex.split(found[2 if kind is TABLE else 1])[1:]]  # fmt: skip
-    more = [word.removeprefix("with=").split(",") for word in words if word.startswith("with=")]
+    more = [
+        word.removeprefix("with=").split(",")
+        for word in words
+        if word.startswith("with=")
+    ]
     names = [word for word in words if "=" not in word] + list(itertools.chain(*more))
     rows = []
     for name in dict.fromkeys(names):
@@ -135,6 +152,12 @@ def main(arguments: Sequence[str], program: str = "spikepropamine claims") -> in
         wrong += make_anew(page, options.results, options.check)
     for line in wrong:
         print(line, file=sys.stderr)
-    print("| page | results | made by | trainings | core hours |\n|---|---|---|---|---|")
-    print("\n".join(row for page in options.pages for row in origins(page, options.results)))
+    print(
+        "| page | results | made by | trainings | core hours |\n|---|---|---|---|---|"
+    )
+    print(
+        "\n".join(
+            row for page in options.pages for row in origins(page, options.results)
+        )
+    )
     return 1 if wrong else 0

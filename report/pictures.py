@@ -14,7 +14,16 @@ from matplotlib.axes import Axes
 
 from spikepropamine.common import whole_file
 from spikepropamine.evaluation.run.episodes import Moment
-from spikepropamine.report.colours import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
+from spikepropamine.report.colours import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+)
 from spikepropamine.words import plural
 
 COLOURS = [BLUE, RED, GREEN, PURPLE, SKY, ORANGE, BLACK, GREY]  # of cues
@@ -44,8 +53,12 @@ def episode(moments: Sequence[Moment], title: str, path: Path) -> None:
     plastic, modulated = bool(kept["fast_weights"]), bool(kept["modulator"])
     heights = [0.9, 2.2] + [2.2] * modulated + [2.0] * plastic
     with plt.rc_context(STYLE):
-        figure = plt.figure(figsize=(11, 1.5 + 1.15 * sum(heights)), layout="constrained")
-        parts: Any = figure.subfigures(1, 2, width_ratios=[3.4, 1]) if plastic else [figure]
+        figure = plt.figure(
+            figsize=(11, 1.5 + 1.15 * sum(heights)), layout="constrained"
+        )
+        parts: Any = (
+            figure.subfigures(1, 2, width_ratios=[3.4, 1]) if plastic else [figure]
+        )
         rows = parts[0].subplots(len(heights), sharex=True, height_ratios=heights)
         _draw_events(rows[0], moments)
         _draw_spikes(rows[1], spikes, ticks, "plastic" if plastic else "static")
@@ -81,13 +94,17 @@ def _draw_events(ax: Axes, moments: Sequence[Moment]) -> None:
         ax.set_ylabel("reward")
         ax.set_title("Reward of each step")
         return
-    first = answers[0][0]  # trials are equally long, and the first one begins the episode
+    first = answers[0][
+        0
+    ]  # trials are equally long, and the first one begins the episode
     starts = [step - first for step, _ in answers]
     action: Any = moments[0].action
     choice = np.ndim(action) == 0
     for (step, info), start, end in zip(answers, starts, [*starts[1:], steps]):
         middle, cue = (start + end) / 2, info["cue"]
-        ax.axvspan(start, end, color=COLOURS[cue % len(COLOURS)], alpha=0.18, linewidth=0)
+        ax.axvspan(
+            start, end, color=COLOURS[cue % len(COLOURS)], alpha=0.18, linewidth=0
+        )
         ax.axvline(start, color="white", linewidth=1.5)
         name = chr(ord("A") + cue) if cue < 26 else str(cue)
         answer = f"{moments[step].action} " if choice else ""
@@ -100,14 +117,20 @@ def _draw_events(ax: Axes, moments: Sequence[Moment]) -> None:
     ax.set_yticks([0.28, 0.7], ["action" if choice else "right", "cue"])
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    what = "the action, and whether it was right" if choice else "and whether the robot ran right"
+    what = (
+        "the action, and whether it was right"
+        if choice
+        else "and whether the robot ran right"
+    )
     ax.set_title(f"Trials: the cue shown, {what}")
 
 
 def _draw_spikes(ax: Axes, spikes: np.ndarray, ticks: int, kind: str) -> None:
     tick, neuron = np.nonzero(spikes)
     neurons = spikes.shape[1]
-    height = 72 * 2.2 * 1.15 / neurons  # points per row, so that neighbours nearly touch
+    height = (
+        72 * 2.2 * 1.15 / neurons
+    )  # points per row, so that neighbours nearly touch
     ax.scatter((tick + 0.5) / ticks, neuron, s=max(height, 1.5) ** 2, marker="|",
                color="#222222", linewidths=min(1.5, 800 / len(spikes)))  # fmt: skip
     ax.set_ylim(-1, neurons)
@@ -121,9 +144,13 @@ def _draw_spikes(ax: Axes, spikes: np.ndarray, ticks: int, kind: str) -> None:
 def _draw_modulator(ax: Axes, rate: np.ndarray, ticks: int) -> None:
     order = np.argsort(rate.mean(axis=0))
     bound = max(float(np.abs(rate).max()), 1e-9)
-    image = _image(ax, rate[:, order].T, bound, extent=(0, len(rate) / ticks, 0, rate.shape[1]))
+    image = _image(
+        ax, rate[:, order].T, bound, extent=(0, len(rate) / ticks, 0, rate.shape[1])
+    )
     ax.set_ylabel("neuron, by mean")
-    ax.set_title("Neuromodulator m: red writes what the rule says, blue writes the opposite")
+    ax.set_title(
+        "Neuromodulator m: red writes what the rule says, blue writes the opposite"
+    )
     ax.figure.colorbar(image, ax=ax, label="m", pad=0.01, aspect=12)
 
 
@@ -135,7 +162,14 @@ def _draw_fast_weights(ax: Axes, fast: np.ndarray) -> None:
     order = np.argsort(-np.ptp(flat, axis=0), kind="stable")
     chosen = order[np.unique(np.geomspace(1, len(order), 16).astype(int) - 1)]
     ax.plot(time, flat[:, chosen], color=COLOURS[0], alpha=0.45, linewidth=0.9)
-    ax.plot([], [], color=COLOURS[0], alpha=0.6, linewidth=0.9, label=f"{len(chosen)} synapses")
+    ax.plot(
+        [],
+        [],
+        color=COLOURS[0],
+        alpha=0.6,
+        linewidth=0.9,
+        label=f"{len(chosen)} synapses",
+    )
     size = np.sqrt(np.mean(np.square(flat), axis=1))
     ax.plot(time, size, color="#222222", linewidth=2, label="root mean square of all")
     ax.axhline(0, color="#BBBBBB", linewidth=0.8, zorder=0)
@@ -159,7 +193,9 @@ def _draw_matrices(figure: Any, fast: np.ndarray, infos: list[Any]) -> None:
         ax.set_title(f"F {when}")
         ax.set_ylabel("to neuron")
     axes[-1].set_xlabel("from neuron")
-    figure.colorbar(image, ax=axes, label="fast weight F", location="bottom", aspect=18, shrink=0.9)
+    figure.colorbar(
+        image, ax=axes, label="fast weight F", location="bottom", aspect=18, shrink=0.9
+    )
 
 
 def _image(ax: Axes, values: np.ndarray, bound: float, **more: Any) -> Any:

@@ -35,7 +35,9 @@ def seeds(files: Sequence[Path], **where: str) -> str:
     digits, columns = digits_of(lines, measure), {}
     for which in ("last", "best") if measure == "return" else ():
         name = "training_return" if which == "last" else "best_training_return"
-        columns[f"{which} training return"] = every(name, digits, {"condition": CLEAN_KEY})
+        columns[f"{which} training return"] = every(
+            name, digits, {"condition": CLEAN_KEY}
+        )
     for condition in lines["condition"].unique(maintain_order=True):
         columns[condition] = every(measure, digits, {"condition": condition})
     return grouped(lines, {"policy": "name"}, columns)
@@ -81,7 +83,9 @@ def comparisons(files: Sequence[Path], **where: str) -> str:
             (names[x], names[y]): statistics.difference(values[x], values[y])
             for x, y in itertools.combinations(values, 2)
         }
-        rows += _compared(table.task_name([*task, *what]), tests, digits_of(of, measure))
+        rows += _compared(
+            table.task_name([*task, *what]), tests, digits_of(of, measure)
+        )
     return _markdown(["task", "policy", *COMPARED], rows)
 
 
@@ -98,7 +102,9 @@ def overall(files: Sequence[Path], reference: str = "mlp-sized", **where: str) -
         if len(found := table.values_of(some, measure)) > 1:
             values.setdefault(key[2], {})[table.task_name(key[:2])] = found
     if measure == "return" and reference not in values:
-        raise UsageError(f"no runs of the reference {reference!r}: add reference=POLICY")
+        raise UsageError(
+            f"no runs of the reference {reference!r}: add reference=POLICY"
+        )
     unit = {}
     for task, of in table.groups(lines, *table.TASK):
         name = table.task_name(task)
@@ -107,7 +113,9 @@ def overall(files: Sequence[Path], reference: str = "mlp-sized", **where: str) -
         elif name in values[reference]:
             unit[name] = values[reference][name].mean() - of["random_return"].mean()
             if unit[name] <= 0:
-                raise UsageError(f"{name}: {reference!r} earns no more than random actions there")
+                raise UsageError(
+                    f"{name}: {reference!r} earns no more than random actions there"
+                )
     tests, names = {}, {}
     for policy, by_task in values.items():
         known = np.concatenate(list(by_task.values()))
@@ -127,7 +135,9 @@ def behind_observer(files: Sequence[Path], **where: str) -> str:
     interval over training seeds.
     """
     lines = table.once(table.of_one_task(table.lines_where(files, where)))
-    best = lines.filter(pl.col("seed").is_null()).select("condition", best="late_accuracy")
+    best = lines.filter(pl.col("seed").is_null()).select(
+        "condition", best="late_accuracy"
+    )
     lines = lines.filter(pl.col("seed").is_not_null())
     lines = lines.join(best, on="condition", maintain_order="left")
     lines = lines.with_columns(behind=pl.col("best") - pl.col("late_accuracy"))
@@ -142,7 +152,9 @@ def retention(files: Sequence[Path], **where: str) -> str:
     """
     lines = table.of_one_task(table.lines_where(files, where))
     lines = lines.filter(~pl.col("condition").str.starts_with(CLEAN_KEY))
-    lesion = pl.when(pl.col("lesion").is_not_null()).then(pl.format(", plasticity {}", "lesion"))
+    lesion = pl.when(pl.col("lesion").is_not_null()).then(
+        pl.format(", plasticity {}", "lesion")
+    )
     lines = lines.with_columns(name=pl.concat_str("name", lesion.otherwise(pl.lit(""))))
     lines = lines.with_columns(mild=pl.col("severity") <= MILD)
     mild = {"split": "held-out", "mild": True}
@@ -170,17 +182,23 @@ def adaptation(files: Sequence[Path], **where: str) -> str:
         raise KeyError(named[0])
     there = pl.any_horizontal(pl.col(known).is_not_null())
     lines = lines.filter(there.any().over(*table.TASK, "condition", "name"))
-    lines = lines.with_columns(task=pl.concat_str(table.TASK, separator=" ", ignore_nulls=True))
+    lines = lines.with_columns(
+        task=pl.concat_str(table.TASK, separator=" ", ignore_nulls=True)
+    )
     titles = ("settled pace", "after a change", "regained", "opening")
     columns = {title: mean(name, 2) for title, name in zip(titles, named)}
-    return grouped(lines, {"task": "task", "condition": "condition", "policy": "name"}, columns)
+    return grouped(
+        lines, {"task": "task", "condition": "condition", "policy": "name"}, columns
+    )
 
 
 def contexts(files: Sequence[Path], **where: str) -> str:
     """By policy, in contexts held out of training: how many parameters are trained, the settled
     pace, the same with plasticity off where there is plasticity, and the changes made good.
     """
-    lines = table.of_one_task(table.once(table.lines_where(files, {"split": "held-out"} | where)))
+    lines = table.of_one_task(
+        table.once(table.lines_where(files, {"split": "held-out"} | where))
+    )
     off = {"lesion": "off"}
     columns: dict[str, Cell] = {
         "trainable parameters": lambda some: (
@@ -247,19 +265,38 @@ def speed(files: Sequence[Path], **where: str) -> str:
               "of the physics limit": "{share_of_physics_limit:.2f}"}  # fmt: skip
     titles |= {f"{part.removesuffix('_us')}, µs": f"{{{part}:.1f}}" for part in parts}
     titles |= {"parameters of the actor": "{actor_parameters:,.0f}"}
-    return _markdown(titles, [[form.format(**x) for form in titles.values()] for x in cases])
+    return _markdown(
+        titles, [[form.format(**x) for form in titles.values()] for x in cases]
+    )
 
 
 def costs(files: Sequence[Path], **where: str) -> str:
     """Operations per environment step, accumulates + multiply-accumulates, and memory."""
-    titles = ["task", "policy", *PARTS, "energy, nJ", "weights, kB", "state, kB", "silent"]
+    titles = [
+        "task",
+        "policy",
+        *PARTS,
+        "energy, nJ",
+        "weights, kB",
+        "state, kB",
+        "silent",
+    ]
     rows = []
     for case in _cases(files, {"setting": ""} | where):
-        counts = [" + ".join(number(case[f"{part}_{kind}"]) for kind in KINDS) for part in PARTS]
-        thousands = [case["energy_nJ"], case["parameter_bytes"] / 1000, case["state_bytes"] / 1000]
+        counts = [
+            " + ".join(number(case[f"{part}_{kind}"]) for kind in KINDS)
+            for part in PARTS
+        ]
+        thousands = [
+            case["energy_nJ"],
+            case["parameter_bytes"] / 1000,
+            case["state_bytes"] / 1000,
+        ]
         silent = percent(case["activation_sparsity"])
         policy = f"`{case['policy']}`"
-        rows.append([case["environment"], policy, *counts, *map(number, thousands), silent])
+        rows.append(
+            [case["environment"], policy, *counts, *map(number, thousands), silent]
+        )
     return _markdown(titles, rows)
 
 
@@ -275,7 +312,9 @@ def simulated(files: Sequence[Path], **where: str) -> str:
     """Shares of simulations, of `benchmarks.coverage`, by population and seeds a side."""
     cases = _cases(files, where)
     shares = list(cases[0])[len(CASE) :]
-    rows = [[x["environment"], x["at"], *(f"{x[s]:.3f}" for s in shares)] for x in cases]
+    rows = [
+        [x["environment"], x["at"], *(f"{x[s]:.3f}" for s in shares)] for x in cases
+    ]
     return _markdown(["population", "seeds", *shares], rows)
 
 
@@ -287,7 +326,9 @@ TABLES = {
 }  # fmt: skip
 
 
-def grouped(lines: pl.DataFrame, by: Mapping[str, str], columns: Mapping[str, Cell]) -> str:
+def grouped(
+    lines: pl.DataFrame, by: Mapping[str, str], columns: Mapping[str, Cell]
+) -> str:
     """A row for each group of lines. `by` has titles of the columns that tell the groups apart, and
     what these are; those without a title are not shown. `columns` has titles, and what makes the
     cell.
@@ -295,7 +336,9 @@ def grouped(lines: pl.DataFrame, by: Mapping[str, str], columns: Mapping[str, Ce
     shown, apart, rows = list(filter(None, by)), list(dict.fromkeys(by.values())), []
     for key, some in table.groups(lines, *apart):
         told = dict(zip(apart, key))
-        rows.append([*(told[by[t]] for t in shown), *(make(some) for make in columns.values())])
+        rows.append(
+            [*(told[by[t]] for t in shown), *(make(some) for make in columns.values())]
+        )
     return _markdown([*shown, *columns], rows)
 
 
@@ -314,7 +357,10 @@ def mean(measure: str, digits: int, where: Mapping[str, object] | None = None) -
 
 
 def every(
-    measure: str, digits: int, where: Mapping[str, object] | None = None, alone: bool = False
+    measure: str,
+    digits: int,
+    where: Mapping[str, object] | None = None,
+    alone: bool = False,
 ) -> Cell:
     """Makes cells of the interquartile mean over lines, and, unless that stands alone, each seed;
     where seeds are missing there is no mean, and a dash for each of them.
@@ -354,7 +400,9 @@ def _those(lines: pl.DataFrame, where: Mapping[str, object] | None) -> pl.DataFr
 def _compared(
     task: str, tests: Mapping[tuple[str, str], statistics.Difference], digits: int
 ) -> list[Sequence[object]]:
-    corrected = statistics.holm([statistics.decisive(found) for found in tests.values()])
+    corrected = statistics.holm(
+        [statistics.decisive(found) for found in tests.values()]
+    )
     return [
         [task, one, statistics.verdict(x, p), other, _between(x.mean, x.interval, digits),
          *("" if y is None else p_value(y) for y in (x.p, p, x.rank_p)), f"{x.better:.2f}"]
@@ -367,7 +415,9 @@ def _cases(files: Sequence[Path], where: Mapping[str, str]) -> list[dict[str, An
     rows = table.matching(table.read(files), where)
     if rows.is_empty():
         raise UsageError(f"no rows with {dict(where)} in {', '.join(map(str, files))}")
-    return rows.pivot("measure", index=CASE, values="value", maintain_order=True).to_dicts()
+    return rows.pivot(
+        "measure", index=CASE, values="value", maintain_order=True
+    ).to_dicts()
 
 
 def _without_a_value(values: Sequence[float] | np.ndarray, lines: pl.DataFrame) -> str:
@@ -379,7 +429,11 @@ def _without_a_value(values: Sequence[float] | np.ndarray, lines: pl.DataFrame) 
 def _between(value: float, edges: tuple[float, float] | None, digits: int) -> str:
     """With its interval, where there is one."""
     text = f"{value:.{digits}f}"
-    return text if edges is None else f"{text} [{', '.join(f'{x:.{digits}f}' for x in edges)}]"
+    return (
+        text
+        if edges is None
+        else f"{text} [{', '.join(f'{x:.{digits}f}' for x in edges)}]"
+    )
 
 
 def _markdown(titles: Iterable[str], rows: Iterable[Sequence[object]]) -> str:

@@ -38,7 +38,10 @@ def track_evaluation(mode: On, folder: Path) -> None:
         if rows:
             run.log({f"adaptation/{name}": wandb.Table(columns=columns, data=rows)})
     if videos := sorted((folder / "videos").glob("*.mp4")):
-        some = [wandb.Video(str(video), caption=video.stem, format="mp4") for video in videos]
+        some = [
+            wandb.Video(str(video), caption=video.stem, format="mp4")
+            for video in videos
+        ]
         run.log({"adaptation/videos": some})
     run.summary.update(scores(found))
     name = f"evaluation-{environment}".replace("/", "-")
@@ -71,7 +74,9 @@ def scores(found: Evaluation) -> dict[str, float]:
     """Numbers for the table of runs: clean return, and mean retention by policy and split."""
     numbers = {}
     for policy in found.policies:
-        numbers[f"adaptation/clean_return/{policy}"] = found.returns(policy, CLEAN_KEY).mean
+        numbers[f"adaptation/clean_return/{policy}"] = found.returns(
+            policy, CLEAN_KEY
+        ).mean
         for lesion in (None, *found.lesions):
             for split in SPLITS:
                 if (kept := found.overall(policy, lesion, split)) is not None:

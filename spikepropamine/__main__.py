@@ -14,14 +14,29 @@ COMMANDS = {
     "train": ("training.run", "train a policy"),
     "tune": ("training.tune", "find settings of a policy"),
     "evaluate": ("report.evaluate", "evaluate trained policies"),
-    "matrix": ("matrix.command", "train and evaluate environments x policies x seeds x settings"),
+    "matrix": (
+        "matrix.command",
+        "train and evaluate environments x policies x seeds x settings",
+    ),
     "claims": ("report.pages", "tables and figures of README and docs, out of results"),
-    "enjoy": ("export.enjoy", "watch a policy, live where there is a display, else as a video"),
+    "enjoy": (
+        "export.enjoy",
+        "watch a policy, live where there is a display, else as a video",
+    ),
     "export": ("export.command", "a policy as a file: ONNX or NIR"),
     "cards": ("report.card", "cards of runs, from their evaluations"),
-    "verify": ("envs.perturbations.verify", "prove that perturbations do what they say"),
-    "dashboards": ("report.dashboards", "a page over many runs, or a workspace in wandb"),
-    "list": ("listing", "envs, policies, rules, suites, perturbations, matrices, trained"),
+    "verify": (
+        "envs.perturbations.verify",
+        "prove that perturbations do what they say",
+    ),
+    "dashboards": (
+        "report.dashboards",
+        "a page over many runs, or a workspace in wandb",
+    ),
+    "list": (
+        "listing",
+        "envs, policies, rules, suites, perturbations, matrices, trained",
+    ),
 }
 LISTED = "\n".join(f"  {name:11} {summary}" for name, (_, summary) in COMMANDS.items())
 USAGE = f"""usage: spikepropamine COMMAND ...
@@ -42,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def script(command: str) -> int:
     """Runs a command as a script of its own, `COMMAND.py`; returns its exit code."""
     program = f"{command}.py"
-    return run_command(program, lambda: _run([command, *sys.argv[1:]], program), "interrupted")
+    return run_command(
+        program, lambda: _run([command, *sys.argv[1:]], program), "interrupted"
+    )
 
 
 def _run(arguments: Sequence[str], program: str) -> int:
@@ -50,7 +67,9 @@ def _run(arguments: Sequence[str], program: str) -> int:
         raise UsageError(f"a command is missing: {', '.join(COMMANDS)}")
     name, *others = arguments
     if name in COMMANDS:
-        return importlib.import_module(f"spikepropamine.{COMMANDS[name][0]}").main(others, program)
+        return importlib.import_module(f"spikepropamine.{COMMANDS[name][0]}").main(
+            others, program
+        )
     if name not in ("-h", "--help", "--version"):
         raise UsageError(unknown("command", name, COMMANDS))
     if name == "--version":

@@ -35,7 +35,9 @@ class Policy(DeployedPolicy):
         self._local = threading.local()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_local"}
+        return {
+            name: value for name, value in self.__dict__.items() if name != "_local"
+        }
 
     def __setstate__(self, known: dict[str, Any]) -> None:
         self.__dict__.update(known, _local=threading.local())
@@ -46,7 +48,10 @@ class Policy(DeployedPolicy):
 
         Empty before the first step, and for policies without spiking layers.
         """
-        layout, state = getattr(self.policy, "layout", None), getattr(self._local, "state", None)
+        layout, state = (
+            getattr(self.policy, "layout", None),
+            getattr(self._local, "state", None),
+        )
         if layout is None or state is None:
             return {}
         return {name: layout.get(state[0][0], name).copy() for name in layout.shapes}
@@ -67,7 +72,9 @@ class Policy(DeployedPolicy):
         """
         batch = _batch(observation, self.observation_space)
         state = getattr(self._local, "state", None)
-        action, state = self.predict(batch, state, np.array([state is None]), deterministic)
+        action, state = self.predict(
+            batch, state, np.array([state is None]), deterministic
+        )
         self._local.state = state
         return action[0]
 
@@ -81,7 +88,10 @@ class Policy(DeployedPolicy):
 
         settings = self.metadata["settings"]
         given = {**settings["env_kwargs"], **arguments}
-        told = {"reveal": revealed_text(settings), "previous": settings.get("previous", False)}
+        told = {
+            "reveal": revealed_text(settings),
+            "previous": settings.get("previous", False),
+        }
         return make(settings["env"], given, **told)
 
 
@@ -116,7 +126,9 @@ class Run:
 
         from spikepropamine.reading import read_bytes
 
-        return pl.read_csv(read_bytes(RunFolder(self.folder).progress), infer_schema_length=None)
+        return pl.read_csv(
+            read_bytes(RunFolder(self.folder).progress), infer_schema_length=None
+        )
 
     def policy(self) -> Policy:
         """The policy that it left."""
@@ -130,7 +142,10 @@ class Run:
         check_known("column", column, self.progress.columns)
         rows = self.progress.select(steps, column).drop_nulls()
         named = rows.rename({steps: "steps", column: "value"})
-        x, y = alt.X("steps:Q").title("environment steps"), alt.Y("value:Q").title(column)
+        x, y = (
+            alt.X("steps:Q").title("environment steps"),
+            alt.Y("value:Q").title(column),
+        )
         return alt.Chart(named).mark_line().encode(x, y)
 
 
@@ -220,11 +235,15 @@ def _batch(observation: Any, space: Any) -> Any:
         parts = space.spaces
         with contextlib.suppress(KeyError):
             return {key: _batch(observation[key], parts[key]) for key in parts}
-        raise ValueError(f"the observation has {sorted(observation)}, not {sorted(parts)}")
+        raise ValueError(
+            f"the observation has {sorted(observation)}, not {sorted(parts)}"
+        )
     array = np.asarray(observation)
     fit = [space.shape]
     if is_image_space(space):  # of policies, with the channels first
         fit.append((*space.shape[1:], space.shape[0]))
     if space.shape is not None and array.shape not in fit:
-        raise ValueError(f"the observation has the shape {array.shape}, not {space.shape}")
+        raise ValueError(
+            f"the observation has the shape {array.shape}, not {space.shape}"
+        )
     return array[None]

@@ -58,7 +58,9 @@ def run_command(
         if getattr(sys, name) is None:  # it was closed when the command began
             setattr(sys, name, open(os.devnull, "r" if number == 0 else "w"))  # noqa: SIM115
         if isinstance(stream := getattr(sys, name), io.TextIOWrapper) and number:
-            stream.reconfigure(errors="backslashreplace")  # of an encoding that lacks a letter
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # of an encoding that lacks a letter
     try:
         _end_by_signals()
         code = action() or 0
@@ -68,9 +70,13 @@ def run_command(
         if Parser.verbose:
             _say(traceback.format_exc().rstrip())
         said = one_line(error)
-        _say(f"{program}: error: {said if len(said) < LONGEST else f'{said[:LONGEST]} ...'}")
+        _say(
+            f"{program}: error: {said if len(said) < LONGEST else f'{said[:LONGEST]} ...'}"
+        )
         return error.code
-    except BrokenPipeError:  # the reader of our output, `head` for instance, has seen enough
+    except (
+        BrokenPipeError
+    ):  # the reader of our output, `head` for instance, has seen enough
         return 1
     except OSError as error:  # a folder that cannot be written to, a full disk
         where, why = error.filename, error.strerror or error
@@ -85,7 +91,10 @@ def run_command(
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
-            except (OSError, ValueError):  # nobody reads it, and Python would complain at its end
+            except (
+                OSError,
+                ValueError,
+            ):  # nobody reads it, and Python would complain at its end
                 with suppress(OSError, ValueError):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -100,7 +109,9 @@ def _end_by_signals() -> None:
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     hangup = getattr(signal, "SIGHUP", None)
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # as by nohup
+    if (
+        hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN
+    ):  # as by nohup
         signal.signal(hangup, signal.default_int_handler)
     if os.environ.pop(ENDS_WITH_PARENT, None):
         threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -130,7 +141,11 @@ def become_worker() -> None:
 
 def cores() -> int:
     """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1
+    )
 
 
 OF_SB3 = {"--total-timesteps": "--steps", "--n-timesteps": "--steps"}
@@ -147,11 +162,15 @@ class Parser(argparse.ArgumentParser):
         """Takes `--verbose` out."""
         args = sys.argv[1:] if args is None else list(args)
         Parser.verbose |= "--verbose" in args
-        return super().parse_known_args([x for x in args if x != "--verbose"], namespace)
+        return super().parse_known_args(
+            [x for x in args if x != "--verbose"], namespace
+        )
 
     def error(self, message: str) -> NoReturn:
         """As UsageError."""
-        if message.endswith("expected one argument"):  # argparse takes -1e-3 for an option
+        if message.endswith(
+            "expected one argument"
+        ):  # argparse takes -1e-3 for an option
             message += "; one that begins with - follows an =, without a space"
         raise UsageError(message)
 
@@ -165,7 +184,9 @@ class Parser(argparse.ArgumentParser):
                 hint = did_you_mean(OF_SB3.get(name, name), known).strip()
                 raise UsageError(f"unknown option {name}; {hint or 'see --help'}")
         if left:
-            raise UsageError(f"unexpected {' '.join(left)}; options begin with --, see --help")
+            raise UsageError(
+                f"unexpected {' '.join(left)}; options begin with --, see --help"
+            )
         return namespace
 
 
@@ -202,7 +223,11 @@ def unknown(what: str, name: str, choices: Iterable[str]) -> str:
 
 
 def check_known(
-    what: str, name: Any, choices: Collection[Any], where: str = "", error: Any = UsageError
+    what: str,
+    name: Any,
+    choices: Collection[Any],
+    where: str = "",
+    error: Any = UsageError,
 ) -> None:
     """Raises an error unless a name is one of the choices; the message says `where` it stands."""
     if name not in choices:
@@ -272,7 +297,9 @@ def _remove(path: Path) -> None:
 def check_replaceable(path: Path) -> None:
     """Raises UsageError where a file cannot be written since something else than one is there."""
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
-        raise UsageError(f"{path} is there, and no regular file: nothing is written over it")
+        raise UsageError(
+            f"{path} is there, and no regular file: nothing is written over it"
+        )
 
 
 def appended(path: Path) -> TextIO:

@@ -26,7 +26,11 @@ RESULTS, ASKED = "results.csv", "evaluation.json"
 def plain_name(text: str) -> str:
     """A text as a file's name or a part of one, which has a digest for what is too long."""
     name = re.sub(r"[^\w=.,@~+-]+", "_", text, flags=re.ASCII)
-    return name if len(name) <= 100 else name[:100] + hashlib.sha256(name.encode()).hexdigest()[:8]
+    return (
+        name
+        if len(name) <= 100
+        else name[:100] + hashlib.sha256(name.encode()).hexdigest()[:8]
+    )
 
 
 def _inside(name: str) -> Any:
@@ -52,13 +56,18 @@ class RunFolder:
             folder = cls(Path(place))
             if folder.config.name in files:
                 yield folder
-                if any(x.exists() for x in (folder.policy, folder.checkpoints, folder.progress)):
+                if any(
+                    x.exists()
+                    for x in (folder.policy, folder.checkpoints, folder.progress)
+                ):
                     folders.clear()  # there are no runs in a run
             folders.sort()
 
     # every setting after defaults, the command, versions of packages, the revision
     config = _inside("config.yaml")
-    progress = _inside("progress.csv")  # what SB3's logger wrote, one row for every few rollouts
+    progress = _inside(
+        "progress.csv"
+    )  # what SB3's logger wrote, one row for every few rollouts
     checkpoints = _inside("checkpoints")  # what training resumes from
     # what others load: weights and normalisation as safetensors, the rest as JSON
     policy = _inside("policy")
@@ -68,7 +77,9 @@ class RunFolder:
     videos = _inside("videos")  # of the policy while it trained
     exports = _inside("exports")  # files for other places: ONNX, NIR
     wandb = _inside("wandb")  # the offline run, where tracking is on
-    tensorboard = _inside("tensorboard")  # TensorBoard's event files, where they were asked for
+    tensorboard = _inside(
+        "tensorboard"
+    )  # TensorBoard's event files, where they were asked for
     # a folder for each suite, with the results table, report, figures and videos
     evaluations = _inside("evaluations")
 
@@ -78,13 +89,17 @@ class RunFolder:
         """
         for path in (self.path, *(self.path.iterdir() if self.path.is_dir() else ())):
             if path.is_symlink():
-                raise UsageError(f"{path} is a link, and nothing is written through it: remove it")
+                raise UsageError(
+                    f"{path} is a link, and nothing is written through it: remove it"
+                )
 
 
 def refuse_link(path: Path, option: str) -> None:
     """Raises UsageError where a place for results, which an option names, is a link."""
     if path.is_symlink():
-        raise UsageError(f"{path} is a link; say with {option} where results may be written")
+        raise UsageError(
+            f"{path} is a link; say with {option} where results may be written"
+        )
 
 
 def check_writable(folder: Path, option: str) -> None:
@@ -93,9 +108,13 @@ def check_writable(folder: Path, option: str) -> None:
     while not os.path.lexists(place) and place != place.parent:
         place = place.parent
     if not place.is_dir():
-        raise UsageError(f"{folder} cannot be a folder: {place} is none; give another by {option}")
+        raise UsageError(
+            f"{folder} cannot be a folder: {place} is none; give another by {option}"
+        )
     if not os.access(place, os.W_OK | os.X_OK):
-        raise UsageError(f"{folder}: {place} is read-only; give another place by {option}")
+        raise UsageError(
+            f"{folder}: {place} is read-only; give another place by {option}"
+        )
 
 
 HERE = Path(__file__).parent
@@ -112,7 +131,9 @@ def trained_runs() -> list[Path]:
 def name_of(folder: Path) -> str:
     """By which `find` finds it: without what all in trained/ have in common."""
     whole = folder.resolve()
-    return (whole.relative_to(TRAINED) if whole.is_relative_to(TRAINED) else folder).as_posix()
+    return (
+        whole.relative_to(TRAINED) if whole.is_relative_to(TRAINED) else folder
+    ).as_posix()
 
 
 def find(name: str | Path) -> Path:
@@ -128,7 +149,9 @@ def find(name: str | Path) -> Path:
         return fit[0]
     if policies := [name_of(folder.parent) for folder in fit]:
         some = ", ".join(policies[:3]) + (", ..." if len(policies) > 3 else "")
-        raise UsageError(f"{str(name)!r} is the name of {len(policies)} policies: {some}")
+        raise UsageError(
+            f"{str(name)!r} is the name of {len(policies)} policies: {some}"
+        )
     known = [name_of(folder.parent) for folder in trained_runs()]
     known += [name.partition("/")[2] for name in known]  # which are enough
     nearest = did_you_mean(str(name), sorted(set(known)))
@@ -148,12 +171,16 @@ def _run_folder(path: Path) -> Path:
     """The run folder of a path. Raises UsageError where it is near one, and none."""
     if (path / DESCRIPTION).is_file():
         if path != RunFolder(path.parent).policy:
-            raise UsageError(f"{path} is a policy without its run, whose folder has to be given")
+            raise UsageError(
+                f"{path} is a policy without its run, whose folder has to be given"
+            )
         return path.parent
     if not RunFolder(path).policy.is_dir():
         below = min(path.rglob(f"policy/{DESCRIPTION}"), default=None)
         if below is not None:
-            raise UsageError(f"{path} is no run folder; below it is {below.parent.parent}")
+            raise UsageError(
+                f"{path} is no run folder; below it is {below.parent.parent}"
+            )
     return path
 
 
@@ -189,7 +216,9 @@ def value_of(text: str | None) -> float:
 def read_curve(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and finite values of a column, float64 [rows] each; empty where there are none."""
     rows = read_progress(path)[1]
-    found = np.array([[value_of(row.get(key)) for key in (STEPS, name)] for row in rows])
+    found = np.array(
+        [[value_of(row.get(key)) for key in (STEPS, name)] for row in rows]
+    )
     steps, values = found.reshape(-1, 2).T
     known = np.isfinite(values)
     return steps[known], values[known]
@@ -197,7 +226,9 @@ def read_curve(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 def seconds_of(path: Path) -> float | None:
     """Of a training, over all its sessions; None where no row tells its speed."""
-    steps, speed = read_curve(path, "system/steps_per_second")  # of those since the row before
+    steps, speed = read_curve(
+        path, "system/steps_per_second"
+    )  # of those since the row before
     taken = np.diff(steps, prepend=0)
     some = taken > 0  # a row without a step has no speed
     return round(float(np.sum(taken[some] / speed[some]))) if some.any() else None

@@ -27,8 +27,12 @@ def envs() -> Rows:
         entry = spec.entry_point
         summary = str(entry)
         if isinstance(entry, str) and entry.startswith("spikepropamine."):
-            variant = ", ".join(f"{name} {value}" for name, value in spec.kwargs.items())
-            summary = first_line(load_env_creator(entry)) + (f" ({variant})" if variant else "")
+            variant = ", ".join(
+                f"{name} {value}" for name, value in spec.kwargs.items()
+            )
+            summary = first_line(load_env_creator(entry)) + (
+                f" ({variant})" if variant else ""
+            )
         elif entry is not None and not isinstance(entry, str):
             summary = first_line(entry)
         yield spec.id, summary
@@ -55,7 +59,10 @@ def suites() -> Rows:
     from spikepropamine.envs.perturbations.notation import SUITES, suite_names
     from spikepropamine.evaluation.ask.conditions import STANDARD
 
-    yield STANDARD, "Noise in what is observed, two severities, and plasticity off; the default."
+    yield (
+        STANDARD,
+        "Noise in what is observed, two severities, and plasticity off; the default.",
+    )
     for name in suite_names():
         yield name, _says_of_itself(SUITES / f"{name}.yaml")
 
@@ -88,7 +95,9 @@ def _says_of_itself(file: Path) -> str:
     """The first sentence of the comment that a YAML file begins with."""
     lines = read_text(file).splitlines()
     comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
-    return " ".join(line.lstrip("# ") for line in comment).partition(". ")[0].rstrip(".")
+    return (
+        " ".join(line.lstrip("# ") for line in comment).partition(". ")[0].rstrip(".")
+    )
 
 
 def trained() -> Rows:
@@ -107,11 +116,15 @@ def main(arguments: Sequence[str], program: str = "spikepropamine list") -> int:
     """Runs the command line; returns its exit code."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument("what", choices=LISTS, metavar="|".join(LISTS))
-    parser.add_argument("part", nargs="?", default="", help="list names with this in them alone")
+    parser.add_argument(
+        "part", nargs="?", default="", help="list names with this in them alone"
+    )
     add_import(parser)
     options = parser.parse_args(arguments)
     import_modules(options.imports)
-    rows = [row for row in LISTS[options.what]() if options.part.lower() in row[0].lower()]
+    rows = [
+        row for row in LISTS[options.what]() if options.part.lower() in row[0].lower()
+    ]
     if options.part and not rows:
         raise UsageError(f"{options.what}: no name has {options.part!r} in it")
     width = max((len(name) for name, _ in rows), default=0)

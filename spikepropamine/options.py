@@ -15,7 +15,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from annotated_types import Ge, Gt, Interval, Le, Lt
 from pydantic import BeforeValidator, PlainValidator, TypeAdapter, ValidationError
@@ -29,7 +38,11 @@ INFINITY = float("inf")
 def _whole(value: Any) -> Any:
     """A whole number where a text says one with an exponent, as 1e5 does."""
     try:
-        number = float(value) if isinstance(value, str) and "e" in value.lower() else INFINITY
+        number = (
+            float(value)
+            if isinstance(value, str) and "e" in value.lower()
+            else INFINITY
+        )
     except ValueError:
         return value
     return int(number) if abs(number) < 1e15 and number.is_integer() else value
@@ -39,7 +52,9 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 Count = Annotated[Whole, Ge(1)]
 Few = Annotated[Whole, Ge(1), Le(10_000)]  # of what takes memory: environments, neurons
 Number = Annotated[Whole, Ge(0)]
-Seed = Annotated[int, Ge(0), Lt(2**31)]  # so that NumPy takes it, and those of the environments
+Seed = Annotated[
+    int, Ge(0), Lt(2**31)
+]  # so that NumPy takes it, and those of the environments
 Share = Annotated[float, Interval(ge=0, le=1)]
 Positive = Annotated[float, Gt(0), Lt(INFINITY)]
 NotNegative = Annotated[float, Ge(0), Lt(INFINITY)]
@@ -81,12 +96,16 @@ def plain(settings: Any) -> dict[str, Any]:
 
 def _merged(settings: Any, changes: Any, where: str) -> dict[str, Any]:
     if not isinstance(changes, Mapping):
-        raise UsageError(f"{where}: must be a mapping of settings, got {shown(changes)}")
+        raise UsageError(
+            f"{where}: must be a mapping of settings, got {shown(changes)}"
+        )
     names = [f.name for f in fields(settings)]
     for name in changes:
         if name not in names:
             hint = did_you_mean(str(name), names).strip()
-            raise UsageError(f"{where}: unknown setting {shown(name)}; {hint}".rstrip("; "))
+            raise UsageError(
+                f"{where}: unknown setting {shown(name)}; {hint}".rstrip("; ")
+            )
     return {
         name: _merged(current, changes.get(name, {}), f"{where}, {name}")
         if is_dataclass(current := getattr(settings, name))
@@ -113,7 +132,9 @@ WORDS = {
 def _message(cls: Any, error: Any, as_option: bool) -> str:
     """What Pydantic found, in this project's words: the setting, what is wrong, what was given."""
     name, prefix = "", ""
-    for part in error["loc"]:  # what follows the name of a field is the place in its value
+    for part in error[
+        "loc"
+    ]:  # what follows the name of a field is the place in its value
         if not is_dataclass(cls):
             break
         member = {f.name: f for f in fields(cls)}[part]
@@ -168,7 +189,9 @@ def flag(part: Field, prefix: str = "") -> str:
 def _default(value: Any) -> str:
     if isinstance(value, dict):
         value = tuple(itertools.chain(*value.items()))
-    return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
+    return (
+        " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
+    )
 
 
 def _shape(hint: Any) -> dict[str, Any]:
@@ -198,7 +221,13 @@ def _bare(hint: Any) -> tuple[Any, list[Any]]:
 def _metavar(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "{" + ",".join(map(str, get_args(hint))) + "}"
-    return {str: "TEXT", Path: "FOLDER", float: "X", int: "N", bool: "{true,false}"}.get(hint, "X")
+    return {
+        str: "TEXT",
+        Path: "FOLDER",
+        float: "X",
+        int: "N",
+        bool: "{true,false}",
+    }.get(hint, "X")
 
 
 def literal(text: str) -> Any:
@@ -217,9 +246,13 @@ class Pairs(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         """Puts the dict into the namespace."""
         if len(values) % 2:
-            parser.error(f"{option_string} takes pairs of NAME and VALUE, got {shown(values)}")
+            parser.error(
+                f"{option_string} takes pairs of NAME and VALUE, got {shown(values)}"
+            )
         pairs = dict(zip(map(str, values[::2]), values[1::2], strict=True))
-        setattr(namespace, self.dest, (getattr(namespace, self.dest, None) or {}) | pairs)
+        setattr(
+            namespace, self.dest, (getattr(namespace, self.dest, None) or {}) | pairs
+        )
 
 
 def parsed(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
@@ -227,7 +260,9 @@ def parsed(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
     unknown or lacks its value, SystemExit after --help.
     """
     # options may be spelt with underscores, as in YAML
-    spelt = [re.sub("^--[^=]*", lambda name: name[0].replace("_", "-"), x) for x in arguments]
+    spelt = [
+        re.sub("^--[^=]*", lambda name: name[0].replace("_", "-"), x) for x in arguments
+    ]
     return nested(vars(parser.parse_args(spelt)))
 
 
@@ -248,7 +283,9 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, value in values.items():
         parts = value if isinstance(value, Mapping) and name != "env_kwargs" else {}
-        result |= {f"{name}.{key}": part for key, part in parts.items()} or {name: value}
+        result |= {f"{name}.{key}": part for key, part in parts.items()} or {
+            name: value
+        }
     return result
 
 
@@ -266,12 +303,20 @@ def words(settings: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
             for key, part in value.items() if isinstance(value, Mapping) else ():
                 if type(literal(str(part))) is not type(part):
                     what = "a number, true, false or a text that is none of these"
-                    raise UsageError(f"env_kwargs {key}: must be {what}, got {shown(part)}")
-            several = itertools.chain(*value.items()) if isinstance(value, Mapping) else value
+                    raise UsageError(
+                        f"env_kwargs {key}: must be {what}, got {shown(part)}"
+                    )
+            several = (
+                itertools.chain(*value.items()) if isinstance(value, Mapping) else value
+            )
             single = isinstance(value, str) or not hasattr(value, "__iter__")
             typed = map(str, [value] if single else several)
             # -1e-05 is no number to argparse
-            yield from [f"{option}={value}"] if str(value).startswith("-") else (option, *typed)
+            yield from (
+                [f"{option}={value}"]
+                if str(value).startswith("-")
+                else (option, *typed)
+            )
 
 
 @cache
@@ -281,6 +326,8 @@ def docstrings(cls: type) -> dict[str, str]:
     found = {}
     for pair in itertools.pairwise(tree.body):
         match pair:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(ast.Constant(str(text))):
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(
+                ast.Constant(str(text))
+            ):
                 found[name] = " ".join(text.split())
     return found

@@ -22,7 +22,9 @@ from spikepropamine.common import UsageError, one_line, reason, shown
 
 LARGEST_YAML, LARGEST_JSON, LARGEST_TEXT, LARGEST = 2**18, 2**26, 2**28, 2**32  # bytes
 DEEPEST = 50
-MOST_VALUES = 200_000  # of a YAML file, in which an alias counts as all that it stands for
+MOST_VALUES = (
+    200_000  # of a YAML file, in which an alias counts as all that it stands for
+)
 LARGEST_NUMBER = 2**256
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
 """Characters that neither a file's name nor UTF-8 can have."""
@@ -37,7 +39,10 @@ class Missing(Unreadable, FileNotFoundError):
 
 
 def read_bytes(
-    path: Path | str, most: int = LARGEST, inside: Path | None = None, digest: str | None = None
+    path: Path | str,
+    most: int = LARGEST,
+    inside: Path | None = None,
+    digest: str | None = None,
 ) -> bytes:
     """The bytes of a regular file, at most so many, whose SHA-256 begins with the digest, if there
     is one.
@@ -53,30 +58,41 @@ def read_bytes(
         real = os.path.realpath
         if inside is not None and not Path(real(path)).is_relative_to(real(inside)):
             raise Unreadable(f"{path} is a link that leads out of {inside}")
-        found = os.stat(path)  # first, since opening a device or a FIFO may do something
+        found = os.stat(
+            path
+        )  # first, since opening a device or a FIFO may do something
         if not stat.S_ISREG(found.st_mode):
             raise Unreadable(f"{path} is no regular file")
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", os.O_RDONLY))
         with open(descriptor, "rb") as file:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode) or found.st_size > most:
-                raise Unreadable(f"{path} has {found.st_size:,} bytes, and may have {most:,}")
+                raise Unreadable(
+                    f"{path} has {found.st_size:,} bytes, and may have {most:,}"
+                )
             content = file.read(found.st_size)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise Missing(f"there is no file {path}") from error
     except OSError as error:
-        raise Unreadable(f"{path} cannot be read: {error.strerror or reason(error)}") from error
+        raise Unreadable(
+            f"{path} cannot be read: {error.strerror or reason(error)}"
+        ) from error
     except ValueError as error:
         if isinstance(error, Unreadable):
             raise
         raise Unreadable(f"{shown(str(path))} is no name of a file") from error
-    if digest is not None and not hashlib.sha256(content).hexdigest().startswith(digest):
+    if digest is not None and not hashlib.sha256(content).hexdigest().startswith(
+        digest
+    ):
         raise Unreadable(f"{path} is damaged: it is not what was written")
     return content
 
 
 def read_text(
-    path: Path | str, most: int = LARGEST_TEXT, inside: Path | None = None, errors: str = "strict"
+    path: Path | str,
+    most: int = LARGEST_TEXT,
+    inside: Path | None = None,
+    errors: str = "strict",
 ) -> str:
     """The text of a file in UTF-8. Arguments and errors as of `read_bytes`."""
     try:
@@ -85,7 +101,9 @@ def read_text(
         raise Unreadable(f"{path} is no text in UTF-8: {reason(error)}") from error
 
 
-def read_json(path: Path | str, most: int = LARGEST_JSON, inside: Path | None = None) -> Any:
+def read_json(
+    path: Path | str, most: int = LARGEST_JSON, inside: Path | None = None
+) -> Any:
     """The plain values in a JSON file. Arguments and errors as of `read_bytes`."""
     return parse_json(read_text(path, most, inside), str(path))
 
@@ -103,7 +121,9 @@ def parse_json(text: str | bytes, name: str) -> Any:
 def read_yaml(path: Path | str, inside: Path | None = None) -> Any:
     """The plain values in a YAML file; keys are texts. Arguments and errors as of `read_bytes`."""
     try:
-        return _plain(yaml.load(read_text(path, LARGEST_YAML, inside), _Loader), MOST_VALUES)
+        return _plain(
+            yaml.load(read_text(path, LARGEST_YAML, inside), _Loader), MOST_VALUES
+        )
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         if isinstance(error, Unreadable):
             raise
@@ -134,7 +154,9 @@ class _Loader(yaml.SafeLoader):
 
     def flatten_mapping(self, node: Any) -> None:
         for key, value in node.value:
-            if key.tag == "tag:yaml.org,2002:merge" and not isinstance(value, yaml.MappingNode):
+            if key.tag == "tag:yaml.org,2002:merge" and not isinstance(
+                value, yaml.MappingNode
+            ):
                 raise ValueError("<< takes one mapping")
         super().flatten_mapping(node)
         self.merged += len(node.value)
@@ -167,7 +189,9 @@ def _plain(content: Any, most: float) -> Any:
         value, depth = left.pop()
         count += 1
         if depth > DEEPEST or count > most:
-            raise ValueError(f"it is nested deeper than {DEEPEST} levels, or its aliases too often")
+            raise ValueError(
+                f"it is nested deeper than {DEEPEST} levels, or its aliases too often"
+            )
         if isinstance(value, dict):
             for key in value:
                 if not isinstance(key, str):

@@ -15,7 +15,9 @@ LEVEL = 0.05  # of significance; intervals are of 95 %
 HIGHER, LOWER = "significantly higher", "significantly lower"
 NO_DIFFERENCE, UNTESTED = "no significant difference", "not tested"
 RESAMPLES = 10_000
-MANY = 20  # values, as of episodes, from which on rank tests take the normal approximation
+MANY = (
+    20  # values, as of episodes, from which on rank tests take the normal approximation
+)
 ROUNDING = 1e-9  # relative difference of values that are equal but for rounding
 
 Values = Sequence[float] | np.ndarray
@@ -61,8 +63,13 @@ def difference(one: Values, other: Values, paired: bool = False) -> Difference:
     if min(map(len, samples)) < 2 or not any(map(_varies, samples)):
         return Difference(gap, None, None, rank_p, better)
     squares = np.array([np.var(values, ddof=1) / len(values) for values in samples])
-    error, freedoms = np.sqrt(squares.sum()), np.array([len(values) - 1 for values in samples])
-    freedom = squares.sum() ** 2 / (squares**2 / freedoms).sum()  # Welch and Satterthwaite
+    error, freedoms = (
+        np.sqrt(squares.sum()),
+        np.array([len(values) - 1 for values in samples]),
+    )
+    freedom = (
+        squares.sum() ** 2 / (squares**2 / freedoms).sum()
+    )  # Welch and Satterthwaite
     half = float(stats.t.ppf(1 - LEVEL / 2, freedom) * error)
     p = float(2 * stats.t.sf(abs(gap) / error, freedom))
     return Difference(gap, (gap - half, gap + half), p, rank_p, better)
@@ -76,7 +83,9 @@ def _rank_p(one: np.ndarray, other: np.ndarray, paired: bool) -> float:
     method: Any = "exact"
     ties = len(np.unique([*one, *other])) < len(one) + len(other)
     if ties and min(len(one), len(other)) > 1:
-        method = stats.PermutationMethod(n_resamples=RESAMPLES, rng=np.random.default_rng(0))
+        method = stats.PermutationMethod(
+            n_resamples=RESAMPLES, rng=np.random.default_rng(0)
+        )
     return float(stats.mannwhitneyu(one, other, method=method).pvalue)
 
 
@@ -96,7 +105,10 @@ def pooled(
     wider = stats.t.ppf(1 - LEVEL / 2, freedom) / stats.norm.ppf(1 - LEVEL / 2)
     for task, scale in unit.items():
         sides = []
-        for values in (np.asarray(one[task], dtype=float), np.asarray(other[task], dtype=float)):
+        for values in (
+            np.asarray(one[task], dtype=float),
+            np.asarray(other[task], dtype=float),
+        ):
             count, mean = len(values), values.mean()
             spread = (values - mean) * wider * np.sqrt(count / (count - 1))
             drawn = random.integers(count, size=(RESAMPLES, count))
@@ -110,7 +122,11 @@ def pooled(
     tail = min(np.mean(resampled <= 0), np.mean(resampled >= 0))
     p = min(1.0, 2 * max(float(tail), 1 / RESAMPLES))
     return Difference(
-        float(np.mean(means)), (float(low), float(high)), p, None, float(np.mean(better))
+        float(np.mean(means)),
+        (float(low), float(high)),
+        p,
+        None,
+        float(np.mean(better)),
     )
 
 

@@ -77,14 +77,18 @@ def read(paths: str | Path | Sequence[Path]) -> pl.DataFrame:
         try:
             frame = pl.read_csv(read_bytes(path), infer_schema=False)
         except pl.exceptions.PolarsError as error:
-            raise UsageError(f"{path} is no table of results: {reason(error)}") from error
+            raise UsageError(
+                f"{path} is no table of results: {reason(error)}"
+            ) from error
         for name in frame.columns:
             check_known("column", name, COLUMNS, f"{path}: ")
         if missing := [name for name in COLUMNS if name not in frame.columns]:
             raise UsageError(f"{path}: the column {missing[0]} is missing")
         typed = frame.cast(COLUMNS, strict=False)
         for name in COLUMNS:
-            wrong = frame[name].filter(frame[name].is_not_null() & typed[name].is_null())
+            wrong = frame[name].filter(
+                frame[name].is_not_null() & typed[name].is_null()
+            )
             if len(wrong):
                 kind = "an integer" if COLUMNS[name] == pl.Int64 else "a number"
                 raise UsageError(f"{path}: {name} must be {kind}, got {wrong[0]!r}")
@@ -116,7 +120,9 @@ def pivot(frame: pl.DataFrame) -> pl.DataFrame:
     Means are over whatever else differs: episodes, steps, trials; what is missing is null.
     """
     how: Any = {"aggregate_function": "mean", "maintain_order": True}
-    return frame.pivot("measure", index=[*RUN, "steps", *CONDITION], values="value", **how)
+    return frame.pivot(
+        "measure", index=[*RUN, "steps", *CONDITION], values="value", **how
+    )
 
 
 def _checked(frame: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -140,12 +146,21 @@ def retention(frame: pl.DataFrame) -> pl.DataFrame:
     fact = [*EVALUATION, "value"]
     frame = frame.with_columns(length=pl.col("suite").str.extract(r"-x(\d+)(?:-|$)"))
     lines = _mean_of(frame, "return", *ROW, "length")
-    clean = where(lines, condition=CLEAN_KEY, lesion=None).select(fact).rename({"value": "clean"})
+    clean = (
+        where(lines, condition=CLEAN_KEY, lesion=None)
+        .select(fact)
+        .rename({"value": "clean"})
+    )
     lines = lines.join(clean, on=EVALUATION, nulls_equal=True, maintain_order="left")
-    facts = (("random_return", "random", (*TASK, "length")), ("learned", "learned", EVALUATION))
+    facts = (
+        ("random_return", "random", (*TASK, "length")),
+        ("learned", "learned", EVALUATION),
+    )
     for measure, name, keys in facts:
         known = _mean_of(frame, measure, *keys).rename({"value": name})
-        lines = lines.join(known, on=keys, how="left", nulls_equal=True, maintain_order="left")
+        lines = lines.join(
+            known, on=keys, how="left", nulls_equal=True, maintain_order="left"
+        )
     margin = pl.col("clean") - pl.col("random")
     learned = (margin > 0) & (pl.col("learned").fill_null(1.0) > 0)
     ratio = (pl.col("value") - pl.col("random")) / margin
@@ -175,7 +190,9 @@ def _mean_of(frame: pl.DataFrame, measure: str, *keys: str) -> pl.DataFrame:
 def _rows(lines: pl.DataFrame, measure: str) -> pl.DataFrame:
     empty = [pl.lit(None, COLUMNS[name]).alias(name) for name in ("at", "episode")
              if name not in lines.columns]  # fmt: skip
-    value = pl.col("value").round_sig_figs(DIGITS)  # so that a half is rounded as the stored one
+    value = pl.col("value").round_sig_figs(
+        DIGITS
+    )  # so that a half is rounded as the stored one
     lines = lines.with_columns(pl.lit(measure).alias("measure"), value, *empty)
     return lines.select(list(COLUMNS))
 
@@ -195,7 +212,9 @@ def lines_where(files: Sequence[Path], asked: Mapping[str, str]) -> pl.DataFrame
         if name in lines.columns:
             most, least = pl.col(name).max().over(what), pl.col(name).min().over(what)
             if (uneven := lines.filter(most > factor * least)).height:
-                found = ", ".join(map(str, uneven[name].unique(maintain_order=True)[:2]))
+                found = ", ".join(
+                    map(str, uneven[name].unique(maintain_order=True)[:2])
+                )
                 raise UsageError(
                     f"{_names(uneven)}: seeds differ in {name} ({found}); run the matrix for all"
                 )
@@ -217,7 +236,9 @@ def lines_of(frame: pl.DataFrame) -> pl.DataFrame:
     ):
         needless = {*CONDITION, "steps"} - {*keys}
         known = known.select(name for name in known.columns if name not in needless)
-        lines = lines.join(known, on=keys, how="left", nulls_equal=True, maintain_order="left")
+        lines = lines.join(
+            known, on=keys, how="left", nulls_equal=True, maintain_order="left"
+        )
     name = pl.when(pl.col("seed").is_null()).then("policy")
     return lines.with_columns(name=name.otherwise(pl.format("`{}`", "policy")))
 
@@ -228,7 +249,9 @@ def matching(lines: pl.DataFrame, asked: Mapping[str, str]) -> pl.DataFrame:
         name = SHORT.get(name, name)
         check_known("column", name, lines.columns)
         if (name, text) == ("condition", PERTURBED):
-            lines = lines.filter(pl.col("lesion").is_null() & (pl.col("condition") != CLEAN_KEY))
+            lines = lines.filter(
+                pl.col("lesion").is_null() & (pl.col("condition") != CLEAN_KEY)
+            )
         else:
             lines = lines.filter(pl.col(name).cast(pl.String).fill_null("") == text)
     return lines
@@ -250,7 +273,9 @@ def once(lines: pl.DataFrame) -> pl.DataFrame:
 def of_one_task(lines: pl.DataFrame) -> pl.DataFrame:
     """The lines. Raises UsageError where they are of several tasks."""
     if lines.select(TASK).n_unique() > 1:
-        raise UsageError("this is of one environment and setting: add env=ID, or setting=LABEL")
+        raise UsageError(
+            "this is of one environment and setting: add env=ID, or setting=LABEL"
+        )
     return lines
 
 
@@ -269,7 +294,11 @@ def values_of(lines: pl.DataFrame, measure: str) -> np.ndarray:
     if measure not in lines.columns:
         return np.array([])
     known = lines.filter(pl.col(measure).is_not_null())
-    return known.group_by(RUN, maintain_order=True).agg(pl.col(measure).mean())[measure].to_numpy()
+    return (
+        known.group_by(RUN, maintain_order=True)
+        .agg(pl.col(measure).mean())[measure]
+        .to_numpy()
+    )
 
 
 def measure_of(lines: pl.DataFrame) -> str:
@@ -282,14 +311,18 @@ def main_measure(lines: pl.DataFrame) -> tuple[str, str]:
     """What tells how good a policy is, and in which condition: a context held out, if there are
     contexts, or the clean task. Raises UsageError where none of `MEASURES` is there.
     """
-    measure = next((m for m in MEASURES if m in lines.columns and lines[m].count()), None)
+    measure = next(
+        (m for m in MEASURES if m in lines.columns and lines[m].count()), None
+    )
     if measure is None:
         raise UsageError(f"these results have none of {', '.join(MEASURES)}")
-    conditions = lines.filter(pl.col(measure).is_not_null(), pl.col("lesion").is_null())[
-        "condition"
-    ]
+    conditions = lines.filter(
+        pl.col(measure).is_not_null(), pl.col("lesion").is_null()
+    )["condition"]
     wanted = "held out" if measure == "settled_pace" else CLEAN_KEY
-    return measure, conditions[0] if len(conditions) and wanted not in conditions else wanted
+    return measure, conditions[0] if len(
+        conditions
+    ) and wanted not in conditions else wanted
 
 
 def task_name(key: Sequence[str | None]) -> str:

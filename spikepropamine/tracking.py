@@ -48,10 +48,14 @@ def start(mode: On, folder: Path, tags: Sequence[str], **arguments: Any) -> Any:
     The folder must exist. The tags say what kind of run it is; arguments are for `wandb.init`.
     Raises UsageError: the server cannot be reached, or refuses.
     """
-    os.environ["WANDB_DATA_DIR"] = str((folder / "wandb").absolute())  # not somewhere in the home
+    os.environ["WANDB_DATA_DIR"] = str(
+        (folder / "wandb").absolute()
+    )  # not somewhere in the home
     if mode == "offline":
         os.environ["WANDB_ERROR_REPORTING"] = "false"  # offline is offline
-    os.environ["WANDB_DISABLE_WEAVE"] = "true"  # it takes our package `agents` for OpenAI's
+    os.environ["WANDB_DISABLE_WEAVE"] = (
+        "true"  # it takes our package `agents` for OpenAI's
+    )
     import wandb
 
     more = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",")]
@@ -80,7 +84,9 @@ def policy_artifact(folder: RunFolder) -> Any:
     metadata = read_json(folder.policy / "policy.json", inside=folder.path)["metadata"]
     settings = metadata["settings"]
     # artifacts may not have a slash in their name, tasks may
-    name = f"{settings['env']}-{settings['policy']}-seed-{settings['seed']}".replace("/", "-")
+    name = f"{settings['env']}-{settings['policy']}-seed-{settings['seed']}".replace(
+        "/", "-"
+    )
     artifact = wandb.Artifact(name, type="model", metadata=metadata)
     if folder.config.is_file():
         artifact.add_file(str(folder.config))
@@ -100,4 +106,6 @@ def use(run: Any, artifact: Any, mode: On) -> None:
     if mode == "online":
         run.use_artifact(artifact)
     else:  # what `use_artifact` does with a new artifact, which it refuses offline though it works
-        run._log_artifact(artifact, aliases=[], is_user_created=True, use_after_commit=True)
+        run._log_artifact(
+            artifact, aliases=[], is_user_created=True, use_after_commit=True
+        )

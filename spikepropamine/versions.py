@@ -18,7 +18,15 @@ from spikepropamine.common import UsageError, shown
 from spikepropamine.reading import read_bytes
 
 HERE = Path(__file__).parent
-PACKAGES = ("stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "torch", "numpy", "numba")
+PACKAGES = (
+    "stable-baselines3",
+    "sb3-contrib",
+    "gymnasium",
+    "mujoco",
+    "torch",
+    "numpy",
+    "numba",
+)
 """Those that results depend on. Only Numba may be missing."""
 RESULTS = ("trained", "benchmarks/results")  # folders of the checkout that runs write
 
@@ -71,12 +79,18 @@ def git(*words: str) -> subprocess.CompletedProcess[str]:
     try:
         found = subprocess.run(command, cwd=HERE, **answer)
         # of a git that was killed, which would read as another revision
-        return subprocess.run(command, cwd=HERE, **answer) if found.returncode < 0 else found
+        return (
+            subprocess.run(command, cwd=HERE, **answer)
+            if found.returncode < 0
+            else found
+        )
     except FileNotFoundError:
         return subprocess.CompletedProcess(words, 127, "", "git is not installed")
 
 
-imported: list[str] = []  # the user's own modules that this process has imported, in their order
+imported: list[
+    str
+] = []  # the user's own modules that this process has imported, in their order
 
 
 def import_modules(names: Sequence[str]) -> None:
@@ -86,8 +100,12 @@ def import_modules(names: Sequence[str]) -> None:
     for name in names:
         if name in imported:
             continue
-        if not all(part.isidentifier() for part in name.split(".")) or name.endswith(".py"):
-            raise UsageError(f"--import takes a module, as in package.module, not {shown(name)}")
+        if not all(part.isidentifier() for part in name.split(".")) or name.endswith(
+            ".py"
+        ):
+            raise UsageError(
+                f"--import takes a module, as in package.module, not {shown(name)}"
+            )
         here = os.getcwd()
         if here not in sys.path:
             sys.path.append(here)
@@ -95,7 +113,9 @@ def import_modules(names: Sequence[str]) -> None:
             importlib.import_module(name)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(
+                f"{error.name}."
+            ):
                 reason = f"neither installed nor in {here}"
             raise UsageError(f"module {name!r} cannot be imported: {reason}") from error
         imported.append(name)
@@ -124,7 +144,9 @@ def check_imported(names: Sequence[str], what: str) -> None:
     """
     left = [name for name in names if name not in imported]
     if left:
-        raise ValueError(f"{what} needs modules of its own: add --import {' '.join(left)}")
+        raise ValueError(
+            f"{what} needs modules of its own: add --import {' '.join(left)}"
+        )
 
 
 def code_of(modules: Iterable[str]) -> dict[str, str]:

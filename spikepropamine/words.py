@@ -28,7 +28,9 @@ def _whole(value: float) -> str:
     return "0" if abs(value) < 0.5 else f"{value:,.0f}".replace("-", MINUS)
 
 
-def with_interval(mean: float, interval: Sequence[float] | None, as_percent: bool = False) -> str:
+def with_interval(
+    mean: float, interval: Sequence[float] | None, as_percent: bool = False
+) -> str:
     """Like "92 % [88, 95]" or "4,572 [4,539, 4,593]"; "4,572 [?]" where it is not known."""
     if interval is None:
         return f"{percent(mean) if as_percent else number(mean)} [{UNKNOWN}]"

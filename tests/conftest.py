@@ -26,8 +26,14 @@ from spikepropamine.policies.rules import RULES, Synaptic, register
 quiet_mujoco()
 torch.set_num_threads(1)
 # what starts the tests in the background may make them, and all that they start, deaf to these
-for _name, _handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
-    if signal.getsignal(_number := getattr(signal, _name, signal.SIGTERM)) == signal.SIG_IGN:
+for _name, _handler in (
+    ("SIGINT", signal.default_int_handler),
+    ("SIGHUP", signal.SIG_DFL),
+):
+    if (
+        signal.getsignal(_number := getattr(signal, _name, signal.SIGTERM))
+        == signal.SIG_IGN
+    ):
         signal.signal(_number, _handler)
 
 OBSERVATIONS = {
@@ -56,7 +62,13 @@ KINDS = [
     ("delta", "retroactive", True, "contracting"),
     ("bcpnn", "retroactive", False, "plain"),
 ]
-SMALL = {"hidden": (12, 10), "rule": "oja", "modulation": "direct", "input_gain": 4.0, "ticks": 2}
+SMALL = {
+    "hidden": (12, 10),
+    "rule": "oja",
+    "modulation": "direct",
+    "input_gain": 4.0,
+    "ticks": 2,
+}
 VARIANTS = [
     (SupervisedPlastic, "PlasticSpikingPolicy"),
     (SupervisedPlastic, "MlpLstmPolicy"),
@@ -125,7 +137,13 @@ class RandomEnv(gym.Env):
         done = self.clock == self.length
         observation = self._draw(self.observation_space)
         reward = float(self.np_random.normal())
-        return observation, reward, done and not self.truncates, done and self.truncates, {}
+        return (
+            observation,
+            reward,
+            done and not self.truncates,
+            done and self.truncates,
+            {},
+        )
 
 
 class Endless(gym.Env):
@@ -143,7 +161,10 @@ class Endless(gym.Env):
 def make_venv(observation="box", action="discrete", n_envs=2, seed=0):
     """Environments with episodes of 5, 6, ... steps, so that episodes start at different times."""
     venv = DummyVecEnv(
-        [lambda i=i: Monitor(RandomEnv(observation, action, 5 + i)) for i in range(n_envs)]
+        [
+            lambda i=i: Monitor(RandomEnv(observation, action, 5 + i))
+            for i in range(n_envs)
+        ]
     )
     venv.seed(seed)
     return venv
@@ -151,11 +172,20 @@ def make_venv(observation="box", action="discrete", n_envs=2, seed=0):
 
 def make_model(venv, algorithm=PlasticPPO, policy="PlasticSpikingPolicy", **changes):
     """A small agent: rollouts of 16 steps, cut into sequences of 8."""
-    arguments = {"n_steps": 16, "batch_size": 16, "n_epochs": 2, "seed": 0, "device": "cpu"}
+    arguments = {
+        "n_steps": 16,
+        "batch_size": 16,
+        "n_epochs": 2,
+        "seed": 0,
+        "device": "cpu",
+    }
     if issubclass(algorithm, PlasticPPO):
         arguments["sequence_length"] = 8
     if "Lstm" in str(policy):
-        arguments["policy_kwargs"] = {"lstm_hidden_size": 8, "net_arch": {"pi": [], "vf": [8]}}
+        arguments["policy_kwargs"] = {
+            "lstm_hidden_size": 8,
+            "net_arch": {"pi": [], "vf": [8]},
+        }
     elif policy != "MlpPolicy":
         arguments["policy_kwargs"] = {"network": SMALL, "net_arch": {"vf": [8]}}
     return algorithm(policy, venv, **(arguments | changes))
@@ -189,7 +219,9 @@ def by_stable_baselines(monkeypatch, name):
 def make_network(channels=3, seed=0, exogenous=(0, 1, 2), backend="auto", **changes):
     """A small spiking network with seeded weights."""
     torch.manual_seed(seed)
-    return SpikingNetwork(channels, NetworkConfig(**(SMALL | changes)), exogenous, backend)
+    return SpikingNetwork(
+        channels, NetworkConfig(**(SMALL | changes)), exogenous, backend
+    )
 
 
 def zero_state(network, batch):
@@ -205,12 +237,16 @@ def pixels(plot, colour):
 def same(one, other):
     """Whether two values of any structure are the same, to the last bit."""
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(
+            same(one[key], other[key]) for key in one
+        )
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))
     one, other = np.asarray(one), np.asarray(other)
     return (
-        one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+        one.dtype == other.dtype
+        and one.shape == other.shape
+        and one.tobytes() == other.tobytes()
     )
 
 
@@ -250,7 +286,9 @@ def rng():
 def rule_of_many_terms():
     """A rule with the variables, terms and coefficients of bcm, covariance, stdp and stpn."""
 
-    def many_terms(p, q, theta, f, x, s, rest=0.1, growth: Synaptic = 1.0, decay: Synaptic = 0.5):
+    def many_terms(
+        p, q, theta, f, x, s, rest=0.1, growth: Synaptic = 1.0, decay: Synaptic = 0.5
+    ):
         return growth * (s - theta) * p + rest * q - q * x - decay * decay * f
 
     register("many_terms", many_terms)

@@ -14,13 +14,25 @@ from spikepropamine.report.evaluation import Evaluation
 SEEDS = {"ndp-oja": [0, 1, 2], "snn": [0, 1, 2], "mlp": [0]}
 FIRST, EPISODES = 1_000_000, 5
 CONTEXTS = "motor_signs=held_out@change(500)"
-OF_RUN = ("parameters", "steps_planned", "training_return", "best_training_return", "cost/")
+OF_RUN = (
+    "parameters",
+    "steps_planned",
+    "training_return",
+    "best_training_return",
+    "cost/",
+)
 
 
 def condition(key=CLEAN_KEY, label=None, lesion=None, **more):
     """As `evaluation.json` has it."""
     onset = more.get("onset")
-    found = {"label": label or key, "intact": key, "text": "", "severity": None, "split": None}
+    found = {
+        "label": label or key,
+        "intact": key,
+        "text": "",
+        "severity": None,
+        "split": None,
+    }
     found |= {"onset": onset, "last_onset": onset} | more
     return {"key": f"{key} [{lesion}]" if lesion else key, "lesion": lesion} | found
 
@@ -34,11 +46,19 @@ def rows_of(conditions, measured):
         curve = values if isinstance(values, dict) else {None: values}
         for at, of in curve.items():
             for run, of_run in enumerate(np.asarray(of, dtype=float)):
-                row = {"environment": "Robot-v0", "policy": policy, "measure": measure, "at": at}
+                row = {
+                    "environment": "Robot-v0",
+                    "policy": policy,
+                    "measure": measure,
+                    "at": at,
+                }
                 if policy not in (RANDOM, TOLD):
                     row |= {"seed": run, "steps": 1_000_000}
                 if key is not None:
-                    row |= {name: known[key][name] for name in ("lesion", "severity", "split")}
+                    row |= {
+                        name: known[key][name]
+                        for name in ("lesion", "severity", "split")
+                    }
                     row["condition"] = key
                 row["suite"] = None if measure.startswith(OF_RUN) else "some"
                 for *where, value in [(*i, v) for i, v in np.ndenumerate(of_run)]:
@@ -72,10 +92,15 @@ def evaluation(conditions, measured, **changes):
     """An `Evaluation` of arrays, see `rows_of`; each policy has a seed for each run."""
     policies = {}
     for (policy, key, _), values in measured.items():
-        if policy not in (RANDOM, TOLD) and key == CLEAN_KEY and not isinstance(values, dict):
+        if (
+            policy not in (RANDOM, TOLD)
+            and key == CLEAN_KEY
+            and not isinstance(values, dict)
+        ):
             policies[policy] = list(range(len(values)))
     return Evaluation(
-        asked_of(conditions, policies, **changes), table.table(rows_of(conditions, measured))
+        asked_of(conditions, policies, **changes),
+        table.table(rows_of(conditions, measured)),
     )
 
 
@@ -94,7 +119,12 @@ def example(cue=False, contexts=False, only_clean=False, **changes):
         ):
             for severity in (0.5, 1.0):
                 text = f"{text}~{severity}" + ("" if onset is None else f"@{onset}")
-                more = {"text": text, "severity": severity, "split": split, "onset": onset}
+                more = {
+                    "text": text,
+                    "severity": severity,
+                    "split": split,
+                    "onset": onset,
+                }
                 intact.append(condition(f"{label} {severity}", label, **more))
         intact.append(condition("light", text="mass=0.3", split="held-out"))
     conditions = list(intact)
@@ -110,7 +140,11 @@ def example(cue=False, contexts=False, only_clean=False, **changes):
     if contexts:
         for policy, rate in ((RANDOM, -0.3), (TOLD, 4.8)):
             measured |= _contexts(policy, "held out", 1, rate, policy == TOLD)
-    changes = {"chance": 0.5, "environment": "CueAssociation-v0"} | changes if cue else changes
+    changes = (
+        {"chance": 0.5, "environment": "CueAssociation-v0"} | changes
+        if cue
+        else changes
+    )
     if contexts:
         changes = {"teacher": "mlp, seed 0"} | changes
     return evaluation(conditions, measured, **changes)
@@ -118,7 +152,10 @@ def example(cue=False, contexts=False, only_clean=False, **changes):
 
 def _spread(value, runs, step=10.0):
     """[runs, episodes] around a value."""
-    run, episode = np.arange(runs) - (runs - 1) / 2, np.arange(EPISODES) - (EPISODES - 1) / 2
+    run, episode = (
+        np.arange(runs) - (runs - 1) / 2,
+        np.arange(EPISODES) - (EPISODES - 1) / 2,
+    )
     return value + 3 * step * run[:, None] + step * episode
 
 
@@ -162,14 +199,17 @@ def _policy(conditions, policy, number, runs, cue, contexts):
         ] * plastic
         if policy != "mlp":
             found |= {
-                (policy, key, name): {s: np.full(runs, 0.2) for s in steps} for name in series
+                (policy, key, name): {s: np.full(runs, 0.2) for s in steps}
+                for name in series
             }
         if contexts and onset is not None:
             found |= _contexts(policy, key, runs, 4.0 if back else 0.0, back)
         elif onset is not None:
             for name, value in (("reward_before", 4.0), ("drop", 3.0)):
                 found[policy, key, name] = _spread(value, runs, 0.1)
-            found[policy, key, "missing_at_end"] = _spread(0.6 if back else 3.0, runs, 0.1)
+            found[policy, key, "missing_at_end"] = _spread(
+                0.6 if back else 3.0, runs, 0.1
+            )
             if back:
                 found[policy, key, "recovery_time"] = np.array([200.0, 230.0, 260.0])
     return found
@@ -185,7 +225,9 @@ def _contexts(policy, key, runs, rate, finds):
         for name, value in values.items():
             found[policy, key, prefix + name] = _spread(value, runs, 0.1)
         steps = range(10, 301, 10)
-        found[policy, key, f"{prefix}context_reward"] = {s: np.full(runs, rate) for s in steps}
+        found[policy, key, f"{prefix}context_reward"] = {
+            s: np.full(runs, rate) for s in steps
+        }
         if finds:
             found[policy, key, f"{prefix}time_to_identify"] = np.full(runs, 40.0)
     if finds:
@@ -199,7 +241,10 @@ def _costs(number):
               "neuromodulators": 4 * plastic}  # fmt: skip
     found = {"energy_nJ": 25.0, "parameter_bytes": 120_000.0, "state_bytes": 34_000.0}
     for part, size in counts.items():
-        found |= {f"{part}_accumulates": 1000 * size, f"{part}_multiply_accumulates": 200 * size}
+        found |= {
+            f"{part}_accumulates": 1000 * size,
+            f"{part}_multiply_accumulates": 200 * size,
+        }
     return found | {"activation_sparsity": 0.8}
 
 

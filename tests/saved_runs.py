@@ -40,7 +40,9 @@ def make_policy(environment, kind="ndp-oja", seed=0, previous=False, **changes):
             "rule": "oja" if plastic else "none", "modulation": "direct" if plastic else "none",
             "hidden": (24, 16), "ticks": 2, "input_gain": 4.0, "gain": 3.0, "plasticity_gain": 3.0,
         }  # fmt: skip
-        policy = PlasticSpikingPolicy(*spaces, network=network | changes, backend="reference")
+        policy = PlasticSpikingPolicy(
+            *spaces, network=network | changes, backend="reference"
+        )
     with torch.no_grad():
         policy.action_net.weight.mul_(100)
     return DeployedPolicy(policy, None, {})

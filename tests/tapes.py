@@ -10,13 +10,17 @@ PLAIN = {"disable_env_checker": True, "max_episode_steps": -1}
 class Mirror(gym.Env):
     """The right action is the observation times a sign, drawn at some steps of an episode."""
 
-    observation_space = gym.spaces.Box(-1.0, 1.0, (3,), dtype=np.float32)  # what to do, and clock
+    observation_space = gym.spaces.Box(
+        -1.0, 1.0, (3,), dtype=np.float32
+    )  # what to do, and clock
     action_space = gym.spaces.Box(-1.0, 1.0, (2,), dtype=np.float32)
     length, changes = 6, (0,)
 
     def _answer(self):
         self.shown = self.np_random.uniform(-1.0, 1.0, 2)
-        observation = np.array([*self.shown, self.clock / self.length], dtype=np.float32)
+        observation = np.array(
+            [*self.shown, self.clock / self.length], dtype=np.float32
+        )
         if self.clock in self.changes:
             self.sign, self.began = self.np_random.choice([-1.0, 1.0]), self.clock
         return observation, {"context": [self.sign], "context_began": self.began}
@@ -31,7 +35,13 @@ class Mirror(gym.Env):
         self.log.append((np.array(action), right))
         self.clock += 1
         observation, info = self._answer()
-        return observation, float(action @ right), False, self.clock == self.length, info
+        return (
+            observation,
+            float(action @ right),
+            False,
+            self.clock == self.length,
+            info,
+        )
 
     def in_context(self, action):
         return action * self.sign

@@ -37,7 +37,9 @@ def test_segments_end_where_the_next_context_begins():
 def test_rewards_are_lined_up_where_contexts_begin():
     rewards = np.arange(200.0).reshape(2, 100)
     lined = since(rewards, [(0, 10, 13), (0, 50, 52)])
-    np.testing.assert_array_equal(lined[0], [30, 31, 12])  # means of two stretches, then of one
+    np.testing.assert_array_equal(
+        lined[0], [30, 31, 12]
+    )  # means of two stretches, then of one
     assert np.isnan(lined[1]).all()
     assert mean_of(lined, range(2))[0] == 30.5 and np.isnan(mean_of(lined, range(2))[1])
 
@@ -51,9 +53,13 @@ def test_pace_is_between_random_actions_and_the_teacher():
 def test_the_time_to_identify_is_where_nine_tenths_of_the_settled_pace_are_reached():
     steps = np.arange(200)
     random, teacher = np.zeros(200), np.full(200, 5.0)
-    found = np.where(steps < 40, -1.0, 4.0)  # wrong for 40 steps, and then 0.8 of the teacher
+    found = np.where(
+        steps < 40, -1.0, 4.0
+    )  # wrong for 40 steps, and then 0.8 of the teacher
     assert time_to_identify(found, random, teacher) == 40 + 10
-    assert np.isnan(time_to_identify(np.full(200, 0.2), random, teacher))  # nothing was found out
+    assert np.isnan(
+        time_to_identify(np.full(200, 0.2), random, teacher)
+    )  # nothing was found out
     # who knows from the beginning has nothing to find out, whatever noise there is
     noise = np.random.default_rng(0).normal(size=200) * 0.05
     assert time_to_identify(teacher + noise, random, teacher) == 10
@@ -65,15 +71,22 @@ def test_the_time_to_identify_is_where_nine_tenths_of_the_settled_pace_are_reach
 def test_regained_are_nine_tenths_of_the_rate_before_a_change_from_what_had_been_found_out():
     random, teacher = np.zeros((3, 200)), np.full((3, 200), 5.0)
     rewards = np.full((1, 3, 200), 4.0)
-    rewards[0, 0, 100:150], rewards[0, 1, 100:] = 0.0, 3.5  # back after 50 steps; not all of it
+    rewards[0, 0, 100:150], rewards[0, 1, 100:] = (
+        0.0,
+        3.5,
+    )  # back after 50 steps; not all of it
     rewards[0, 2, :100] = 1.0  # had found out nothing
     changes = [(episode, 100, 200) for episode in range(3)]
-    np.testing.assert_array_equal(regained(rewards, random, teacher, changes), [[1.0, 0.0, np.nan]])
+    np.testing.assert_array_equal(
+        regained(rewards, random, teacher, changes), [[1.0, 0.0, np.nan]]
+    )
     # too short to tell, and one of two of an episode
     assert np.isnan(regained(rewards, random, teacher, [(0, 150, 200)])[0, 0])
     rewards[0, 0, 100:] = 4.0
     rewards[0, 0, 190:] = 0.0
-    both = regained(rewards, random, teacher, [(0, 60, 120), (0, 100, 200), (1, 100, 200)])
+    both = regained(
+        rewards, random, teacher, [(0, 60, 120), (0, 100, 200), (1, 100, 200)]
+    )
     np.testing.assert_array_equal(both, [[1.0, 0.0, np.nan]])
 
 
@@ -95,7 +108,11 @@ def evaluated(earned, began, of_random=None, horizon=300):
 
     def outcome(earns, starts):
         rewards = np.full((len(starts), horizon), earns)
-        return {"rewards": rewards, "began": np.array(starts), "seed": np.arange(len(starts))}
+        return {
+            "rewards": rewards,
+            "began": np.array(starts),
+            "seed": np.arange(len(starts)),
+        }
 
     found = {key: outcome(earns, began) for key, earns in earned.items()}
     measured = SimpleNamespace(
@@ -129,7 +146,9 @@ def test_contexts_that_end_before_they_can_be_known_are_not_settled():
 
 def test_contexts_are_those_that_anyone_met():
     """An episode that ends early for the policy has them all the same."""
-    found = evaluated({"signs": 3.0}, [[0], [0]], of_random=[[0, 100], [0, 150]])["signs"]
+    found = evaluated({"signs": 3.0}, [[0], [0]], of_random=[[0, 100], [0, 150]])[
+        "signs"
+    ]
     assert found["later_contexts"] == 2
 
 
@@ -140,7 +159,9 @@ def test_frozen_at_the_change_of_each_row():
     starts = np.ones(3, bool)
 
     def frozen(step, began):
-        hook.before(step, state, starts, {row: {"context_began": b} for row, b in began.items()})
+        hook.before(
+            step, state, starts, {row: {"context_began": b} for row, b in began.items()}
+        )
         return state[0][0, :, 0].tolist()
 
     assert frozen(0, {0: 0, 1: 0, 2: 0}) == [0, 0, 0]
@@ -173,15 +194,27 @@ def run(tmp_path):
     with torch.no_grad():
         policy.action_net.weight.zero_()
         policy.action_net.bias.fill_(1.0)
-    settings = {"env": PAYING, "policy": "mlp", "seed": 0, "n_envs": 1, "env_kwargs": {}}
-    save_policy(tmp_path / "run" / "policy", policy, metadata={"settings": settings, "steps": 1})
+    settings = {
+        "env": PAYING,
+        "policy": "mlp",
+        "seed": 0,
+        "n_envs": 1,
+        "env_kwargs": {},
+    }
+    save_policy(
+        tmp_path / "run" / "policy", policy, metadata={"settings": settings, "steps": 1}
+    )
     yield tmp_path / "run"
     del gym.registry[PAYING]
 
 
 def test_a_policy_beside_a_teacher_that_is_told(tmp_path, run):
     # both motors reversed; any signs; the same, the second too short for a pace
-    texts = ["motor_signs=3", "motor_signs=0..3@change(100)", "motor_signs=0..3@change(215)"]
+    texts = [
+        "motor_signs=3",
+        "motor_signs=0..3@change(100)",
+        "motor_signs=0..3@change(215)",
+    ]
     arguments = [run, "--teacher", run, "--perturb", *texts, "--episodes", 12]
     found = measured(*arguments, "--out", tmp_path / "out")
 
@@ -193,19 +226,31 @@ def test_a_policy_beside_a_teacher_that_is_told(tmp_path, run):
     # whoever is told earns what is paid for, in any context, to the last bit
     assert mean(TOLD, reversed_, "settled_rate") == 2.0
     assert mean(TOLD, changing, "later_settled_rate") == 2.0
-    assert {score.mean for _, score in found.curve(TOLD, changing, "context_reward")} == {2.0}
+    assert {
+        score.mean for _, score in found.curve(TOLD, changing, "context_reward")
+    } == {2.0}
     assert mean(TOLD, changing, "regained") == 1.0  # it loses nothing
     assert mean(RANDOM, changing, "regained") is None
-    assert (mean(TOLD, late, "later_settled_pace"), mean(TOLD, late, "regained")) == (None, 1.0)
+    assert (mean(TOLD, late, "later_settled_pace"), mean(TOLD, late, "regained")) == (
+        None,
+        1.0,
+    )
     assert mean("mlp", reversed_, "contexts") == 12
     assert found.contexts("mlp", reversed_) == [""]
     assert mean("mlp", reversed_, "settled_rate") == -2
     random = mean(RANDOM, reversed_, "settled_rate")
-    assert mean("mlp", reversed_, "settled_pace") == pytest.approx((-2 - random) / (2 - random))
+    assert mean("mlp", reversed_, "settled_pace") == pytest.approx(
+        (-2 - random) / (2 - random)
+    )
     assert mean("mlp", reversed_, "time_to_identify") is None
     assert mean("mlp", changing, "later_contexts") == 12
-    assert mean("mlp", changing, "settled_rate") is None  # no first context lasts so long
-    assert command_line(run, "--teacher", run, "--episodes", 2, "--out", tmp_path / "no") == 2
+    assert (
+        mean("mlp", changing, "settled_rate") is None
+    )  # no first context lasts so long
+    assert (
+        command_line(run, "--teacher", run, "--episodes", 2, "--out", tmp_path / "no")
+        == 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -218,13 +263,23 @@ def test_a_policy_beside_a_teacher_that_is_told(tmp_path, run):
 def test_a_teacher_sees_what_it_saw_in_training(tmp_path, run, trained, revealed):
     """One that is shown the context is not told of it in another way too."""
     env = make(PAYING, previous="previous" in trained, reveal=revealed)
-    policy = ActorCriticPolicy(env.observation_space, env.action_space, lambda _: 0.0, net_arch=[])
+    policy = ActorCriticPolicy(
+        env.observation_space, env.action_space, lambda _: 0.0, net_arch=[]
+    )
     with torch.no_grad():
         policy.action_net.weight.zero_()
         policy.action_net.bias.fill_(0.0 if revealed else 1.0)
-        if revealed:  # it acts as the signs ask for, which are shown after the two channels
+        if (
+            revealed
+        ):  # it acts as the signs ask for, which are shown after the two channels
             policy.action_net.weight[:, 2:] = torch.eye(2)
-    settings = {"env": PAYING, "policy": "mlp", "seed": 0, "n_envs": 1, "env_kwargs": {}} | trained
+    settings = {
+        "env": PAYING,
+        "policy": "mlp",
+        "seed": 0,
+        "n_envs": 1,
+        "env_kwargs": {},
+    } | trained
     metadata = {"settings": settings, "steps": 1}
     save_policy(tmp_path / "teacher" / "policy", policy, metadata=metadata)
     arguments = [run, "--teacher", tmp_path / "teacher", "--perturb", "motor_signs=3"]

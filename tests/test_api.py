@@ -18,7 +18,9 @@ def test_a_loop_of_act_is_one_of_predict_with_the_state_carried():
     assert policy.state == {}
     while not over:
         action = policy.act(observation)
-        expected, state = policy.predict(observation[None], state, start, deterministic=True)
+        expected, state = policy.predict(
+            observation[None], state, start, deterministic=True
+        )
         assert expected[0] == action
         observation, _, terminated, truncated, _ = env.step(action)
         over, start = terminated or truncated, np.zeros(1, bool)
@@ -42,7 +44,9 @@ def test_a_policy_gets_an_environment_that_tells_what_it_was_told():
 
 def test_a_column_may_begin_late(tmp_path):
     rows = "".join(f"{step},\n" for step in range(200)) + "200,1.5\n"
-    (tmp_path / "progress.csv").write_text("time/total_timesteps,eval/mean_reward\n" + rows)
+    (tmp_path / "progress.csv").write_text(
+        "time/total_timesteps,eval/mean_reward\n" + rows
+    )
     assert Run(tmp_path).progress["eval/mean_reward"].max() == 1.5
 
 
@@ -54,9 +58,16 @@ def test_an_argument_of_a_task_that_cannot_be_typed_is_refused(value, tmp_path):
 
 
 def test_training_and_evaluating_return_tables(tmp_path):
-    settings = {"steps": 640, "n_envs": 4, "runs": tmp_path, "env_kwargs": {"trials": 3}}
+    settings = {
+        "steps": 640,
+        "n_envs": 4,
+        "runs": tmp_path,
+        "env_kwargs": {"trials": 3},
+    }
     network, trainer = {"hidden": [8]}, {"n_steps": 40, "batch_size": 160}
-    run = sp.train("CueAssociation-v0", "snn", network=network, trainer=trainer, **settings)
+    run = sp.train(
+        "CueAssociation-v0", "snn", network=network, trainer=trainer, **settings
+    )
     assert run.progress["time/total_timesteps"][-1] == 640
     assert run.figure("train/loss").to_dict()["mark"]["type"] == "line"
     evaluation = sp.evaluate(run.folder, episodes=3, workers=1, quick=False)

@@ -31,14 +31,18 @@ ALL = [("none", "none", recurrent, "contracting") for recurrent in (False, True)
     for rule in RULES
     for modulation in ("direct", "retroactive")
     for recurrent in (False, True)
-    for decay in (("contracting", "plain") if "f" in RULES[rule].variables else ("contracting",))
+    for decay in (
+        ("contracting", "plain") if "f" in RULES[rule].variables else ("contracting",)
+    )
 ]
 
 
 def spec_of(kind, channels, neurons, **more):
     """The kind of a layer."""
     rule, modulation, recurrent, decay = kind
-    return LayerSpec(channels, neurons, rule, modulation, recurrent, decay=decay, **more)
+    return LayerSpec(
+        channels, neurons, rule, modulation, recurrent, decay=decay, **more
+    )
 
 
 pytestmark = pytest.mark.usefixtures("rule_of_many_terms")
@@ -52,7 +56,9 @@ class Case:
         generator = torch.Generator().manual_seed(seed)
 
         def normal(*shape):
-            return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+            return torch.randn(shape, generator=generator, dtype=torch.float64).to(
+                dtype
+            )
 
         def uniform(*shape):
             return torch.rand(shape, generator=generator, dtype=torch.float64).to(dtype)
@@ -72,9 +78,9 @@ class Case:
                 if name != "threshold_decay" or "threshold" in spec.state_shapes:
                     tensors[name] = 0.1 + 0.8 * uniform()
             if initial := list(RULES[spec.rule].coefficients.values()):
-                tensors["coefficients"] = torch.tensor(initial, dtype=dtype) + 0.5 * uniform(
-                    len(initial)
-                )
+                tensors["coefficients"] = torch.tensor(
+                    initial, dtype=dtype
+                ) + 0.5 * uniform(len(initial))
             for name in ("pre_mean", "post_mean"):
                 if name in spec.state_shapes:
                     tensors[f"{name}_share"] = 0.1 + 0.8 * uniform()
@@ -84,12 +90,16 @@ class Case:
         # some inputs silent, some spikes, some currents
         kind = uniform(ticks, batch, channels)
         currents = normal(ticks, batch, channels)
-        self.inputs = (currents * (kind > 0.8) + ((kind > 0.5) & (kind < 0.8))).requires_grad_()
+        self.inputs = (
+            currents * (kind > 0.8) + ((kind > 0.5) & (kind < 0.8))
+        ).requires_grad_()
         self.starts = (uniform(ticks, batch) < starts).to(dtype)
         self.rate = None
         if spec.plastic:
             self.rate = (0.7 * normal(ticks, batch, neurons)).requires_grad_()
-        self.target = normal(ticks, batch, neurons).requires_grad_() if spec.has_target else None
+        self.target = (
+            normal(ticks, batch, neurons).requires_grad_() if spec.has_target else None
+        )
         self.state = {
             k: (1.5 * uniform(batch, *shape) - 0.5).clamp(-spec.clip, spec.clip)
             for k, shape in spec.state_shapes.items()
@@ -97,12 +107,16 @@ class Case:
         self.state |= {k: x.abs() for k, x in self.state.items() if k.endswith("mean")}
         self.upstream = normal(ticks, batch, neurons), normal(ticks, batch, neurons)
         leaves = {"inputs": self.inputs, "rate": self.rate, "target": self.target}
-        self.leaves = {k: x for k, x in {**self.parameters, **leaves}.items() if x is not None}
+        self.leaves = {
+            k: x for k, x in {**self.parameters, **leaves}.items() if x is not None
+        }
 
     def forward(self, name, ticks=slice(None), batch=slice(None), state=None):
         if state is None:
             state = {k: x[batch] for k, x in self.state.items()}
-        rate, target = (None if x is None else x[ticks, batch] for x in (self.rate, self.target))
+        rate, target = (
+            None if x is None else x[ticks, batch] for x in (self.rate, self.target)
+        )
         return import_module(BACKENDS[name]).layer_sequence(
             self.spec, LayerParameters(**self.parameters), self.inputs[ticks, batch],
             self.starts[ticks, batch], rate, state, target=target,
@@ -113,9 +127,14 @@ class Case:
         leaves = self.leaves
         spikes, potentials, state = self.forward(name)
         gradients = torch.autograd.grad(
-            (spikes, potentials), list(leaves.values()), self.upstream, allow_unused=True
+            (spikes, potentials),
+            list(leaves.values()),
+            self.upstream,
+            allow_unused=True,
         )
-        values = {f"state {k}": x for k, x in state.items()} | {"potentials": potentials}
+        values = {f"state {k}": x for k, x in state.items()} | {
+            "potentials": potentials
+        }
         for key, gradient in zip(leaves, gradients):
             # a parameter without influence may have no gradient, or one of zero
             values["gradient " + key] = (
@@ -155,10 +174,18 @@ def test_gradients_of_the_reference_are_those_of_finite_differences(kind, monkey
 
     def run(*values):
         leaves = dict(zip(names, values))
-        inputs, rate, target = (leaves.pop(k, None) for k in ("inputs", "rate", "target"))
+        inputs, rate, target = (
+            leaves.pop(k, None) for k in ("inputs", "rate", "target")
+        )
         state = dict(zip(case.state, values[len(names) :]))
         spikes, potentials, end = reference.layer_sequence(
-            case.spec, LayerParameters(**leaves), inputs, case.starts, rate, state, target=target
+            case.spec,
+            LayerParameters(**leaves),
+            inputs,
+            case.starts,
+            rate,
+            state,
+            target=target,
         )
         return spikes, potentials, *end.values()
 
@@ -187,9 +214,13 @@ def test_reset_has_known_values(soft_reset, potentials):
 def test_a_static_layer_is_a_plastic_one_without_gain(rule, recurrent):
     case = Case(LayerSpec(4, 3, rule, "direct", recurrent), 20, 3, seed=4)
     if RULES[rule].bias is not None:
-        case.parameters["coefficients"] = torch.zeros_like(case.parameters["coefficients"])
+        case.parameters["coefficients"] = torch.zeros_like(
+            case.parameters["coefficients"]
+        )
     with_gain, _, _ = case.forward("reference")
-    case.parameters["plasticity_gain"] = torch.zeros_like(case.parameters["plasticity_gain"])
+    case.parameters["plasticity_gain"] = torch.zeros_like(
+        case.parameters["plasticity_gain"]
+    )
     spikes, potentials, _ = case.forward("reference")
     case.spec, case.state = (
         LayerSpec(4, 3, recurrent=recurrent),
@@ -219,7 +250,13 @@ def test_agrees_with_the_reference(
     name, kind, soft_reset, surrogate, channels, neurons, ticks, batch, seed
 ):
     spec = spec_of(
-        kind, channels, neurons, surrogate=surrogate, slope=1.5, soft_reset=soft_reset, clip=0.5
+        kind,
+        channels,
+        neurons,
+        surrogate=surrogate,
+        slope=1.5,
+        soft_reset=soft_reset,
+        clip=0.5,
     )
     assert_agree(Case(spec, ticks, batch, seed), name, 1e-10)
 
@@ -227,7 +264,13 @@ def test_agrees_with_the_reference(
 @pytest.mark.parametrize("name", FAST)
 def test_agrees_with_the_reference_in_float32(name):
     for seed in range(20):
-        case = Case(LayerSpec(12, 17, "oja", "direct", clip=0.5), 30, 3, 1000 * seed, torch.float32)
+        case = Case(
+            LayerSpec(12, 17, "oja", "direct", clip=0.5),
+            30,
+            3,
+            1000 * seed,
+            torch.float32,
+        )
         if case.away_from_threshold():
             assert_agree(case, name, 1e-4)
 
@@ -250,7 +293,10 @@ def test_every_kind_agrees_beyond_one_block_of_neurons(name, kind):
 @pytest.mark.parametrize("name", FAST)
 def test_agrees_whether_inputs_are_sparse_or_not(name, share):
     case = Case(spec_of(KINDS[-1], 70, 66), 9, 2, seed=7)
-    active = torch.rand(case.inputs.shape, generator=torch.Generator().manual_seed(8)) < share
+    active = (
+        torch.rand(case.inputs.shape, generator=torch.Generator().manual_seed(8))
+        < share
+    )
     case.inputs = (active * torch.randn_like(case.inputs)).requires_grad_()
     assert_agree(case, name, 1e-10)
 
@@ -286,7 +332,9 @@ def test_two_calls_are_one(name, kind, grad):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_episode_start_inside_is_a_fresh_run(name, kind):
     case = Case(spec_of(kind, 6, 5), 20, 2, seed=3, starts=0.0)
-    case.state["potential"] += 1.0  # neurons that have just fired must not matter either
+    case.state["potential"] += (
+        1.0  # neurons that have just fired must not matter either
+    )
     fresh = {k: torch.zeros_like(x) for k, x in case.state.items()}
     with torch.no_grad():
         carried = case.forward(name)[1]
@@ -323,7 +371,9 @@ def of_own_recall(p, q, f, y, growth: Synaptic = 1.0):
 
 
 @pytest.mark.parametrize("formula", [of_squares, of_own_recall])
-def test_a_rule_outside_the_general_form_runs_on_the_next_backend_with_one_line(formula, caplog):
+def test_a_rule_outside_the_general_form_runs_on_the_next_backend_with_one_line(
+    formula, caplog
+):
     name = formula.__name__
     register(name, formula)
     try:
@@ -339,7 +389,9 @@ def test_a_rule_outside_the_general_form_runs_on_the_next_backend_with_one_line(
 def test_rules_of_one_formula_share_their_kernels():
     register("oja_again", lambda p, q, f: p * q - q * q * f)
     try:
-        kernels = [kernels_for(LayerSpec(3, 2, rule)) for rule in ("oja", "oja_again", "hebb")]
+        kernels = [
+            kernels_for(LayerSpec(3, 2, rule)) for rule in ("oja", "oja_again", "hebb")
+        ]
         assert kernels[0] is kernels[1] and kernels[0] is not kernels[2]
     finally:
         del RULES["oja_again"]
@@ -402,7 +454,9 @@ print(sum(rows.count_active.stats.cache_hits.values()))
         return int(result.stdout)
 
     assert [hits("-"), hits("-"), hits("others"), hits("others")] == [0, 1, 0, 1]
-    assert numba_private.SOURCES  # of all files there, so that it changes with any of them
+    assert (
+        numba_private.SOURCES
+    )  # of all files there, so that it changes with any of them
 
 
 # the compiled step
@@ -421,14 +475,18 @@ def networks(draw):
         "decay": decay,
         "hidden": draw(st.lists(st.sampled_from([1, 3, 21, 64, 70, 128]), **several)),
         "plastic": plastic,
-        "recurrent": [recurrent if rule != "none" else draw(st.booleans()) for _ in plastic],
+        "recurrent": [
+            recurrent if rule != "none" else draw(st.booleans()) for _ in plastic
+        ],
         "ticks": draw(st.integers(1, 3)),
         "readout": draw(st.sampled_from(["spikes", "spikes+potentials"])),
         "soft_reset": draw(st.booleans()),
         "clip": draw(st.sampled_from([0.05, 1.0])),
     }
     exogenous = draw(st.sampled_from([(0, 1, 2), (2, 0), ()]))
-    network = make_network(seed=draw(st.integers(0, 99)), exogenous=exogenous, **settings).double()
+    network = make_network(
+        seed=draw(st.integers(0, 99)), exogenous=exogenous, **settings
+    ).double()
     with torch.no_grad():
         for x in network.parameters():
             x.add_(0.3 * torch.randn_like(x))
@@ -465,11 +523,17 @@ def test_a_compiled_step_is_a_step_of_the_reference(network, seed, batch):
 
 def test_a_step_refuses_what_does_not_fit():
     network = make_network()
-    good = {"inputs": torch.rand(1, 2, 3), "flat": torch.zeros(1, 2, network.layout.size)}
+    good = {
+        "inputs": torch.rand(1, 2, 3),
+        "flat": torch.zeros(1, 2, network.layout.size),
+    }
     for bad, words in (
         ({"inputs": torch.rand(1, 2, 2)}, "(1, 2, 2)"),
         ({"inputs": torch.rand(1, 3, 3)}, "(1, 3, 3)"),
-        ({"flat": torch.zeros(1, 2, network.layout.size + 1)}, str(network.layout.size + 1)),
+        (
+            {"flat": torch.zeros(1, 2, network.layout.size + 1)},
+            str(network.layout.size + 1),
+        ),
         ({"flat": good["flat"].double()}, "float64"),
     ):
         inputs, flat = (good | bad).values()

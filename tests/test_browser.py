@@ -19,7 +19,9 @@ from spikepropamine.report.html import write_report
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.nightly,
-    pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="Chromium is not installed"),
+    pytest.mark.skipif(
+        CHROMIUM is None or DRIVER is None, reason="Chromium is not installed"
+    ),
 ]
 FLAGS = ["headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "disable-quic",
          "no-first-run", "disable-sync", "disable-background-networking",
@@ -35,7 +37,9 @@ def browser():
     options.binary_location = CHROMIUM
     for flag in FLAGS:
         options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    options.set_capability(
+        "goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"}
+    )
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
     yield driver
     driver.quit()
@@ -48,7 +52,9 @@ def pages(tmp_path_factory, drawn):
     for seed in (0, 1):
         rows = [(-100.0 + 50 * k + seed, 100 * k) for k in range(1, 5)]
         write_run(runs / "Pendulum-v1" / "a policy" / f"seed-{seed}", "snn", seed, rows)
-    evaluation = runs / "Pendulum-v1" / "a policy" / "seed-0" / "evaluations" / "mid-episode"
+    evaluation = (
+        runs / "Pendulum-v1" / "a policy" / "seed-0" / "evaluations" / "mid-episode"
+    )
     report = write_report(write_example(evaluation))
     cue = write_report(write_example(folder / "cue", cue=True))
     return {"report": report, "cue report": cue, "local": write_local(runs)}
@@ -62,7 +68,12 @@ def load(browser, path, width, scheme="light", ready=DRAWN):
     """Opens a page, waits until its plots are drawn, and returns what the network was asked for."""
     from selenium.webdriver.support.ui import WebDriverWait
 
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    size = {
+        "width": width,
+        "height": 800,
+        "deviceScaleFactor": 1,
+        "mobile": width < 500,
+    }
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     media = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
@@ -70,8 +81,13 @@ def load(browser, path, width, scheme="light", ready=DRAWN):
     browser.get_log("browser")
     browser.get(path.as_uri())
     WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(ready))
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    messages = [
+        json.loads(entry["message"])["message"]
+        for entry in browser.get_log("performance")
+    ]
+    asked = [
+        m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"
+    ]
     return [request["request"]["url"] for request in asked]
 
 
@@ -93,14 +109,18 @@ def test_the_site_is_read_from_files_alone(browser, site, width):
         assert not [url for url in asked if not url.startswith(("file:", "data:"))]
         assert browser.get_log("browser") == []
         root = "document.documentElement"
-        assert browser.execute_script(f"return {root}.scrollWidth <= {root}.clientWidth"), name
+        assert browser.execute_script(
+            f"return {root}.scrollWidth <= {root}.clientWidth"
+        ), name
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", ["report", "cue report", "local"])
 def test_a_page_is_drawn_alone_and_fits(browser, pages, name, width):
     asked = load(browser, pages[name], width)
-    assert [url for url in asked if not url.startswith("data:")] == [pages[name].as_uri()]
+    assert [url for url in asked if not url.startswith("data:")] == [
+        pages[name].as_uri()
+    ]
     assert browser.get_log("browser") == []
     drawn = browser.execute_script(
         "return [...document.querySelectorAll('.plot')].map(plot => "
@@ -131,7 +151,9 @@ def luminance(rgb):
 def test_colours_of_policies_can_be_read_on_any_paper(browser, pages, scheme):
     load(browser, pages["report"], 1280, scheme)
     known = {*POLICIES.values(), *OTHERS}
-    least = {f"var(--{k}-{x[1:]})": of for x in known for k, of in (("c", 3.0), ("t", 4.5))}
+    least = {
+        f"var(--{k}-{x[1:]})": of for x in known for k, of in (("c", 3.0), ("t", 4.5))
+    }
     pixels = browser.execute_script(
         "const pen = document.createElement('canvas').getContext('2d');"
         "return arguments[0].map(colour => {"

@@ -7,12 +7,17 @@ from conftest import make_model, make_venv
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 
-from spikepropamine.agents.buffer import SequenceDictRolloutBuffer, SequenceRolloutBuffer
+from spikepropamine.agents.buffer import (
+    SequenceDictRolloutBuffer,
+    SequenceRolloutBuffer,
+)
 
 STEPS, ENVS, LENGTH = 12, 3, 4
 SPACES = {
     "box": spaces.Box(0.0, np.inf, (2,)),
-    "dict": spaces.Dict(a=spaces.Box(0.0, np.inf, (2,)), b=spaces.Box(0.0, np.inf, (1, 2))),
+    "dict": spaces.Dict(
+        a=spaces.Box(0.0, np.inf, (2,)), b=spaces.Box(0.0, np.inf, (1, 2))
+    ),
 }
 
 
@@ -65,7 +70,9 @@ def fill(buffer, kind="box"):
 
 
 def labels_of(observations):
-    return (observations["a"] if isinstance(observations, dict) else observations)[:, 0].numpy()
+    return (observations["a"] if isinstance(observations, dict) else observations)[
+        :, 0
+    ].numpy()
 
 
 def test_all_fields_of_a_transition_stay_together():
@@ -77,8 +84,12 @@ def test_all_fields_of_a_transition_stay_together():
         np.testing.assert_array_equal(batch.actions[:, 0], labels)
         np.testing.assert_array_equal(batch.old_values, labels + 0.25)
         np.testing.assert_array_equal(batch.old_log_prob, labels + 0.75)
-        np.testing.assert_array_equal(batch.returns, [returns[v.item()] for v in batch.old_values])
-        np.testing.assert_allclose(batch.advantages, batch.returns - batch.old_values, rtol=1e-4)
+        np.testing.assert_array_equal(
+            batch.returns, [returns[v.item()] for v in batch.old_values]
+        )
+        np.testing.assert_allclose(
+            batch.advantages, batch.returns - batch.old_values, rtol=1e-4
+        )
         starts = [starts_at(int(x // 10))[int(x % 10)] for x in labels]
         np.testing.assert_array_equal(batch.episode_starts, starts)
 
@@ -89,9 +100,9 @@ def test_a_second_rollout_replaces_the_first():
     fill(buffer)
     buffer.rewards += 1.0
     buffer.actions += 1.0
-    assert sorted(torch.cat([b.actions for b in buffer.get(LENGTH)]).flatten()) == sorted(
-        x + 1.0 for step in range(STEPS) for x in label(step)
-    )
+    assert sorted(
+        torch.cat([b.actions for b in buffer.get(LENGTH)]).flatten()
+    ) == sorted(x + 1.0 for step in range(STEPS) for x in label(step))
 
 
 def test_epochs_differ_in_order_and_a_seed_repeats_them():
@@ -106,19 +117,27 @@ def test_epochs_differ_in_order_and_a_seed_repeats_them():
     np.testing.assert_array_equal(order(), first)
 
 
-@pytest.mark.parametrize("action", [spaces.MultiBinary(1), spaces.Box(0, 1, (1,), np.float64)])
+@pytest.mark.parametrize(
+    "action", [spaces.MultiBinary(1), spaces.Box(0, 1, (1,), np.float64)]
+)
 def test_actions_come_as_float32_as_in_the_buffers_of_sb3(action):
     assert next(filled(action=action).get(LENGTH)).actions.dtype == torch.float32
 
 
 def test_sequences_are_as_long_as_the_rollout_unless_told_otherwise():
-    assert make_model(make_venv(), sequence_length=None).rollout_buffer.sequence_length == 16
+    assert (
+        make_model(make_venv(), sequence_length=None).rollout_buffer.sequence_length
+        == 16
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"batch_size": 4, "sequence_length": 8}, "at most batch_size, but 8 is more than 4"),
+        (
+            {"batch_size": 4, "sequence_length": 8},
+            "at most batch_size, but 8 is more than 4",
+        ),
         ({"n_steps": 4, "sequence_length": 8}, "at most n_steps, but 8 is more than 4"),
         ({"sequence_length": 0}, "sequence_length must be at least 1"),
     ],
@@ -131,17 +150,26 @@ def test_sequences_that_do_not_fit_are_named(arguments, words):
 @pytest.mark.parametrize("batch_size", [1, 7, 8, 100, None])
 @pytest.mark.parametrize("length", [4, 5, 11, 12])
 @pytest.mark.parametrize("kind", ["box", "dict"])
-def test_sequences_lose_and_repeat_nothing_and_come_with_the_state_before(kind, length, batch_size):
+def test_sequences_lose_and_repeat_nothing_and_come_with_the_state_before(
+    kind, length, batch_size
+):
     buffer = filled(kind, length=length)
     everything = sorted(x for step in range(STEPS) for x in label(step))
     batches = list(buffer.get(batch_size))
-    assert buffer.states["pi"][0].shape[1] == -(-STEPS // length)  # where sequences start alone
-    assert sorted(np.concatenate([labels_of(b.observations) for b in batches])) == everything
+    assert buffer.states["pi"][0].shape[1] == -(
+        -STEPS // length
+    )  # where sequences start alone
+    assert (
+        sorted(np.concatenate([labels_of(b.observations) for b in batches]))
+        == everything
+    )
     for batch in batches:
         sequences = batch.lstm_states.pi[0].shape[1]
         assert sequences == 1 or len(batch.returns) <= (batch_size or STEPS * ENVS)
         for sequence in labels_of(batch.observations).reshape(sequences, -1):
-            assert (np.diff(sequence) == 10.0).all() and (sequence[0] // 10) % length == 0
+            assert (np.diff(sequence) == 10.0).all() and (
+                sequence[0] // 10
+            ) % length == 0
         first = labels_of(batch.observations).reshape(sequences, -1)[:, 0]
         states = [*batch.lstm_states.pi, *batch.lstm_states.vf]
         for offset, state in zip((0.1, 0.2, 0.3, 0.4), states):
@@ -156,8 +184,14 @@ def test_any_lengths_train_and_repeat_themselves(policy, n_steps, batch_size):
     weights = []
     for _ in range(2):
         model = make_model(
-            make_venv(), policy=policy, n_steps=n_steps, batch_size=batch_size, sequence_length=None
+            make_venv(),
+            policy=policy,
+            n_steps=n_steps,
+            batch_size=batch_size,
+            sequence_length=None,
         )
         model.learn(2 * n_steps)
-        weights.append(torch.cat([p.detach().flatten() for p in model.policy.parameters()]))
+        weights.append(
+            torch.cat([p.detach().flatten() for p in model.policy.parameters()])
+        )
     assert torch.equal(*weights) and weights[0].isfinite().all()

@@ -66,18 +66,26 @@ def registered():
 def test_what_it_does_is_named_in_one_line(answer):
     env = make("Misbehaving-v0", {"answer": answer})
     env.reset(seed=0)
-    with pytest.raises(EnvironmentFailed, match="Misbehaving-v0 failed in step: ") as caught:
+    with pytest.raises(
+        EnvironmentFailed, match="Misbehaving-v0 failed in step: "
+    ) as caught:
         for _ in range(4):
             env.step(env.action_space.sample())
     said = str(caught.value)
-    assert re.search(ANSWERS[answer][1], said) and "\n" not in said and env.unwrapped.clock == 4
+    assert (
+        re.search(ANSWERS[answer][1], said)
+        and "\n" not in said
+        and env.unwrapped.clock == 4
+    )
 
 
 TRAIN = ["--env", "Misbehaving-v0", "--policy", "mlp", "--n-envs", "1", "--steps", "32",
          "--trainer.n-steps", "16", "--trainer.batch-size", "16"]  # fmt: skip
 
 
-@pytest.mark.parametrize("answer", ["the learner's word", "a pipe", "another shape", "no reward"])
+@pytest.mark.parametrize(
+    "answer", ["the learner's word", "a pipe", "another shape", "no reward"]
+)
 def test_a_training_says_so(run_here, capsys, answer):
     assert run_here(*TRAIN, "--env-kwargs", "answer", repr(answer)) == 2
     said = capsys.readouterr().err.splitlines()[-1]

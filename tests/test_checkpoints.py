@@ -49,7 +49,14 @@ def run(trained, tmp_path):
     folder = tmp_path / "runs" / "Pendulum-v1" / "ndp-oja" / "seed-0"
 
     def go_on(*more, steps=96):
-        arguments = [*TINY, "--runs", str(tmp_path / "runs"), "--steps", str(steps), *more]
+        arguments = [
+            *TINY,
+            "--runs",
+            str(tmp_path / "runs"),
+            "--steps",
+            str(steps),
+            *more,
+        ]
         return running.main(arguments)
 
     return folder, go_on
@@ -63,7 +70,10 @@ def error_of(capsys):
 
 
 def steps_of(folder):
-    return [int(row["time/total_timesteps"]) for row in read_progress(folder / "progress.csv")[1]]
+    return [
+        int(row["time/total_timesteps"])
+        for row in read_progress(folder / "progress.csv")[1]
+    ]
 
 
 def test_two_checkpoints_are_kept_and_hold_no_pickle(run):
@@ -76,7 +86,9 @@ def test_two_checkpoints_are_kept_and_hold_no_pickle(run):
         assert json.loads(file.metadata()["checkpoint"])["format"] == checkpoints.FORMAT
 
 
-def test_a_checkpoint_may_be_as_large_as_the_states_in_a_replay_buffer(run, monkeypatch):
+def test_a_checkpoint_may_be_as_large_as_the_states_in_a_replay_buffer(
+    run, monkeypatch
+):
     allowed = []
 
     def tensors(path, most, **more):
@@ -104,7 +116,9 @@ def test_a_damaged_checkpoint_is_named_and_skipped(run, capsys, damage):
 
 def test_where_no_checkpoint_is_whole_nothing_is_done(run, capsys):
     folder, go_on = run
-    for path, contents in zip(listed(folder / "checkpoints"), (b"", b"\x80\x04 a pickle")):
+    for path, contents in zip(
+        listed(folder / "checkpoints"), (b"", b"\x80\x04 a pickle")
+    ):
         path.write_bytes(contents)
     before = sorted(folder.rglob("*"))
     assert go_on("--resume") == 2
@@ -129,7 +143,10 @@ def test_a_policy_without_checkpoints_is_not_lost(run, capsys):
     assert "has a policy of 64 steps and no checkpoint" in error_of(capsys)
     assert go_on("--resume", steps=64) == 0
     assert "is already trained for 64 steps" in capsys.readouterr().out
-    assert before.items() <= {f: f.read_bytes() for f in folder.rglob("*") if f.is_file()}.items()
+    assert (
+        before.items()
+        <= {f: f.read_bytes() for f in folder.rglob("*") if f.is_file()}.items()
+    )
 
 
 def test_a_policy_that_was_not_written_in_time_is_written(run):
@@ -149,7 +166,9 @@ def test_two_trainings_do_not_meet(run, capsys):
     assert go_on("--resume") == 0
 
 
-@pytest.mark.parametrize("name", ["", "config.yaml", "progress.csv", "checkpoints", "policy"])
+@pytest.mark.parametrize(
+    "name", ["", "config.yaml", "progress.csv", "checkpoints", "policy"]
+)
 def test_nothing_is_written_through_a_link(run, tmp_path, capsys, name):
     folder, go_on = run
     elsewhere = tmp_path / "elsewhere"
@@ -226,7 +245,9 @@ def test_a_stored_policy_acts_as_it_did():
     policy, expected = load_policy(DATA), json.loads((DATA / "acts.json").read_text())
     state = None
     for observation, action in zip(expected["observations"], expected["actions"]):
-        acted, state = policy.predict(np.float32(observation), state, deterministic=True)
+        acted, state = policy.predict(
+            np.float32(observation), state, deterministic=True
+        )
         np.testing.assert_allclose(acted, action, rtol=1e-5)
 
 
@@ -235,7 +256,9 @@ def test_a_stored_policy_acts_as_it_did():
 
 def damaged(path, draw, other):
     """Damages a file, in one of many ways; says how."""
-    kind = draw.choice(["flipped", "cut", "swapped", "grown", "linked", "spelt", "missing"])
+    kind = draw.choice(
+        ["flipped", "cut", "swapped", "grown", "linked", "spelt", "missing"]
+    )
     contents = bytearray(path.read_bytes())
     at = draw.randrange(len(contents))
     if kind == "flipped":
@@ -247,7 +270,11 @@ def damaged(path, draw, other):
     elif kind == "grown":
         contents[at:at] = draw.randbytes(draw.choice([1, 8, 4096]))
     elif kind == "spelt":  # a number or a name becomes another
-        text = contents.replace(b"64", b"46").replace(b"mean", b"var").replace(b"oja", b"bcm")
+        text = (
+            contents.replace(b"64", b"46")
+            .replace(b"mean", b"var")
+            .replace(b"oja", b"bcm")
+        )
         contents = text if text != contents else contents[1:]
     path.unlink()
     if kind == "linked":
@@ -304,7 +331,9 @@ def test_a_policy_that_describes_more_than_it_holds_takes_no_memory(run):
     description = json.loads(file.read_text())
     for name, value in (("hidden", [10**4, 10**4]), ("ticks", 10**9)):
         network = description["arguments"]["network"] | {name: value}
-        changed = description | {"arguments": description["arguments"] | {"network": network}}
+        changed = description | {
+            "arguments": description["arguments"] | {"network": network}
+        }
         file.write_text(json.dumps(changed | {"digest": _digest(changed)}))
         with pytest.raises(ValueError, match=r"damaged: .*(more weights|ticks)"):
             load_policy(folder / "policy")
@@ -313,15 +342,25 @@ def test_a_policy_that_describes_more_than_it_holds_takes_no_memory(run):
 def test_a_checkpoint_gives_a_new_algorithm_what_was_learned(run):
     folder, _ = run
     settings = parse(TINY)
-    model = zoo.build(settings.policy, make_envs(settings), settings.network, settings.trainer)
-    before, state = load_policy(folder / "policy"), read(listed(folder / "checkpoints")[0]).state
+    model = zoo.build(
+        settings.policy, make_envs(settings), settings.network, settings.trainer
+    )
+    before, state = (
+        load_policy(folder / "policy"),
+        read(listed(folder / "checkpoints")[0]).state,
+    )
     checkpoints.restore(model, state)
     weights = model.policy.state_dict()
-    assert all(torch.equal(x, weights[name]) for name, x in before.policy.state_dict().items())
+    assert all(
+        torch.equal(x, weights[name]) for name, x in before.policy.state_dict().items()
+    )
     found = model.get_vec_normalize_env().obs_rms.mean
     np.testing.assert_array_equal(found, before.normalisation.statistics[""][0])
     assert model.num_timesteps == 64
-    kept = model.ep_info_buffer, model.ep_success_buffer  # the means over the last 100 episodes
+    kept = (
+        model.ep_info_buffer,
+        model.ep_success_buffer,
+    )  # the means over the last 100 episodes
     assert [buffer.maxlen for buffer in kept] == [100, 100]
     for damage in ("num_timesteps", "ep_info_buffer"):
         wrong = state | {"progress": state["progress"] | {damage: "much"}}
@@ -333,13 +372,19 @@ def test_a_checkpoint_gives_a_new_algorithm_what_was_learned(run):
 def test_episodes_begin_anew_as_seed_and_steps_say(run, seed):
     settings, seen = parse(TINY), []
     for steps in (64, 64, 96):
-        model = zoo.build(settings.policy, make_envs(settings), settings.network, settings.trainer)
-        model.env.training = False  # the statistics would take in the first observations
+        model = zoo.build(
+            settings.policy, make_envs(settings), settings.network, settings.trainer
+        )
+        model.env.training = (
+            False  # the statistics would take in the first observations
+        )
         for _ in range(steps % 5):  # whatever was before
             model.env.reset()
         model.num_timesteps = steps
         checkpoints.begin_episodes(model, seed)
-        seen.append([model._last_obs, torch.rand(3), np.random.rand(3), random.random()])
+        seen.append(
+            [model._last_obs, torch.rand(3), np.random.rand(3), random.random()]
+        )
         assert model._last_episode_starts.all()
     one, same, other = seen
     assert all(np.array_equal(x, y) for x, y in zip(one, same))

@@ -77,7 +77,11 @@ def test_a_folder_is_replaced_as_a_whole_and_no_link_is_followed(tmp_path):
     ("error", "code", "words"),
     [
         (UsageError("wrong:\n  this"), 2, "program: error: wrong: this\n"),
-        (OSError(28, "No space left on device", "a/b"), 1, "No space left on device: a/b\n"),
+        (
+            OSError(28, "No space left on device", "a/b"),
+            1,
+            "No space left on device: a/b\n",
+        ),
         (KeyboardInterrupt(), 130, "go on\n"),
     ],
 )
@@ -123,7 +127,9 @@ def test_where_no_folder_can_be_is_said_first(tmp_path):
 def test_versions_do_without_git_and_numba(monkeypatch):
     assert versions.versions()["numba"] != "none"
     found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda x: None if x == "numba" else found(x))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda x: None if x == "numba" else found(x)
+    )
     monkeypatch.setenv("PATH", "")
     there = versions.versions()
     assert (there["numba"], there["revision"]) == ("none", "unknown")
@@ -139,12 +145,25 @@ def test_a_git_that_is_killed_is_asked_again(monkeypatch):
     assert versions.git("describe").returncode == 0 and not codes
 
 
-def test_a_revision_is_dirty_if_code_differs_and_not_for_what_runs_leave(tmp_path, monkeypatch):
-    for name in ("spikepropamine/code.py", "trained/policy", "benchmarks/results/table.csv"):
+def test_a_revision_is_dirty_if_code_differs_and_not_for_what_runs_leave(
+    tmp_path, monkeypatch
+):
+    for name in (
+        "spikepropamine/code.py",
+        "trained/policy",
+        "benchmarks/results/table.csv",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("as committed")
     monkeypatch.setattr(versions, "HERE", tmp_path / "spikepropamine")
-    who = ("-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false")
+    who = (
+        "-c",
+        "user.name=x",
+        "-c",
+        "user.email=x@example.org",
+        "-c",
+        "commit.gpgsign=false",
+    )
     for words in (("init", "-q"), ("add", "."), (*who, "commit", "-qm", "x")):
         assert versions.git(*words).returncode == 0
     clean = versions.versions()["revision"]
@@ -156,9 +175,7 @@ def test_a_revision_is_dirty_if_code_differs_and_not_for_what_runs_leave(tmp_pat
     assert versions.versions()["revision"] == f"{clean}-dirty"
 
 
-WAITING = (
-    "import sys, time; from spikepropamine.common import run_command; print('here', flush=True);"
-)
+WAITING = "import sys, time; from spikepropamine.common import run_command; print('here', flush=True);"
 
 
 def command(action, **more):
@@ -194,7 +211,9 @@ def test_a_command_does_without_output_and_without_letters():
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
-    with command("time.sleep(0.5) or [print('x' * 9999) for _ in range(99)] and 0") as process:
+    with command(
+        "time.sleep(0.5) or [print('x' * 9999) for _ in range(99)] and 0"
+    ) as process:
         process.stdout.readline()
         process.stdout.close()
         assert process.wait(30) == 1 and process.stderr.read() == b""

@@ -27,14 +27,33 @@ def contexts_of(text, seeds=200, steps=0):
 
 
 def patterns(name, contexts):
-    return {tuple(contexts.of_code(int(code))) for code in codes_of(contexts.codes, name)}
+    return {
+        tuple(contexts.of_code(int(code))) for code in codes_of(contexts.codes, name)
+    }
 
 
 def test_a_quarter_is_held_out_for_ever_and_never_the_plain_one():
     seen, held_out = (codes_of(64, name) for name in ("seen", "held_out"))
     assert sorted([*seen, *held_out]) == list(range(64))
     # results that are stored depend on these
-    assert held_out.tolist() == [3, 5, 9, 11, 17, 21, 24, 25, 31, 44, 47, 53, 54, 58, 59, 61]
+    assert held_out.tolist() == [
+        3,
+        5,
+        9,
+        11,
+        17,
+        21,
+        24,
+        25,
+        31,
+        44,
+        47,
+        53,
+        54,
+        58,
+        59,
+        61,
+    ]
     assert all(0 not in codes_of(count, "held_out") for count in range(2, 300))
     assert len(codes_of(256, "held_out")) == 64
 
@@ -78,7 +97,9 @@ def test_the_context_of_an_episode_can_be_given():
     for seed in range(4):
         _, info = env.reset(seed=seed, options={"context": 3})
         for _ in range(4):
-            assert info["context"] == [-1, -1, 1, 1, 1, 1] and info["context_began"] == 0
+            assert (
+                info["context"] == [-1, -1, 1, 1, 1, 1] and info["context_began"] == 0
+            )
             *_, info = env.step(np.zeros(6, np.float32))
     assert len({tuple(env.reset(seed=seed)[1]["context"]) for seed in range(20)}) > 5
     with pytest.raises(ValueError, match="from 0 to 63"):

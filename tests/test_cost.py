@@ -30,11 +30,15 @@ def episode(steps: int = 40) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(steps, 3)).astype(np.float32)
 
 
-def outputs_of(policy: PlasticSpikingPolicy, observations: np.ndarray) -> list[np.ndarray]:
+def outputs_of(
+    policy: PlasticSpikingPolicy, observations: np.ndarray
+) -> list[np.ndarray]:
     state = policy.layout.unpack(torch.zeros(1, policy.layout.size))
     sequence = torch.as_tensor(observations)[:, None]
     with torch.no_grad():
-        _, outputs, _ = policy.network.run(sequence, torch.zeros(len(observations), 1), state)
+        _, outputs, _ = policy.network.run(
+            sequence, torch.zeros(len(observations), 1), state
+        )
     return [output.spikes[:, 0].numpy() for output in outputs]
 
 
@@ -47,7 +51,10 @@ def test_spikes_that_meet_weights_are_accumulates_and_currents_multiply_accumula
         policy.action_net.weight[:] = 0.0
     found = cost.cost_of(policy, observations)
     expected = np.delete(first, 2, axis=1).sum() * 4 / 40
-    assert cost.total(found, "synapses") == pytest.approx([expected, 3 * 5]) and expected > 0
+    assert (
+        cost.total(found, "synapses") == pytest.approx([expected, 3 * 5])
+        and expected > 0
+    )
     assert tuple(cost.total(found, "neurons")) == (0, 5 + 4 + 4)  # and the readout
     silent = 1 - np.concatenate([first, second], axis=1).mean()
     assert found["activation_sparsity"] == pytest.approx(silent)
@@ -68,7 +75,9 @@ def test_spikes_that_meet_weights_are_accumulates_and_currents_multiply_accumula
         ("abcd", 2 + 6 + 2 + 3, 3 * 6 - 13),
     ],
 )
-def test_the_drive_is_counted_as_its_formula_is_written(rule, multiplications, left_over):
+def test_the_drive_is_counted_as_its_formula_is_written(
+    rule, multiplications, left_over
+):
     found = cost.drive_operations(RULES[rule], n_pre=2, n_post=3)
     assert tuple(found) == (left_over, multiplications)
 
@@ -76,7 +85,9 @@ def test_the_drive_is_counted_as_its_formula_is_written(rule, multiplications, l
 def test_plasticity_and_neuromodulators_are_counted_apart():
     observations = episode()
     static = cost.cost_of(spiking(rule="none"), observations)
-    plastic = cost.cost_of(spiking(rule="oja", modulation="direct", decay="plain"), observations)
+    plastic = cost.cost_of(
+        spiking(rule="oja", modulation="direct", decay="plain"), observations
+    )
     assert not cost.total(static, "plasticity").any()
     assert not cost.total(static, "neuromodulators").any()
     first = outputs_of(spiking(rule="oja", modulation="direct"), observations)[0]
@@ -93,9 +104,24 @@ def test_plasticity_and_neuromodulators_are_counted_apart():
     [
         ({"rule": "oja"}, 2, 2 * 20, 0),  # F + eta D0 + |eta| (D - D0)
         ({"rule": "oja", "decay": "plain"}, 1, 2 * 20, 0),
-        ({"rule": "bcm", "modulation": "direct"}, 1, 4 + 20, 3 * 4),  # D has no part with F
-        ({"rule": "hebb", "modulation": "retroactive"}, 4, 20, 0),  # and (1 - eta) e + eta D0
-        ({"rule": "bcm", "modulation": "retroactive", "decay": "plain"}, 3, 4 + 20, 3 * 4),
+        (
+            {"rule": "bcm", "modulation": "direct"},
+            1,
+            4 + 20,
+            3 * 4,
+        ),  # D has no part with F
+        (
+            {"rule": "hebb", "modulation": "retroactive"},
+            4,
+            20,
+            0,
+        ),  # and (1 - eta) e + eta D0
+        (
+            {"rule": "bcm", "modulation": "retroactive", "decay": "plain"},
+            3,
+            4 + 20,
+            3 * 4,
+        ),
     ],
 )
 def test_every_multiplication_of_an_update_is_counted(network, updates, drive, traces):
@@ -114,7 +140,9 @@ def test_synapses_among_neurons_see_the_spikes_of_the_tick_before():
     before = second[:-1].sum()  # none before the first tick
     assert first.sum() != before > 0 and second[-1].sum() != 0
     found = cost.cost_of(policy, episode())
-    assert found["synapses_accumulates"] == pytest.approx((first.sum() + before) * 4 / 40)
+    assert found["synapses_accumulates"] == pytest.approx(
+        (first.sum() + before) * 4 / 40
+    )
     dense = 2 * (4 + 4) + 2 * 16 + 16
     expected = pytest.approx(dense + before * 4 / 40)
     assert found["plasticity_multiply_accumulates"] == expected
@@ -140,7 +168,9 @@ def test_an_lstm_multiplies_at_its_gates_too():
 def rows(env="HalfCheetah-v5", **ratios):
     found = Rows()
     for policy, ratio in ratios.items():
-        found.add({"relative_to_sb3": ratio}, environment=env, policy=policy, setting="64x64")
+        found.add(
+            {"relative_to_sb3": ratio}, environment=env, policy=policy, setting="64x64"
+        )
     return found
 
 

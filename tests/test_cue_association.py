@@ -9,7 +9,10 @@ from tapes import five_sigma, run_episode
 
 from spikepropamine.envs import quiet_mujoco
 from spikepropamine.envs.cue_association import CueAssociation
-from spikepropamine.evaluation.judge.ideal_observer import IdealObserver, ideal_responses
+from spikepropamine.evaluation.judge.ideal_observer import (
+    IdealObserver,
+    ideal_responses,
+)
 
 
 def responses(infos):
@@ -35,7 +38,9 @@ def test_quiet_mujoco(tmp_path, monkeypatch, capfd, caplog):
 
 
 def test_observations_and_rewards_by_hand():
-    env = CueAssociation(bits=2, trials=2, cue_length=2, feedback_length=2, delay_length=1)
+    env = CueAssociation(
+        bits=2, trials=2, cue_length=2, feedback_length=2, delay_length=1
+    )
     env.reset(seed=0)
     cue_a, cue_b = env.order
     bits_a, bits_b = env.patterns[[cue_a, cue_b]]
@@ -69,7 +74,9 @@ def test_observations_and_rewards_by_hand():
 
 
 def test_noise_and_background_rates():
-    env = CueAssociation(noise=0.1, background=0.3, trials=200, cue_length=3, delay_length=3)
+    env = CueAssociation(
+        noise=0.1, background=0.3, trials=200, cue_length=3, delay_length=3
+    )
     observations, *_ = run_episode(env, seed=0)
     phase = np.arange(env.episode_steps) % env.trial_steps
     bits = observations[:-1, :20].astype(int)
@@ -90,7 +97,9 @@ def test_cues_are_distinct_and_new_in_every_episode():
     assert (env.patterns != first).any()
 
 
-@pytest.mark.parametrize(("cues", "actions"), [(2, 2), (4, 2), (5, 2), (3, 3), (4, 3), (2, 4)])
+@pytest.mark.parametrize(
+    ("cues", "actions"), [(2, 2), (4, 2), (5, 2), (3, 3), (4, 3), (2, 4)]
+)
 def test_mapping_is_balanced_and_varies(cues, actions):
     env = CueAssociation(cues=cues, actions=actions)
     env.reset(seed=0)
@@ -102,7 +111,9 @@ def test_mapping_is_balanced_and_varies(cues, actions):
         assert used.max() - used.min() <= 1
         counts[np.arange(cues), env.mapping] += 1
         mappings.add(tuple(env.mapping.tolist()))
-    assert np.abs(counts / episodes - 1 / actions).max() < five_sigma(1 / actions, episodes)
+    assert np.abs(counts / episodes - 1 / actions).max() < five_sigma(
+        1 / actions, episodes
+    )
     if cues == 4 and actions == 2:
         assert len(mappings) == 6  # ways to choose which two of four cues get action 1
 
@@ -128,7 +139,9 @@ SEEDS = range(1_000_000, 1_000_200)
 def test_two_cues_of_20_bits_have_known_answers(noise, known):
     correct = ideal_responses({"noise": noise}, SEEDS).astype(float)
     assert abs(correct[:, correct.shape[1] // 2 :].mean() - known) < 0.02
-    assert abs(correct[:, 0].mean() - 0.5) < 0.1  # nothing can be known of the first cue
+    assert (
+        abs(correct[:, 0].mean() - 0.5) < 0.1
+    )  # nothing can be known of the first cue
 
 
 def test_without_noise_only_the_first_trial_is_a_guess():
@@ -158,7 +171,9 @@ def by_enumeration(mappings, noise, shown, feedback):
             for order in itertools.product(range(cues), repeat=len(shown)):
                 targets = [mapping[cue] for cue in order]
                 if targets[:-1] == feedback:
-                    weight = np.prod([likely[t, patterns[cue]] for t, cue in enumerate(order)])
+                    weight = np.prod(
+                        [likely[t, patterns[cue]] for t, cue in enumerate(order)]
+                    )
                     total[targets[-1]] += weight
     return total / total.sum()
 

@@ -71,12 +71,16 @@ def test_norm_bound_and_drift_of_fast_weights_made_by_hand():
     assert set(fast_weights(layer, torch.zeros_like(fast)).values()) == {0.0}
     layer.weight.data.zero_()  # as rules alone have it
     assert math.isnan(fast_weights(layer, fast)["adaptation/drift"])
-    layer = make_network(recurrent=(False, True)).layers[1]  # relative to recurrent weights
+    layer = make_network(recurrent=(False, True)).layers[
+        1
+    ]  # relative to recurrent weights
     with torch.no_grad():
         layer.weight.fill_(100.0)
         layer.recurrent_weight.fill_(2.0)
         layer.plasticity_gain.fill_(0.5)
-    assert fast_weights(layer, torch.ones(1, 10, 10))["adaptation/drift"] == pytest.approx(0.25)
+    assert fast_weights(layer, torch.ones(1, 10, 10))[
+        "adaptation/drift"
+    ] == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize(
@@ -95,9 +99,18 @@ def test_learned_parameters_are_in_the_units_of_the_equations(rule, modulation, 
     with torch.no_grad():
         network.layers[1].plasticity_gain[:5] = 1.0
         network.layers[1].plasticity_gain[5:] = -1.0
-    known = {"eta": 0.2, "pre_decay": 0.6, "post_decay": 0.6, "threshold_decay": 0.9, "rest": 0.1}
+    known = {
+        "eta": 0.2,
+        "pre_decay": 0.6,
+        "post_decay": 0.6,
+        "threshold_decay": 0.9,
+        "rest": 0.1,
+    }
     expected = {f"plasticity/{name}/layer1": known[name] for name in names}
-    expected |= {"plasticity/alpha_mean/layer1": 0.0, "plasticity/alpha_std/layer1": 1.0}
+    expected |= {
+        "plasticity/alpha_mean/layer1": 0.0,
+        "plasticity/alpha_std/layer1": 1.0,
+    }
     assert learned_parameters(network.layers) == pytest.approx(expected)
 
 
@@ -126,8 +139,12 @@ def test_the_replay_of_a_rollout_is_the_rollout(observation):
     # steps of the rollout, and after them the value of the state that it ends in
     spikes = torch.cat([outputs[1].spikes for outputs in seen[:16]])
     modulator = torch.cat([outputs[1].rate for outputs in seen[:16]])
-    assert row["spikes/firing_rate/layer1"] == pytest.approx(spikes.mean().item()) != 0.0
-    assert row["plasticity/modulator_mean/layer1"] == pytest.approx(modulator.mean().item())
+    assert (
+        row["spikes/firing_rate/layer1"] == pytest.approx(spikes.mean().item()) != 0.0
+    )
+    assert row["plasticity/modulator_mean/layer1"] == pytest.approx(
+        modulator.mean().item()
+    )
     assert row["plasticity/modulator_spread/layer1"] == pytest.approx(
         modulator.std(correction=0).item()
     )
@@ -139,5 +156,7 @@ def test_the_replay_of_a_rollout_is_the_rollout(observation):
 def test_a_baseline_has_those_that_it_can_have():
     model = PPO("MlpPolicy", make_venv(), n_steps=16, batch_size=16)
     *_, row = logged(model, 64)
-    ours = {name for name in row if name.split("/")[0] not in ("rollout", "train", "time")}
+    ours = {
+        name for name in row if name.split("/")[0] not in ("rollout", "train", "time")
+    }
     assert ours == {"system/steps_per_second"}

@@ -17,7 +17,10 @@ from spikepropamine.envs.key_value import KeyValue
 TASKS = [
     (CueAssociation, {}),
     (CueAssociation, {"noise": 0.3, "background": 0.2}),
-    (CueAssociation, {"actions": 3, "cues": 5, "cue_length": 3, "bits": 4, "reversal": 5}),
+    (
+        CueAssociation,
+        {"actions": 3, "cues": 5, "cue_length": 3, "bits": 4, "reversal": 5},
+    ),
     (EvidenceAccumulation, {}),
     (EvidenceAccumulation, {"noise": 0.3}),
     (EvidenceAccumulation, {"step_ms": 10, "population": 3, "cues": 3, "gap_ms": 0}),
@@ -65,7 +68,11 @@ def test_steps_outside_an_episode_or_the_action_space_are_refused(task):
 @pytest.mark.parametrize(
     ("task", "knobs", "names"),
     [
-        (CueAssociation, {"noise": 1.0, "background": 0.2}, ("patterns", "mapping", "order")),
+        (
+            CueAssociation,
+            {"noise": 1.0, "background": 0.2},
+            ("patterns", "mapping", "order"),
+        ),
         (CueAssociation, {"reversal": 3}, ("patterns", "mapping", "order")),
         (EvidenceAccumulation, {"noise": 0.5, "active_hz": 90}, ("sides",)),
         (EvidenceAccumulation, {"background_hz": 0, "step_ms": 5}, ("sides",)),
@@ -85,7 +92,11 @@ def test_equal_seeds_are_equal_tasks_in_all_conditions(task, knobs, names):
     [
         (CueAssociation, {}, 40),
         (CueAssociation, {"trials": 3}, 12),
-        (CueAssociation, {"cue_length": 4, "feedback_length": 2, "delay_length": 0}, 60),
+        (
+            CueAssociation,
+            {"cue_length": 4, "feedback_length": 2, "delay_length": 0},
+            60,
+        ),
         (EvidenceAccumulation, {}, 45),
         (EvidenceAccumulation, {"step_ms": 1}, 2250),
         (EvidenceAccumulation, {"cues": 3, "delay_ms": 0}, 12),
@@ -102,16 +113,32 @@ def test_knobs_set_the_length(task, knobs, steps):
     ("task", "knobs", "message"),
     [
         (CueAssociation, {"cues": 0}, "cues must be an integer >= 1"),
-        (CueAssociation, {"cues": 5, "bits": 2}, r"cues must be an integer in \[1, 4\]"),
+        (
+            CueAssociation,
+            {"cues": 5, "bits": 2},
+            r"cues must be an integer in \[1, 4\]",
+        ),
         (CueAssociation, {"actions": 1}, "actions must be an integer >= 2"),
-        (CueAssociation, {"noise": float("nan")}, r"noise must be a number in \[0, 1\]"),
+        (
+            CueAssociation,
+            {"noise": float("nan")},
+            r"noise must be a number in \[0, 1\]",
+        ),
         (CueAssociation, {"reversal": 0}, r"reversal must be an integer in \[1, 9\]"),
         (CueAssociation, {"reversal": 1, "trials": 1}, "reversal must be None"),
-        (CueAssociation, {"render_mode": "human"}, "render_mode must be one of None, 'rgb_array'"),
+        (
+            CueAssociation,
+            {"render_mode": "human"},
+            "render_mode must be one of None, 'rgb_array'",
+        ),
         (EvidenceAccumulation, {"step_ms": 0}, "step_ms must be an integer >= 1"),
         (EvidenceAccumulation, {"step_ms": 20}, "divides gap_ms=50"),
         (EvidenceAccumulation, {"cues": 4}, "cues must be an odd integer >= 1"),
-        (EvidenceAccumulation, {"active_hz": 1001}, r"active_hz must be a number in \[0, 1000\]"),
+        (
+            EvidenceAccumulation,
+            {"active_hz": 1001},
+            r"active_hz must be a number in \[0, 1000\]",
+        ),
         (KeyValue, {"keys": 5, "bits": 2}, "keys must be at most 4"),
         (KeyValue, {"steps": 1}, "steps must be an integer >= 2"),
         (KeyValue, {"write": 1.5}, "write must be a number"),
@@ -164,7 +191,11 @@ def test_a_dictionary_answers_every_question(ask):
         if asks:
             asked += 1
             expected = {"target": answer, "correct": True, "trial": step}
-            expected |= {"lag": step - last[key], "bindings": counts[key], "feedback": 0.0}
+            expected |= {
+                "lag": step - last[key],
+                "bindings": counts[key],
+                "feedback": 0.0,
+            }
             assert info == expected
         else:
             assert info == {} and reward == 0.0

@@ -73,19 +73,28 @@ def finished(folder):
                 contextlib.closing(sqlite3.connect(file)) as study,
                 contextlib.suppress(sqlite3.OperationalError),  # it has just begun
             ):
-                found = study.execute("select number from trials where state = 'COMPLETE'")
+                found = study.execute(
+                    "select number from trials where state = 'COMPLETE'"
+                )
                 done |= {f"trial {number}": number for (number,) in found}
         elif file.suffix == ".safetensors" and "cache" in file.parts:
             done[name] = file.stat().st_ino
         elif file.name.endswith(".m.json"):  # of a cell
-            policy = file.with_name(file.name.removesuffix(".m.json")) / "policy/policy.json"
+            policy = (
+                file.with_name(file.name.removesuffix(".m.json")) / "policy/policy.json"
+            )
             done[name] = policy.stat().st_ino
     return done
 
 
 def results(folder):
     """What is the same however a command came to its end, but for seconds; trials are random."""
-    files = (x for name in ALWAYS_THE_SAME for x in folder.rglob(name) if "trials" not in x.parts)
+    files = (
+        x
+        for name in ALWAYS_THE_SAME
+        for x in folder.rglob(name)
+        if "trials" not in x.parts
+    )
     return {
         file.relative_to(folder): re.sub(rb"\n.*,seconds,.*", b"", file.read_bytes())
         for file in files
@@ -101,7 +110,9 @@ def undisturbed(tmp_path_factory):
         folder = home / f"{name}-{number}"
         folder.mkdir()
         (folder / "m.yaml").write_text(MATRIX)
-        (folder / "s.yaml").write_text("all: {trainer.gae_lambda: {low: 0.9, high: 0.99}}")
+        (folder / "s.yaml").write_text(
+            "all: {trainer.gae_lambda: {low: 0.9, high: 0.99}}"
+        )
         if name in ("evaluate", "export"):
             shutil.copytree(home / "train-whole" / RUN, folder / RUN)
         return folder
@@ -138,7 +149,11 @@ def test_an_end_loses_nothing_and_the_next_start_does_the_rest(undisturbed, name
             process.wait(PATIENCE)
         assert not psutil.wait_procs(children, PATIENCE)[1]
         before = finished(folder)
-        again = [*command, "--resume"] if name == "train" and (folder / RUN).exists() else command
+        again = (
+            [*command, "--resume"]
+            if name == "train" and (folder / RUN).exists()
+            else command
+        )
         again = [*again, "--overwrite"] if name == "evaluate" else again
         code, said = start(folder, again).wait(PATIENCE), (folder / "said").read_text()
         assert code == 0 and "Traceback" not in said and (folder / last).exists(), said

@@ -29,9 +29,17 @@ class Window(Endless):
 @pytest.fixture
 def window_run(tmp_path):
     gym.register("Window-v0", Window, max_episode_steps=12)
-    settings = {"env": "Window-v0", "policy": "ndp-oja", "seed": 0, "n_envs": 1, "env_kwargs": {}}
+    settings = {
+        "env": "Window-v0",
+        "policy": "ndp-oja",
+        "seed": 0,
+        "n_envs": 1,
+        "env_kwargs": {},
+    }
     policy = make_policy("Window-v0").policy
-    save_policy(tmp_path / "policy", policy, metadata={"settings": settings, "steps": 1})
+    save_policy(
+        tmp_path / "policy", policy, metadata={"settings": settings, "steps": 1}
+    )
     yield tmp_path
     del gym.registry["Window-v0"]
 
@@ -61,13 +69,17 @@ def test_a_video_where_the_task_has_no_window_or_the_machine_no_display(
 
 def test_trained_policies_have_names():
     found = find("robots/Swimmer-v5/snn")
-    with pytest.raises(UsageError, match="3 policies: robots/Swimmer-v5/snn, robots-random"):
+    with pytest.raises(
+        UsageError, match="3 policies: robots/Swimmer-v5/snn, robots-random"
+    ):
         find("Swimmer-v5/snn")
     assert found.parts[-4:-1] == ("robots", "Swimmer-v5", "snn")
     assert find("spikes/CueAssociation-v0/ndp-oja").parts[-1] == "seed-0"
     with pytest.raises(UsageError, match="did you mean 'robots/Swimmer-v5/snn'"):
         find("robots/Swimer-v5/snn")
-    with pytest.raises(UsageError, match=f"{found.parent} is no run folder; below it is {found}"):
+    with pytest.raises(
+        UsageError, match=f"{found.parent} is no run folder; below it is {found}"
+    ):
         find(found.parent)
     assert find(found / "policy") == found
 
@@ -76,7 +88,10 @@ def test_nothing_is_written_through_a_link(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(enjoy, "has_display", lambda: False)
     run, elsewhere = save_run(tmp_path, CUES, "ndp-oja"), tmp_path / "elsewhere"
     elsewhere.mkdir()
-    for name, command in (("videos", ["enjoy"]), ("exports", ["export", "--format", "onnx"])):
+    for name, command in (
+        ("videos", ["enjoy"]),
+        ("exports", ["export", "--format", "onnx"]),
+    ):
         (run / name).symlink_to(elsewhere)
         assert command_line([*command, str(run)]) == 2
         assert f"{run / name} is a link; say with --" in capsys.readouterr().err

@@ -34,7 +34,9 @@ def test_command_line(tmp_path):
     runs = [save_run(tmp_path, CUES, "ndp-oja", seed) for seed in (0, 1)]
     runs.append(save_run(tmp_path, CUES, "mlp"))
     command = [sys.executable, "evaluate.py", *map(str, runs), "--episodes", "6"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "plasticity-off" in done.stdout and "late accuracy" in done.stdout
 
@@ -42,29 +44,51 @@ def test_command_line(tmp_path):
     found = Evaluation.read(results)
     assert list(found.conditions) == [c.key for c in STANDARD_CONDITIONS]
     assert found.policies == {"ndp-oja": [0, 1], "mlp": [0]}
-    assert [c.key for c in found.conditions_of("mlp")] == ["clean", "noise-0.1", "noise-0.2"]
+    assert [c.key for c in found.conditions_of("mlp")] == [
+        "clean",
+        "noise-0.1",
+        "noise-0.2",
+    ]
     asked = found.asked
-    assert asked["environment"] == CUES and asked["chance"] == 0.5 and asked["horizon"] == 16
+    assert (
+        asked["environment"] == CUES
+        and asked["chance"] == 0.5
+        and asked["horizon"] == 16
+    )
     assert asked["seeds"] == [1_000_000, 1_000_005] and "torch" in asked["versions"]
     runs = [(run["folder"], run["steps"]) for run in asked["runs"]]
     assert runs[:2] == [("../../ndp-oja/seed-0", 123), ("../../ndp-oja/seed-1", 123)]
     assert [asked["learning"][policy]["n_envs"] for policy in found.policies] == [4, 4]
     rows = table.read(results / RESULTS)
-    clean = table.where(rows, policy="ndp-oja", seed=0, condition="clean", measure="return")
+    clean = table.where(
+        rows, policy="ndp-oja", seed=0, condition="clean", measure="return"
+    )
     assert clean["episode"].to_list() == list(range(1_000_000, 1_000_006))
     assert found.returns("ndp-oja").by_run[0] == pytest.approx(clean["value"].mean())
-    last = table.where(rows, policy="ndp-oja", seed=0, condition="clean", measure="correct", at=3)
+    last = table.where(
+        rows, policy="ndp-oja", seed=0, condition="clean", measure="correct", at=3
+    )
     assert len(found.trials("ndp-oja", "clean")) == 4
-    assert found.trials("ndp-oja", "clean")[3].by_run[0] == pytest.approx(last["value"].mean())
+    assert found.trials("ndp-oja", "clean")[3].by_run[0] == pytest.approx(
+        last["value"].mean()
+    )
     assert set(table.where(rows, condition="plasticity-off")["lesion"]) == {"off"}
     (lesion,) = found.lesioned("ndp-oja")
-    both = [found.values("ndp-oja", key, "return") for key in ("clean", "plasticity-off")]
+    both = [
+        found.values("ndp-oja", key, "return") for key in ("clean", "plasticity-off")
+    ]
     assert lesion.returns.mean == pytest.approx((both[0] - both[1]).mean())
     assert not lesion.identical
     assert asked["skipped"] == [
-        {"condition": "off", "policy": "mlp", "reason": "it has no plasticity to take away"}
+        {
+            "condition": "off",
+            "policy": "mlp",
+            "reason": "it has no plasticity to take away",
+        }
     ]
-    assert [path.name for path in (results / "figures").iterdir()] == ["episode-ndp-oja.png"]
+    assert [path.name for path in (results / "figures").iterdir()] == [
+        "episode-ndp-oja.png"
+    ]
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -77,10 +101,16 @@ def test_command_line(tmp_path):
         (["RUN", "--conditions", "plasticity-of"], "did you mean 'plasticity-off'"),
         (["RUN", "--perturb", "mas=2"], "did you mean 'mass'"),
         (["RUN", "--perturb", "mass=2"], "mass"),
-        (["RUN", "--perturb", "obs_noise=0.1@16"], "begins at step 16, but episodes have 16"),
+        (
+            ["RUN", "--perturb", "obs_noise=0.1@16"],
+            "begins at step 16, but episodes have 16",
+        ),
         (["RUN", "--seed", "-1"], "--seed must be at least 0"),
         (["RUN", "MLP"], "different tasks"),
-        (["RUN", "--episode", "3"], "unknown option --episode; did you mean '--episodes'?"),
+        (
+            ["RUN", "--episode", "3"],
+            "unknown option --episode; did you mean '--episodes'?",
+        ),
         ([], "the following arguments are required: [CALLED=]RUN"),
     ],
 )
@@ -131,7 +161,9 @@ def test_nothing_is_written_through_a_link(tmp_path, capsys):
     for name in ("report.html", "report.html.part", ASKED, RESULTS):
         (folder / name).symlink_to(target)
     assert command_line(run, "--conditions", "clean", "--episodes", 3) == 0
-    assert target.read_text() == "precious" and not (folder / "report.html").is_symlink()
+    assert (
+        target.read_text() == "precious" and not (folder / "report.html").is_symlink()
+    )
     linked = save_run(tmp_path / "linked", CUES, "mlp")
     (linked / "evaluations").symlink_to(elsewhere)
     assert command_line(linked, "--conditions", "clean", "--episodes", 3) == 2
@@ -143,17 +175,31 @@ def test_a_task_without_a_time_limit_gets_one(tmp_path, capsys):
     gym.register("Endless-v0", entry_point=Endless)
     run = save_run(tmp_path, "Endless-v0", "mlp")
     assert command_line(run, "--conditions", "clean", "--episodes", 1) == 0
-    assert f"no time limit: episodes are cut after {ENDLESS} steps" in capsys.readouterr().out
+    assert (
+        f"no time limit: episodes are cut after {ENDLESS} steps"
+        in capsys.readouterr().out
+    )
     found = Evaluation.read(run / "evaluations" / "standard")
     assert found.asked["horizon"] == ENDLESS and not found.asked["own_limit"]
     assert found.estimate("mlp", "clean", "length").mean == ENDLESS
     del gym.registry["Endless-v0"]
 
 
-def test_a_policy_that_is_replaced_meanwhile_is_measured_as_it_was(tmp_path, monkeypatch):
+def test_a_policy_that_is_replaced_meanwhile_is_measured_as_it_was(
+    tmp_path, monkeypatch
+):
     run, run_job = save_run(tmp_path, CUES, "snn"), episodes.run_job
     other = save_run(tmp_path, CUES, "snn", seed=1)
-    asked = [run, "--conditions", "clean", "noise-0.2", "--episodes", "4", "--workers", "1"]
+    asked = [
+        run,
+        "--conditions",
+        "clean",
+        "noise-0.2",
+        "--episodes",
+        "4",
+        "--workers",
+        "1",
+    ]
 
     def replacing(job):
         shutil.rmtree(run / "policy")
@@ -162,7 +208,10 @@ def test_a_policy_that_is_replaced_meanwhile_is_measured_as_it_was(tmp_path, mon
 
     def returns():
         found = measured(*asked)
-        return [found._values("snn", key, "return").tolist() for key in ("clean", "noise-0.2")]
+        return [
+            found._values("snn", key, "return").tolist()
+            for key in ("clean", "noise-0.2")
+        ]
 
     with monkeypatch.context() as patched:
         patched.setattr(episodes, "run_job", replacing)
@@ -176,11 +225,21 @@ def test_a_policy_that_is_replaced_meanwhile_is_measured_as_it_was(tmp_path, mon
 def test_options_may_come_from_a_file(tmp_path):
     file = tmp_path / "evaluate.yaml"
     file.write_text("lesions: [off]\nepisodes: 7\nquick: true\nhorizon-factor: 2\n")
-    options = evaluate.parse(["--config", str(file), "RUN", "--episodes", "9"], "evaluate")
-    found = options.runs, options.lesions, options.episodes, options.quick, options.horizon_factor
+    options = evaluate.parse(
+        ["--config", str(file), "RUN", "--episodes", "9"], "evaluate"
+    )
+    found = (
+        options.runs,
+        options.lesions,
+        options.episodes,
+        options.quick,
+        options.horizon_factor,
+    )
     assert found == (["RUN"], ["off"], 9, True, 2)
     file.write_text("lesions: off\n")
     assert evaluate.parse(["--config", str(file), "RUN"], "evaluate").lesions == ["off"]
     file.write_text("lesion: [off]\n")
-    with pytest.raises(UsageError, match="unknown option --lesion; did you mean '--lesions'"):
+    with pytest.raises(
+        UsageError, match="unknown option --lesion; did you mean '--lesions'"
+    ):
         evaluate.parse(["--config", str(file), "RUN"], "evaluate")

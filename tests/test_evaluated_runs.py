@@ -26,14 +26,21 @@ from spikepropamine.report.html import report
 
 
 def test_variants_of_a_policy_have_names_of_their_own(tmp_path, capsys):
-    first, second = (save_run(tmp_path / name, CUES, "mlp") for name in ("one", "other"))
+    first, second = (
+        save_run(tmp_path / name, CUES, "mlp") for name in ("one", "other")
+    )
     arguments = ["--conditions", "clean", "--episodes", "4", "--out", tmp_path / "out"]
     assert command_line(first, second, *arguments) == 2
     assert f"a name of its own: other={second}" in capsys.readouterr().err
-    assert list(measured(first, f"other={second}", *arguments).policies) == ["mlp", "other"]
+    assert list(measured(first, f"other={second}", *arguments).policies) == [
+        "mlp",
+        "other",
+    ]
     assert command_line(f"a={first}", f"b={first}", *arguments) == 2
     assert "has two names, a and b" in capsys.readouterr().err
-    assert command_line(tmp_path / "*/*/*/seed-0", *arguments) == 2  # not every shell expands it
+    assert (
+        command_line(tmp_path / "*/*/*/seed-0", *arguments) == 2
+    )  # not every shell expands it
     assert "are both mlp with seed 0" in capsys.readouterr().err
     assert command_line("runs/lr=0.1", *arguments) == 2
     assert "'runs/lr=0.1' is neither a run folder" in capsys.readouterr().err
@@ -45,8 +52,16 @@ def test_a_card_knows_a_run_by_its_folder(tmp_path):
     assert card_module.main([str(run)]) == 0
     card = (run / "README.md").read_text()
     assert "# snn on CueAssociation-v0" in card
-    for way in (["--stochastic"], ["--horizon-factor", "2"]):  # are no usual evaluations
-        assert command_line(f"mine={run}", "--conditions", "clean", "--episodes", "1", *way) == 0
+    for way in (
+        ["--stochastic"],
+        ["--horizon-factor", "2"],
+    ):  # are no usual evaluations
+        assert (
+            command_line(
+                f"mine={run}", "--conditions", "clean", "--episodes", "1", *way
+            )
+            == 0
+        )
     assert card_module.main([str(run)]) == 0
     assert (run / "README.md").read_text() == card
 
@@ -56,7 +71,9 @@ def test_seeds_of_a_policy_were_trained_in_the_same_way(tmp_path, capsys):
     for run, rate in zip(runs, (1e-3, 1e-5)):
         loaded = load_policy(run / "policy")
         settings = loaded.metadata["settings"] | {"trainer": {"learning_rate": rate}}
-        save_policy(run / "policy", loaded.policy, metadata={"settings": settings, "steps": 123})
+        save_policy(
+            run / "policy", loaded.policy, metadata={"settings": settings, "steps": 123}
+        )
     assert command_line(*runs, "--conditions", "clean", "--episodes", "4") == 2
     assert "differ in --trainer.learning-rate (0.001, 1e-05)" in capsys.readouterr().err
     for name, values, said in (
@@ -65,15 +82,26 @@ def test_seeds_of_a_policy_were_trained_in_the_same_way(tmp_path, capsys):
     ):
         for run, value in zip(runs, values):
             loaded = load_policy(run / "policy")
-            settings = loaded.metadata["settings"] | {"trainer": {}, "cue": None, name: value}
-            save_policy(run / "policy", loaded.policy, None, {"settings": settings, "steps": 123})
+            settings = loaded.metadata["settings"] | {
+                "trainer": {},
+                "cue": None,
+                name: value,
+            }
+            save_policy(
+                run / "policy",
+                loaded.policy,
+                None,
+                {"settings": settings, "steps": 123},
+            )
         assert command_line(*runs, "--conditions", "clean", "--episodes", "4") == 2
         assert f"differ in {said}" in capsys.readouterr().err
     found = measured(runs[1], "--conditions", "clean", "--episodes", "1")
     assert "the task, noise 0.1" in report(found)
 
 
-def test_a_policy_that_is_replaced_while_it_is_read_is_the_newer_one(tmp_path, monkeypatch):
+def test_a_policy_that_is_replaced_while_it_is_read_is_the_newer_one(
+    tmp_path, monkeypatch
+):
     folder = save_run(tmp_path, CUES, "mlp") / "policy"
     policy, load, left = load_policy(folder).policy, export._load, [1]
 
@@ -108,16 +136,29 @@ def test_results_are_replaced_where_that_is_asked(tmp_path, capsys):
     assert "--overwrite" in capsys.readouterr().err
     assert command_line(run, *few) == 0
     assert command_line(run, *few, "--perturb", "novel-dynamics") == 2
-    assert "novel-dynamics is a suite: --suite novel-dynamics" in capsys.readouterr().err
+    assert (
+        "novel-dynamics is a suite: --suite novel-dynamics" in capsys.readouterr().err
+    )
 
 
 def test_what_is_measured_in_another_way_has_a_folder_of_its_own():
     long = " | ".join(f"obs_noise=0.{k}" for k in range(1, 10))
-    asked = [[], ["--quick"], ["--stochastic"], ["--horizon-factor", "2"], ["--suite", "noise"]]
+    asked = [
+        [],
+        ["--quick"],
+        ["--stochastic"],
+        ["--horizon-factor", "2"],
+        ["--suite", "noise"],
+    ]
     texts = ("obs_noise=0.1@3", "obs_noise=0.1 | none", long, f"{long} | none")
     asked += [["--perturb", text] for text in texts]
     names = [folder_name(parse(["RUN", *options], "evaluate")) for options in asked]
-    assert names[:4] == ["standard", "standard-quick", "standard-stochastic", "standard-x2"]
+    assert names[:4] == [
+        "standard",
+        "standard-quick",
+        "standard-stochastic",
+        "standard-x2",
+    ]
     assert names[5:7] == ["perturb-obs_noise=0.1@3", "perturb-obs_noise=0.1_none"]
     assert len(set(names)) == len(names) and max(map(len, names)) == 108
 
@@ -150,10 +191,14 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path, capsys):
     foreign.parent.mkdir(parents=True)
     foreign.write_text("mine")
     assert command_line(run, *arguments, tmp_path / "mine", overwrite=False) == 0
-    assert foreign.read_text() == "mine" and (tmp_path / "mine" / "report.html").exists()
+    assert (
+        foreign.read_text() == "mine" and (tmp_path / "mine" / "report.html").exists()
+    )
 
 
-def test_an_evaluation_does_without_a_place_to_keep_its_parts(tmp_path, capsys, monkeypatch):
+def test_an_evaluation_does_without_a_place_to_keep_its_parts(
+    tmp_path, capsys, monkeypatch
+):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SPIKEPROPAMINE_CACHE", str(tmp_path / "file" / "below"))
     run = save_run(tmp_path, CUES, "snn")
@@ -176,10 +221,14 @@ def test_conditions_of_a_suite():
     left_out = {entry.condition: entry.reason for entry in skipped}
     assert "observation noise 0.5" in {c.key for c in found}
     assert "CartPole-v1" in left_out["action noise 0.5"]
-    with pytest.raises(ValueError, match="nothing of the suite novel-dynamics applies to Pendulum"):
+    with pytest.raises(
+        ValueError, match="nothing of the suite novel-dynamics applies to Pendulum"
+    ):
         conditions_of(task_of("Pendulum-v1", {}), "novel-dynamics", [], [])
     for env in ("EvidenceAccumulation-v0", "KeyValue-v0"):
-        with pytest.raises(ValueError, match="has neither a time limit nor an argument `trials`"):
+        with pytest.raises(
+            ValueError, match="has neither a time limit nor an argument `trials`"
+        ):
             task_of(env, {}, horizon_factor=2)
 
 
@@ -217,16 +266,30 @@ def test_a_limit_of_trials_is_multiplied_too():
 
 
 def test_chosen_conditions_come_with_what_they_are_compared_with():
-    found, _ = conditions_of(task_of(CUES, {}), "standard", ["obs_noise=0.1"], ["off", "frozen"])
-    lesioned = ["noise-0.2 [off]", "noise-0.2 [frozen]", "plasticity-off", "clean [frozen]"]
-    of = {"noise-0.2": ["noise-0.2", *lesioned], "noise-0.1 [off]": ["noise-0.1", "plasticity-off"]}
+    found, _ = conditions_of(
+        task_of(CUES, {}), "standard", ["obs_noise=0.1"], ["off", "frozen"]
+    )
+    lesioned = [
+        "noise-0.2 [off]",
+        "noise-0.2 [frozen]",
+        "plasticity-off",
+        "clean [frozen]",
+    ]
+    of = {
+        "noise-0.2": ["noise-0.2", *lesioned],
+        "noise-0.1 [off]": ["noise-0.1", "plasticity-off"],
+    }
     for name, others in of.items():
         assert {c.key for c in choose(found, [name])} == {"clean", name, *others}
-    assert {c.key for c in choose(found, ["clean", "obs_noise=0.1"]) if c.lesion is None} == {
+    assert {
+        c.key for c in choose(found, ["clean", "obs_noise=0.1"]) if c.lesion is None
+    } == {
         "clean",
         "obs_noise=0.1",
     }
-    assert len(choose(found, ["noise"])) == 3 + 2 + 2 + 2  # two levels, all of it lesioned twice
+    assert (
+        len(choose(found, ["noise"])) == 3 + 2 + 2 + 2
+    )  # two levels, all of it lesioned twice
     with pytest.raises(ValueError, match=r"did you mean 'noise-0\.1'"):
         choose(found, ["noise-0.11"])
 
@@ -246,10 +309,17 @@ def test_a_model_of_a_script_of_ones_own_is_a_run(tmp_path, capsys):
     model.learn(16)
     run = save_run_of(tmp_path / "mine", model)
     settings = load_policy(str(run / "policy")).metadata["settings"]
-    assert settings["policy"] == "ndp-oja" and settings["seed"] == 3 and settings["previous"]
+    assert (
+        settings["policy"] == "ndp-oja"
+        and settings["seed"] == 3
+        and settings["previous"]
+    )
     assert settings["perturb"] == "mass=1.5"
     assert settings["env_kwargs"] == {"max_episode_steps": 20}
-    assert command_line(run, "--conditions", "clean", "--episodes", "2", "--workers", "1") == 0
+    assert (
+        command_line(run, "--conditions", "clean", "--episodes", "2", "--workers", "1")
+        == 0
+    )
     assert "ndp-oja" in capsys.readouterr().out
     with pytest.raises(ValueError, match="evaluations of another policy"):
         save_run_of(run, model)
@@ -258,10 +328,14 @@ def test_a_model_of_a_script_of_ones_own_is_a_run(tmp_path, capsys):
 
 
 def test_a_model_whose_task_cannot_be_made_again_is_refused(tmp_path):
-    wrapped = make_vec_env(lambda: gym.wrappers.RescaleAction(gym.make("Pendulum-v1"), -1.0, 1.0))
+    wrapped = make_vec_env(
+        lambda: gym.wrappers.RescaleAction(gym.make("Pendulum-v1"), -1.0, 1.0)
+    )
     with pytest.raises(ValueError, match="wrapped in RescaleAction"):
         save_run_of(tmp_path, PPO("MlpPolicy", wrapped, n_steps=8, batch_size=8))
-    unlike = DummyVecEnv([lambda g=g: gym.make("Pendulum-v1", g=g) for g in (10.0, 1.0)])
+    unlike = DummyVecEnv(
+        [lambda g=g: gym.make("Pendulum-v1", g=g) for g in (10.0, 1.0)]
+    )
     stacked = VecFrameStack(DummyVecEnv([lambda: gym.make("Pendulum-v1")]), 2)
     own = DummyVecEnv([gym.envs.classic_control.PendulumEnv])
     for venv, message in (
@@ -281,8 +355,12 @@ def test_a_model_whose_task_cannot_be_made_again_is_refused(tmp_path):
 
 
 def test_what_make_makes_is_saved_with_its_perturbation(tmp_path):
-    venv = make_vec_env(lambda: make("CueAssociation-v0", {"cues": 3}, "obs_noise=0.1", True))
-    run = save_run_of(tmp_path / "mine", PPO("MlpPolicy", venv, n_steps=8, batch_size=8))
+    venv = make_vec_env(
+        lambda: make("CueAssociation-v0", {"cues": 3}, "obs_noise=0.1", True)
+    )
+    run = save_run_of(
+        tmp_path / "mine", PPO("MlpPolicy", venv, n_steps=8, batch_size=8)
+    )
     settings = load_policy(run / "policy").metadata["settings"]
     assert settings["env_kwargs"] == {"cues": 3}
     assert settings["perturb"] == "obs_noise=0.1" and settings["previous"]
@@ -290,6 +368,8 @@ def test_what_make_makes_is_saved_with_its_perturbation(tmp_path):
 
 def test_a_run_of_a_script_takes_its_normalisation_along(tmp_path):
     venv = VecNormalize(make_vec_env("Pendulum-v1", 2))
-    model = PlasticPPO("PlasticSpikingPolicy", venv, n_steps=8, batch_size=8, seed=3).learn(16)
+    model = PlasticPPO(
+        "PlasticSpikingPolicy", venv, n_steps=8, batch_size=8, seed=3
+    ).learn(16)
     found = load_policy(save_run_of(tmp_path / "mine", model) / "policy").normalisation
     np.testing.assert_array_equal(found.statistics[""][0], venv.obs_rms.mean)

@@ -62,7 +62,9 @@ def test_equals_sb3(environment, kind, width):
     policy, first = make_policy(environment, kind), 800
     venv = make_vec_env(environment, width, seed=first)
     theirs = evaluate_policy(policy, venv, width, return_episode_rewards=True)
-    episodes = run(policy, environment, "clean", range(first, first + width), width=width)
+    episodes = run(
+        policy, environment, "clean", range(first, first + width), width=width
+    )
     # SB3's Monitor rounds to six decimals, and lists episodes as they end
     ours = [(round(e.total_reward, 6), e.length) for e in episodes]
     assert sorted(ours) == sorted(zip(*theirs))
@@ -77,24 +79,34 @@ def test_an_episode_does_not_depend_on_the_others(environment, deterministic):
     arguments = {"width": 10, "deterministic": deterministic}
     together = run(policy, environment, "noise-0.1", seeds, **arguments)
     few = [119, 94, 104]
-    apart = [run(policy, environment, "noise-0.1", [seed], **arguments)[0] for seed in few]
+    apart = [
+        run(policy, environment, "noise-0.1", [seed], **arguments)[0] for seed in few
+    ]
     assert apart == [together[seeds.index(seed)] for seed in few]
     assert [e.seed for e in run(policy, environment, "clean", few, width=10)] == few
     if environment != CUES:
-        assert len({e.length for e in together}) > 1  # so some waves had ended episodes in them
+        assert (
+            len({e.length for e in together}) > 1
+        )  # so some waves had ended episodes in them
 
 
 def test_not_even_by_the_rounding_of_batched_sums():
     # here the last bits of an action depend on the row of the batch that it is computed in
     policy = make_policy(PENDULUM, "mlp")
     with torch.no_grad():
-        policy.policy.action_net.weight.mul_(0.02)  # so that few actions reach their bounds
+        policy.policy.action_net.weight.mul_(
+            0.02
+        )  # so that few actions reach their bounds
     together = run(policy, PENDULUM, "clean", range(50, 100))
-    assert run(policy, PENDULUM, "clean", [99, 98, 62]) == [together[k] for k in (49, 48, 12)]
+    assert run(policy, PENDULUM, "clean", [99, 98, 62]) == [
+        together[k] for k in (49, 48, 12)
+    ]
 
 
 def test_random_actions_are_a_matter_of_the_episodes_seed():
-    job = Job(None, False, task_of(PENDULUM, {}), CLEAN, (3, 4), 20, True, baseline="random")
+    job = Job(
+        None, False, task_of(PENDULUM, {}), CLEAN, (3, 4), 20, True, baseline="random"
+    )
     both, one = run_job(job), run_job(replace(job, seeds=(4,)))
     assert both["return"][1] == one["return"][0] != both["return"][0]
 
@@ -108,7 +120,9 @@ def test_ended_environments_are_not_stepped():
             return super().step(action)
 
     policy = make_policy("CartPole-v1")
-    episodes = run_episodes(policy, lambda: Counting(gym.make("CartPole-v1")), range(8), width=8)
+    episodes = run_episodes(
+        policy, lambda: Counting(gym.make("CartPole-v1")), range(8), width=8
+    )
     assert Counting.steps == sum(e.length for e in episodes)
     assert all(e.total_reward == e.length and e.correct == () for e in episodes)
 
@@ -145,7 +159,12 @@ class Guessing(Asking):
     """Twenty steps; each is paid where the action is what the task has drawn."""
 
     action_space = gym.spaces.Discrete(4)
-    actions = ("n", "e", "s", "w")  # not how many answers there are, as other tasks have it
+    actions = (
+        "n",
+        "e",
+        "s",
+        "w",
+    )  # not how many answers there are, as other tasks have it
 
     def step(self, action):
         self.clock += 1
@@ -157,8 +176,12 @@ def test_random_actions_are_not_what_the_task_draws():
     gym.register("Guessing-v0", Guessing, max_episode_steps=20)
     try:
         task = task_of("Guessing-v0", {})
-        job = Job(None, False, task, CLEAN, tuple(range(40)), 40, True, baseline="random")
-        assert run_job(job)["return"].mean() == pytest.approx(5, abs=1.2)  # 4 standard errors
+        job = Job(
+            None, False, task, CLEAN, tuple(range(40)), 40, True, baseline="random"
+        )
+        assert run_job(job)["return"].mean() == pytest.approx(
+            5, abs=1.2
+        )  # 4 standard errors
     finally:
         del gym.registry["Guessing-v0"]
 
@@ -200,7 +223,9 @@ def test_recording_sees_what_predict_does():
     observation = env.reset(seed=4)[0]
     for moment in moments:
         assert moment.spikes.shape == moment.modulator.shape == (2, 16)
-        action, state = policy.predict(observation[None], state, start, deterministic=True)
+        action, state = policy.predict(
+            observation[None], state, start, deterministic=True
+        )
         start = np.zeros(1, bool)
         np.testing.assert_array_equal(action[0], moment.action)
         fast = policy.policy.layout.get(state[0], "layer1.fast_weights")[0, 0]
@@ -219,15 +244,20 @@ def test_watched_is_evaluated_where_weights_are_drawn_too():
     first, again = (
         [
             moment.action
-            for moment in watch(policy, make_env(task_of(CUES, {}), CLEAN), 53, width=50)
+            for moment in watch(
+                policy, make_env(task_of(CUES, {}), CLEAN), 53, width=50
+            )
         ]
         for _ in range(2)
     )
     assert first[1:] == again[1:]
     total = sum(
-        moment.reward for moment in watch(policy, make_env(task_of(CUES, {}), CLEAN), 53, width=50)
+        moment.reward
+        for moment in watch(policy, make_env(task_of(CUES, {}), CLEAN), 53, width=50)
     )
-    (episode,) = run_episodes(policy, lambda: make_env(task_of(CUES, {}), CLEAN), [53], width=50)
+    (episode,) = run_episodes(
+        policy, lambda: make_env(task_of(CUES, {}), CLEAN), [53], width=50
+    )
     assert total == episode.total_reward
 
 
@@ -236,6 +266,7 @@ def test_stochastic_actions_are_drawn_and_leave_pytorchs_generator_alone():
     with torch.no_grad():
         policy.policy.action_net.weight.mul_(0.01)
     one, again, other = (
-        run(policy, CUES, "clean", range(20), deterministic=x) for x in (False, False, True)
+        run(policy, CUES, "clean", range(20), deterministic=x)
+        for x in (False, False, True)
     )
     assert one == again != other and torch.equal(torch.get_rng_state(), before)

@@ -34,7 +34,9 @@ def test_coarse_counts_are_sums_of_fine_ones():
 
 
 def test_published_timing():
-    env = EvidenceAccumulation(step_ms=1, active_hz=1000)  # every active neuron spikes always
+    env = EvidenceAccumulation(
+        step_ms=1, active_hz=1000
+    )  # every active neuron spikes always
     raster = spikes(env, seed=0)
     assert len(raster) == env.episode_steps == 2250
     expected = np.zeros((2250, 3, 10))
@@ -70,7 +72,9 @@ def test_noise_moves_spikes_and_keeps_their_number(noise):
     on, off, total, episodes = 0.0, 0.0, 0.0, 40
     for _ in range(episodes):
         raster = spikes(env)
-        shown = raster[: 7 * 3].reshape(7, 3, 4, 10)[:, 1:].sum(axis=(1, 3))  # [cue, population]
+        shown = (
+            raster[: 7 * 3].reshape(7, 3, 4, 10)[:, 1:].sum(axis=(1, 3))
+        )  # [cue, population]
         on += shown[np.arange(7), env.sides].sum()
         off += shown[np.arange(7), 1 - env.sides].sum()
         total += raster.sum()
@@ -105,9 +109,13 @@ def test_sides_follow_the_coin_and_the_side_probability():
         rights.append(env.sides.sum())
     # numbers of right-hand cues: an even mixture of binomials with 0.3 and 0.7
     for number in range(8):
-        expected = sum(comb(7, number) * p**number * (1 - p) ** (7 - number) for p in (0.3, 0.7))
+        expected = sum(
+            comb(7, number) * p**number * (1 - p) ** (7 - number) for p in (0.3, 0.7)
+        )
         expected /= 2
-        assert abs(np.mean(np.equal(rights, number)) - expected) < five_sigma(expected, 3000)
+        assert abs(np.mean(np.equal(rights, number)) - expected) < five_sigma(
+            expected, 3000
+        )
 
 
 def test_reward_and_infos():

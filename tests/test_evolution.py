@@ -108,7 +108,9 @@ def test_a_machine_of_a_ray_cluster_that_is_lost_changes_nothing(monkeypatch):
     monkeypatch.setattr(members, "TOGETHER", 1)
     alone, cluster = algorithm(), algorithm()
     alone.learn(2 * GENERATION)
-    machines = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    machines = cluster_utils.Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1}
+    )
     try:
         monkeypatch.setenv("RAY_ADDRESS", machines.address)
         second = machines.add_node(num_cpus=1)
@@ -136,7 +138,12 @@ def test_members_side_by_side_are_each_as_if_alone(policy, more):
     model = algorithm(policy, *more, "--env", "CartPole-v1")
     vectors = [*3 * model.search.members(0).numpy()[:3]]
     episodes = members.Episodes((5, 6), 7, None)
-    parts = model.policy, model.names, model.env.unwrapped.envs, model.env.unwrapped.makers
+    parts = (
+        model.policy,
+        model.names,
+        model.env.unwrapped.envs,
+        model.env.unwrapped.makers,
+    )
     one, several = members.Worker(*parts), members.Worker(*parts)
     assert several.together
     one.together = False
@@ -146,7 +153,11 @@ def test_members_side_by_side_are_each_as_if_alone(policy, more):
     for x, y in zip(found[0].record, expected[0].record):
         np.testing.assert_array_equal(x, y)
     again = several(episodes, [vectors[1], vectors[1]], False)
-    assert again[0].returns.tolist() == again[1].returns.tolist() == found[1].returns.tolist()
+    assert (
+        again[0].returns.tolist()
+        == again[1].returns.tolist()
+        == found[1].returns.tolist()
+    )
 
 
 @pytest.mark.parametrize("policy", ["mlp", "gru", "dp-oja"])
@@ -155,7 +166,9 @@ def test_every_policy_evolves_and_its_critic_does_not(policy):
     before = {name: x.detach().clone() for name, x in model.policy.named_parameters()}
     model.learn(1)
     assert model.num_timesteps == GENERATION
-    changed = {n for n, x in model.policy.named_parameters() if not torch.equal(x, before[n])}
+    changed = {
+        n for n, x in model.policy.named_parameters() if not torch.equal(x, before[n])
+    }
     assert changed == set(model.names)
     assert not [name for name in changed if "value" in name or "critic" in name]
 
@@ -170,7 +183,9 @@ def test_observations_are_normalised_by_what_members_have_seen():
     model = algorithm("snn", "--normalize-observations")
     model.learn(1)
     statistics = model.get_vec_normalize_env().obs_rms
-    assert statistics.count == pytest.approx(GENERATION + 2, abs=0.01)  # and the first reset
+    assert statistics.count == pytest.approx(
+        GENERATION + 2, abs=0.01
+    )  # and the first reset
     assert (statistics.mean != 0).any()
     model.get_vec_normalize_env().training, count = False, statistics.count
     model.learn(1, reset_num_timesteps=False)
@@ -186,7 +201,9 @@ def test_a_loaded_algorithm_goes_on_with_its_search(tmp_path):
     assert torch.equal(parameters(again), parameters(whole))
 
 
-def test_a_search_begins_anew_around_other_parameters_and_takes_other_arguments(tmp_path):
+def test_a_search_begins_anew_around_other_parameters_and_takes_other_arguments(
+    tmp_path,
+):
     model = algorithm()
     model.learn(GENERATION)
     model.save(tmp_path / "model")
@@ -201,11 +218,15 @@ def test_a_search_begins_anew_around_other_parameters_and_takes_other_arguments(
     assert again.num_timesteps == GENERATION + 7 * 2 * 40
 
 
-@pytest.mark.parametrize("normalised", [{"norm_obs_keys": ["cue"]}, {"norm_obs": False}])
+@pytest.mark.parametrize(
+    "normalised", [{"norm_obs_keys": ["cue"]}, {"norm_obs": False}]
+)
 def test_what_is_not_normalised_has_no_statistics(normalised):
     venv = VecNormalize(make_venv("dict"), **normalised)
     network = {"network": {"hidden": (8,)}}
-    Evolution("PlasticSpikingPolicy", venv, population=2, policy_kwargs=network).learn(1)
+    Evolution("PlasticSpikingPolicy", venv, population=2, policy_kwargs=network).learn(
+        1
+    )
     if "norm_obs_keys" in normalised:
         assert venv.obs_rms["cue"].count > 5 and "phase" not in venv.obs_rms
 
@@ -221,7 +242,10 @@ def test_environments_that_members_would_not_see_are_refused():
     plain = make_vec_env("CartPole-v1", 2)
     processes = make_vec_env("CartPole-v1", 2, vec_env_cls=SubprocVecEnv)
     with closing(processes):
-        for venv, words in ((VecFrameStack(plain, 2), "VecFrameStack"), (processes, "one by one")):
+        for venv, words in (
+            (VecFrameStack(plain, 2), "VecFrameStack"),
+            (processes, "one by one"),
+        ):
             with pytest.raises(ValueError, match=words):
                 Evolution("MlpPolicy", venv, population=2).learn(1)
 
@@ -229,15 +253,21 @@ def test_environments_that_members_would_not_see_are_refused():
 @pytest.mark.slow
 def test_rules_alone_learn_to_associate_over_weights_drawn_anew():
     arguments = ["--policy", "ndp-delta", "--network.hidden", "32", *RULES_ALONE]
-    settings = parse(["--env", "CueAssociation-v0", "--trainer.kind", "evolution", *arguments])
-    model = build("ndp-delta", make_envs(settings), settings.network, settings.trainer, 0)
+    settings = parse(
+        ["--env", "CueAssociation-v0", "--trainer.kind", "evolution", *arguments]
+    )
+    model = build(
+        "ndp-delta", make_envs(settings), settings.network, settings.trainer, 0
+    )
     model.learn(1_000_000)
     assert np.mean([episode["r"] for episode in model.ep_info_buffer]) > 4  # chance: 0
 
 
 def drawing(**changes):
     torch.manual_seed(0)
-    config = NetworkConfig(rule="oja", modulation="direct", hidden=(7, 5), input_gain=4.0)
+    config = NetworkConfig(
+        rule="oja", modulation="direct", hidden=(7, 5), input_gain=4.0
+    )
     return SpikingNetwork(3, replace(config, **changes), range(3))
 
 
@@ -273,7 +303,9 @@ def test_weights_drawn_have_the_spread_of_the_first_ones():
     first, second = (layer.weight for layer in network.layers)
     assert first.std().item() == pytest.approx(4 / 3**0.5, rel=0.1)
     assert second.std().item() == pytest.approx(1 / 200**0.5, rel=0.02)
-    assert not any(x.any() for x in drawing(fresh_weights="zero").layers[0].fixed_weights())
+    assert not any(
+        x.any() for x in drawing(fresh_weights="zero").layers[0].fixed_weights()
+    )
 
 
 def test_a_run_leaves_a_policy_that_draws(tmp_path, capsys):

@@ -45,13 +45,22 @@ def test_the_example_refuses_what_it_cannot_make_in_one_line(tmp_path):
     run = save_run(tmp_path, CUES, "mlp")
     assert export(run, "--format", "onnx") == 0
     done = example(run / "exports" / "policy.onnx")
-    assert done.returncode == 1 and done.stderr.startswith("this example needs one of Gymnasium's")
+    assert done.returncode == 1 and done.stderr.startswith(
+        "this example needs one of Gymnasium's"
+    )
 
 
 def test_the_example_needs_onnx_runtime_numpy_and_the_robot():
     tree = ast.parse(EXAMPLE.read_text())
-    names = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
-    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    names = {
+        a.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for a in node.names
+    }
+    names |= {
+        node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+    }
     assert names == {"json", "sys", "pathlib", "gymnasium", "numpy", "onnxruntime"}
 
 
@@ -62,11 +71,18 @@ def test_a_nir_file_is_kept_where_its_spikes_are_the_policys(tmp_path, capsys):
     assert (tmp_path / "a.nir").is_file()
 
 
-def test_a_file_that_does_not_act_as_the_policy_is_not_kept(tmp_path, capsys, monkeypatch):
-    run, other = save_run(tmp_path, PENDULUM, "mlp"), save_run(tmp_path, PENDULUM, "mlp", seed=1)
+def test_a_file_that_does_not_act_as_the_policy_is_not_kept(
+    tmp_path, capsys, monkeypatch
+):
+    run, other = (
+        save_run(tmp_path, PENDULUM, "mlp"),
+        save_run(tmp_path, PENDULUM, "mlp", seed=1),
+    )
     (wrong,), _ = load_runs([other])
     to_onnx = onnx_file.to_onnx
-    monkeypatch.setattr(onnx_file, "to_onnx", lambda _, *rest: to_onnx(wrong.policy, *rest))
+    monkeypatch.setattr(
+        onnx_file, "to_onnx", lambda _, *rest: to_onnx(wrong.policy, *rest)
+    )
     assert export(run, "--format", "onnx") == 2
     assert "the file acts" in capsys.readouterr().err
     assert list((run / "exports").iterdir()) == []

@@ -40,12 +40,20 @@ SETTINGS = {
     "as they are": {},
     "all terms": {"ent_coef": 0.1, "learning_rate": 0.02},
     "early stop": {"target_kl": 1e-3, "learning_rate": 0.02, "n_epochs": 5},
-    "raw advantages": {"normalize_advantage": False, "clip_range": 0.01, "learning_rate": 0.02},
+    "raw advantages": {
+        "normalize_advantage": False,
+        "clip_range": 0.01,
+        "learning_rate": 0.02,
+    },
     "nothing": {"clip_range": 0.0, "learning_rate": 0.0},
 }
 CASES = [(kind, "box", "box") for kind in POLICIES]
-CASES += [(kind, "box", action) for kind in DICT for action in ACTIONS if action != "box"]
-CASES += [(kind, seen, "multi_discrete") for kind in DICT for seen in ("dict", "discrete")]
+CASES += [
+    (kind, "box", action) for kind in DICT for action in ACTIONS if action != "box"
+]
+CASES += [
+    (kind, seen, "multi_discrete") for kind in DICT for seen in ("dict", "discrete")
+]
 
 
 class Witness(BaseCallback):
@@ -57,8 +65,13 @@ class Witness(BaseCallback):
 
     def _on_step(self):
         self.found += [_kept(self.locals[name]) for name in self.names]
-        self.found += [self.locals["infos"][0]["TimeLimit.truncated"], self.num_timesteps]
-        assert self.locals["self"] is self.model and self.locals["env"] is self.model.env
+        self.found += [
+            self.locals["infos"][0]["TimeLimit.truncated"],
+            self.num_timesteps,
+        ]
+        assert (
+            self.locals["self"] is self.model and self.locals["env"] is self.model.env
+        )
         assert fast.fast(self.model.policy) is not None
         assert "forward" not in vars(copy.deepcopy(self.model.policy))
         return True
@@ -66,13 +79,22 @@ class Witness(BaseCallback):
     def _on_rollout_end(self):
         assert "forward" not in vars(self.model.policy)
         buffer = self.model.rollout_buffer
-        for name in ("observations", "rewards", "episode_starts", "values", "advantages"):
+        for name in (
+            "observations",
+            "rewards",
+            "episode_starts",
+            "values",
+            "advantages",
+        ):
             self.found.append(copy.deepcopy(getattr(buffer, name)))
 
 
 def _kept(value):
     if isinstance(value, tuple | dict):
-        return [_kept(part) for part in (value.values() if isinstance(value, dict) else value)]
+        return [
+            _kept(part)
+            for part in (value.values() if isinstance(value, dict) else value)
+        ]
     return value.numpy().copy() if isinstance(value, torch.Tensor) else np.array(value)
 
 
@@ -84,7 +106,9 @@ def test_rollouts_are_the_same_to_the_last_bit(kind, observation, action, monkey
         assert fast.fast(model.policy) is not None
         witness = Witness(SEEN + (OF_MEMORY if isinstance(model, PlasticPPO) else ()))
         model.learn(2 * 16 * 3, callback=witness)
-        found.append([witness.found, [x.numpy() for x in model.policy.state_dict().values()]])
+        found.append(
+            [witness.found, [x.numpy() for x in model.policy.state_dict().values()]]
+        )
         by_stable_baselines(monkeypatch, "collect_rollouts")
     assert same(*found)
 
@@ -92,7 +116,12 @@ def test_rollouts_are_the_same_to_the_last_bit(kind, observation, action, monkey
 @pytest.mark.parametrize(
     ("kind", "action", "chosen"),
     [
-        *((kind, "box", chosen) for kind in DICT for chosen in SETTINGS if chosen != "all terms"),
+        *(
+            (kind, "box", chosen)
+            for kind in DICT
+            for chosen in SETTINGS
+            if chosen != "all terms"
+        ),
         *((kind, "discrete", "all terms") for kind in ("relu", "gru", "lstm actor")),
         *((kind, action, "all terms") for kind in DICT for action in ACTIONS),
     ],
@@ -100,10 +129,15 @@ def test_rollouts_are_the_same_to_the_last_bit(kind, observation, action, monkey
 def test_updates_are_those_of_stable_baselines(kind, action, chosen, monkeypatch):
     found = []
     for _ in range(2):
-        model, logger = model_of(kind, action=action, **SETTINGS[chosen]), Logger(None, [])
+        model, logger = (
+            model_of(kind, action=action, **SETTINGS[chosen]),
+            Logger(None, []),
+        )
         model.set_logger(logger)
         model.learn(3 * 16 * 3)
-        logged = {k: v for k, v in logger.name_to_value.items() if k.startswith("train/")}
+        logged = {
+            k: v for k, v in logger.name_to_value.items() if k.startswith("train/")
+        }
         found.append((logged, model.policy.state_dict()))
         by_stable_baselines(monkeypatch, "train")
     (ours, weights), (theirs, expected) = found
@@ -116,9 +150,15 @@ def test_updates_are_those_of_stable_baselines(kind, action, chosen, monkeypatch
 
 @pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize(("kind", "observation", "action"), CASES)
-def test_a_policy_predicts_as_stable_baselines(kind, observation, action, alone, monkeypatch):
+def test_a_policy_predicts_as_stable_baselines(
+    kind, observation, action, alone, monkeypatch
+):
     model = model_of(kind, observation, action).learn(48)
-    deployed, space, found = DeployedPolicy(model.policy, None, {}), model.observation_space, []
+    deployed, space, found = (
+        DeployedPolicy(model.policy, None, {}),
+        model.observation_space,
+        [],
+    )
     for _ in range(2):
         torch.manual_seed(0)
         space.seed(0)
@@ -157,13 +197,17 @@ def test_gradient_of_the_policys_loss_is_that_of_autograd(clip):
     old, advantages = torch.randn(2, 500, generator=generator)
     # a third each of unchanged likelihoods, of changed ones, and of advantages of zero
     changed = 0.3 * torch.randn(500, generator=generator)
-    log_probs = (old + torch.where(torch.arange(500) % 3 == 0, 0.0, changed)).requires_grad_()
+    log_probs = (
+        old + torch.where(torch.arange(500) % 3 == 0, 0.0, changed)
+    ).requires_grad_()
     advantages = torch.where(torch.arange(500) % 3 == 1, 0.0, advantages)
     ratio = torch.exp(log_probs - old)
     bounded = advantages * torch.clamp(ratio, 1 - clip, 1 + clip)
     expected = -torch.min(advantages * ratio, bounded).mean()
     expected.backward()
-    loss, gradient, clipped, divergence = policy_loss(log_probs.detach(), old, advantages, clip)
+    loss, gradient, clipped, divergence = policy_loss(
+        log_probs.detach(), old, advantages, clip
+    )
     torch.testing.assert_close(gradient, log_probs.grad)
     torch.testing.assert_close(loss, expected.detach())
     assert clipped == ((ratio - 1).abs() > clip).float().mean()
@@ -181,7 +225,9 @@ def test_a_step_that_falls_stops_at_zero():
     left is negative.
     """
     chosen = defaults("CueAssociation-v0", "mlp")
-    trainer = replace(chosen.trainer, n_steps=8, batch_size=8, learning_rate_schedule="linear")
+    trainer = replace(
+        chosen.trainer, n_steps=8, batch_size=8, learning_rate_schedule="linear"
+    )
     model = zoo.build("mlp", make_venv(), chosen.network, trainer)
     model.learn(9)  # two rollouts of eight steps
     assert model._current_progress_remaining < 0
@@ -192,12 +238,16 @@ WHOLE, NARROW = spaces.Box(0, 255, (3,), np.uint8), spaces.Box(-1, 1, (2,), np.f
 
 
 @pytest.mark.parametrize("space", [WHOLE, NARROW, spaces.Dict(z=WHOLE, a=NARROW)])
-def test_the_update_sees_the_normalised_observations_that_were_acted_on(space, monkeypatch):
+def test_the_update_sees_the_normalised_observations_that_were_acted_on(
+    space, monkeypatch
+):
     monkeypatch.setitem(OBSERVATIONS, "odd", space)
     monkeypatch.setattr(RandomEnv, "_draw", lambda env, part: part.sample())
     keys = list(space) if isinstance(space, spaces.Dict) else None
     venv = Normalised(make_venv("odd", "box"), norm_obs_keys=keys)
-    model = model_of("mlp", "dict" if keys else "odd", venv=venv, learning_rate=1e-30).learn(32)
+    model = model_of(
+        "mlp", "dict" if keys else "odd", venv=venv, learning_rate=1e-30
+    ).learn(32)
     (batch,) = model.rollout_buffer.get(None)
     log_probs = model.policy.evaluate_actions(batch.observations, batch.actions)[1]
     torch.testing.assert_close(log_probs, batch.old_log_prob, rtol=0, atol=1e-5)

@@ -22,7 +22,9 @@ def by_data(policy):
 
 def by_vector(policy):
     vector = policy.parameters_to_vector()
-    for _ in range(2):  # it shares its memory with the parameters from the first time on
+    for _ in range(
+        2
+    ):  # it shares its memory with the parameters from the first time on
         vector *= 0.5
         policy.load_from_vector(vector)
 
@@ -84,8 +86,12 @@ def test_methods_and_hooks_of_a_policy_of_ones_own_are_called(kind):
         model.learn(48)
         assert calls and "action_net has a hook" in way(policy)
         handle.remove()
-    policy.action_net = torch.nn.Sequential(policy.action_net, torch.nn.Threshold(1e9, 0.25))
-    assert (policy.predict(np.zeros((1, 3), np.float32), None, None, True)[0] == 0.25).all()
+    policy.action_net = torch.nn.Sequential(
+        policy.action_net, torch.nn.Threshold(1e9, 0.25)
+    )
+    assert (
+        policy.predict(np.zeros((1, 3), np.float32), None, None, True)[0] == 0.25
+    ).all()
     assert obstacle(policy) is None
 
 

@@ -14,7 +14,10 @@ from spikepropamine.envs.perturbations import CATALOGUE, Perturbed
 from spikepropamine.policies.fast.environments import Normalised, SideBySide
 
 LENGTH = 6
-OTHER = {"gravity_tilt": "Ant-v5", "cue_reversal": "CueAssociation-v0"}  # than HalfCheetah
+OTHER = {
+    "gravity_tilt": "Ant-v5",
+    "cue_reversal": "CueAssociation-v0",
+}  # than HalfCheetah
 
 
 def task(name, perturb=None, length=LENGTH, **arguments):
@@ -37,7 +40,9 @@ def played(venv, steps=3 * LENGTH):
         actions = [venv.action_space.sample() for _ in range(venv.num_envs)]
         if isinstance(venv.action_space, gym.spaces.Box):
             low, high = venv.action_space.low, venv.action_space.high
-            actions = random.uniform(low, high, (venv.num_envs, *low.shape)).astype(np.float32)
+            actions = random.uniform(low, high, (venv.num_envs, *low.shape)).astype(
+                np.float32
+            )
         observations, rewards, dones, infos = venv.step(np.asarray(actions))
         for info in infos:
             if "episode" in info:
@@ -79,7 +84,9 @@ class Asked(Perturbed):
 
 
 @pytest.mark.parametrize("family", CATALOGUE)
-def test_so_is_a_perturbed_one_and_to_ask_terms_that_have_nothing_to_do_changes_nothing(family):
+def test_so_is_a_perturbed_one_and_to_ask_terms_that_have_nothing_to_do_changes_nothing(
+    family,
+):
     name, text = OTHER.get(family, "HalfCheetah-v5"), text_of(CATALOGUE[family])
     check_task(task(name, text, previous=True))
 
@@ -140,7 +147,12 @@ def test_normalised_is_vec_normalize(observation, norm_obs, norm_reward, trainin
             *answer, infos = venv.step(np.zeros((2, 2), np.float32))
             last = [info.get("terminal_observation") for info in infos]
             lengths = [info["episode"]["l"] for info in infos if "episode" in info]
-            found += [*answer, [x for x in last if x is not None], lengths, venv.reset_infos]
+            found += [
+                *answer,
+                [x for x in last if x is not None],
+                lengths,
+                venv.reset_infos,
+            ]
             found += [venv.get_original_obs(), venv.get_original_reward()]
             found += [venv.ret_rms.var, venv.returns]
         rows.append(found)

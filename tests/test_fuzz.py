@@ -42,7 +42,9 @@ scalars = (
 )  # fmt: skip
 plain = st.recursive(
     scalars,
-    lambda x: st.lists(x, max_size=3) | st.dictionaries(st.sampled_from(TEXTS), x, max_size=2),
+    lambda x: (
+        st.lists(x, max_size=3) | st.dictionaries(st.sampled_from(TEXTS), x, max_size=2)
+    ),
     max_leaves=5,
 )
 FRAGMENTS = [*string.printable[:97], "é", "\x00", "[", "]}", "- ", ": ", "\n", "&a ", "*a",
@@ -114,8 +116,12 @@ def reached(*_, **__):
 WRITTEN: list[str] = []
 ROOT: list[str] = []
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
-PATHS = dict.fromkeys(("os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.chmod"), 1)
-PATHS |= dict.fromkeys(("os.rename", "os.link", "os.symlink"), 2)  # among an event's arguments
+PATHS = dict.fromkeys(
+    ("os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.chmod"), 1
+)
+PATHS |= dict.fromkeys(
+    ("os.rename", "os.link", "os.symlink"), 2
+)  # among an event's arguments
 CACHES = re.compile(
     r"__pycache__|\.nb[ic]|numba|/fontconfig/|/matplotlib/|^/dev/|^/proc/|/\.cache/|^\d+$"
 )
@@ -146,7 +152,9 @@ def judge(kind, case, action):
     output, errors = io.StringIO(), io.StringIO()
     WRITTEN.clear()
     outcome, said, code = "accepted", "", 0
-    handlers = [signal.signal(number, hang) for number in (signal.SIGALRM, signal.SIGPROF)]
+    handlers = [
+        signal.signal(number, hang) for number in (signal.SIGALRM, signal.SIGPROF)
+    ]
     signal.setitimer(signal.ITIMER_PROF, PATIENCE)  # of work, on a busy machine
     signal.alarm(10 * PATIENCE)
     try:
@@ -171,7 +179,9 @@ def judge(kind, case, action):
         outcome = "one line" if clear or code == 1 else "unclear"
     if WRITTEN:
         outcome, said = "outside", "\n".join(WRITTEN)
-    assert outcome in ("accepted", "one line"), f"{kind}: {outcome}\n{case!r:.3000}\n{said}"
+    assert outcome in ("accepted", "one line"), (
+        f"{kind}: {outcome}\n{case!r:.3000}\n{said}"
+    )
 
 
 def tries(number):
@@ -217,9 +227,14 @@ def options_of(command):
     """The options that its help names."""
     if command not in HELP:
         more = ["--policy", "ndp-oja", "--env", CUES] if command == "train" else []
-        with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
+        with (
+            contextlib.redirect_stdout(io.StringIO()) as said,
+            contextlib.suppress(SystemExit),
+        ):
             main([command, *more, "--help"])
-        HELP[command] = sorted({*re.findall(r"--[a-z][\w.-]*", said.getvalue())} - {"--help"})
+        HELP[command] = sorted(
+            {*re.findall(r"--[a-z][\w.-]*", said.getvalue())} - {"--help"}
+        )
     return HELP[command]
 
 
@@ -242,11 +257,20 @@ def command_lines(draw, command):
     for _ in range(draw(st.integers(0, 3))):
         value = draw(scalars | st.lists(scalars, max_size=3))
         values = value if isinstance(value, list) else [value]
-        words += [draw(st.sampled_from([*options_of(command), "--nothing"])), *map(str, values)]
+        words += [
+            draw(st.sampled_from([*options_of(command), "--nothing"])),
+            *map(str, values),
+        ]
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
         at = draw(st.integers(0, max(0, len(words) - 1)))
-        words[at : at + 1] = draw(st.sampled_from([[], ["--"], [""], ["run"], ["\x00"], ["x=y"]]))
-    return [word for word in words if word not in ("--track", "online", "offline", "--import")]
+        words[at : at + 1] = draw(
+            st.sampled_from([[], ["--"], [""], ["run"], ["\x00"], ["x=y"]])
+        )
+    return [
+        word
+        for word in words
+        if word not in ("--track", "online", "offline", "--import")
+    ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -323,7 +347,9 @@ def test_the_configuration_and_curve_of_a_run(room):
     """Of one that is resumed, and in the page over all runs."""
     known = training.defaults(CUES, "mlp")
     known = replace(known, steps=100, network=agents()["mlp"].network(known.network))
-    text = yaml.safe_dump({"settings": known.as_dict(), "versions": {}}, sort_keys=False)
+    text = yaml.safe_dump(
+        {"settings": known.as_dict(), "versions": {}}, sort_keys=False
+    )
     rows = "time/total_timesteps,rollout/ep_rew_mean\n10,1.5\n20,2.5\n"
     folder = room[0] / "runs" / CUES / "mlp" / "seed-0"
     commands = [
@@ -350,7 +376,9 @@ def test_policies(room):
     weights = (run / "policy" / "weights.safetensors").read_bytes()
 
     def digested(content):
-        if isinstance(content, dict) and isinstance(content.get("metadata"), dict | None):
+        if isinstance(content, dict) and isinstance(
+            content.get("metadata"), dict | None
+        ):
             content["digest"] = _digest(content)
         return json.dumps(content)
 
@@ -370,13 +398,17 @@ def test_policies(room):
         content = bytearray(weights)
         for _ in range(data.draw(st.integers(1, 3))):
             at = data.draw(st.integers(0, 600) | st.integers(0, len(content) - 1))
-            content[at : at + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=4))
+            content[at : at + data.draw(st.integers(0, 4))] = data.draw(
+                st.binary(max_size=4)
+            )
         new = copy.deepcopy(described)
         new["sha256"]["weights.safetensors"] = hashlib.sha256(content).hexdigest()
         new["digest"] = _digest(new)
         written(run / "policy" / "policy.json", json.dumps(new))
         (run / "policy" / "weights.safetensors").write_bytes(content)
-        judge("weights", bytes(content[:100]), lambda: load_policy(run / "policy") and 0)
+        judge(
+            "weights", bytes(content[:100]), lambda: load_policy(run / "policy") and 0
+        )
 
     check()
     try:

@@ -52,7 +52,9 @@ def guarded(model, steps=64):
         ("reward", "box", 1e30, False),
     ],
 )
-def test_what_an_environment_breaks_is_laid_at_its_door(what, observation, value, normalised):
+def test_what_an_environment_breaks_is_laid_at_its_door(
+    what, observation, value, normalised
+):
     venv = DummyVecEnv(
         [
             lambda: Monitor(RandomEnv(observation)),
@@ -72,8 +74,12 @@ def test_what_an_environment_breaks_is_laid_at_its_door(what, observation, value
 
 
 @pytest.mark.parametrize(("observation", "value"), [("box", 1e30), ("dict", np.nan)])
-def test_the_last_observation_of_an_episode_is_looked_at_before_normalisation(value, observation):
-    venv = DummyVecEnv([lambda: Monitor(Breaking("observation", value, observation, length=4))])
+def test_the_last_observation_of_an_episode_is_looked_at_before_normalisation(
+    value, observation
+):
+    venv = DummyVecEnv(
+        [lambda: Monitor(Breaking("observation", value, observation, length=4))]
+    )
     keys = ["cue"] if observation == "dict" else None
     with pytest.raises(Diverged, match=r"environment 0 gave the observation.*\[1\]"):
         guarded(make_model(Normalised(venv, norm_obs_keys=keys)))
@@ -98,8 +104,12 @@ def test_a_sound_training_is_left_as_it_is():
     weights = []
     for guard in (False, True):
         model = make_model(make_venv())
-        model.learn(64, callback=CallbackList([Guard(), Diagnostics(1)] if guard else []))
-        weights.append(torch.cat([p.detach().flatten() for p in model.policy.parameters()]))
+        model.learn(
+            64, callback=CallbackList([Guard(), Diagnostics(1)] if guard else [])
+        )
+        weights.append(
+            torch.cat([p.detach().flatten() for p in model.policy.parameters()])
+        )
     assert torch.equal(*weights)
 
 
@@ -121,7 +131,13 @@ def test_a_silent_layer_is_reported_once(capsys):
 
 
 def test_saturated_fast_weights_are_reported_once(capsys):
-    network = {"hidden": (6, 6), "rule": "oja", "clip": 1e-9, "eta": 0.9, "input_gain": 9.0}
+    network = {
+        "hidden": (6, 6),
+        "rule": "oja",
+        "clip": 1e-9,
+        "eta": 0.9,
+        "input_gain": 9.0,
+    }
     model = make_model(make_venv(), policy_kwargs={"network": network})
     with torch.no_grad():
         model.policy.network.layers[0].bias.fill_(5.0)

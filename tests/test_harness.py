@@ -11,7 +11,12 @@ import torch
 from saved_runs import CUES, command_line, measured, save_run
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from spikepropamine.evaluation.ask.conditions import conditions_of, make_env, severest, task_of
+from spikepropamine.evaluation.ask.conditions import (
+    conditions_of,
+    make_env,
+    severest,
+    task_of,
+)
 from spikepropamine.evaluation.run import episodes, plan
 from spikepropamine.evaluation.run.episodes import Episode, joined, waves
 from spikepropamine.folder import RESULTS
@@ -55,12 +60,21 @@ def programmed_task():
 def save_programmed(folder: Path, seed: int = 0, action: float = 1.0) -> Path:
     """A policy that always takes one action."""
     policy = ActorCriticPolicy(
-        Programmed.observation_space, Programmed.action_space, lambda _: 0.0, net_arch=[]
+        Programmed.observation_space,
+        Programmed.action_space,
+        lambda _: 0.0,
+        net_arch=[],
     )
     with torch.no_grad():
         policy.action_net.weight.zero_()
         policy.action_net.bias.fill_(action)
-    settings = {"env": PROGRAMMED, "policy": "mlp", "seed": seed, "n_envs": 1, "env_kwargs": {}}
+    settings = {
+        "env": PROGRAMMED,
+        "policy": "mlp",
+        "seed": seed,
+        "n_envs": 1,
+        "env_kwargs": {},
+    }
     run = folder / f"seed-{seed}"
     save_policy(run / "policy", policy, metadata={"settings": settings, "steps": 1})
     return run
@@ -78,15 +92,24 @@ def test_programmed_drop_and_recovery(tmp_path):
     assert found.asked["window"] == 20 and found.asked["horizon"] == 400
     random = 60 * 0.2 + 340 * 0.8  # from the first step on
     for measure in ("random_return", "still_return"):
-        assert found.estimate("mlp", None, measure).by_run == pytest.approx([random] * 2)
+        assert found.estimate("mlp", None, measure).by_run == pytest.approx(
+            [random] * 2
+        )
     assert found.learned("mlp") == [True, True]
     assert found.returns("mlp").mean == 400 and found.returns("mlp").interval is None
     assert found.returns("mlp", late).mean == pytest.approx(200 + 60 * 0.2 + 140 * 0.8)
-    assert found.retention("mlp", [late]).mean == pytest.approx((324 - 284) / (400 - 284))
+    assert found.retention("mlp", [late]).mean == pytest.approx(
+        (324 - 284) / (400 - 284)
+    )
     assert found.retention("mlp", [early]).mean == pytest.approx(0, abs=1e-9)
     recovery = {name: score.mean for name, score in found.recovery("mlp", late).items()}
     # the first window with 18 of its 20 steps on the plateau ends 18 steps after the rise
-    expected = {"reward_before": 1.0, "drop": 0.8, "missing_at_end": 0.2, "fraction": 0.75}
+    expected = {
+        "reward_before": 1.0,
+        "drop": 0.8,
+        "missing_at_end": 0.2,
+        "fraction": 0.75,
+    }
     assert recovery == pytest.approx(expected | {"recovery_time": 78}, abs=1e-6)
     steps, scores = zip(*found.curve("mlp", late, "reward"))
     rates = [score.by_run[0] for score in scores]
@@ -98,13 +121,20 @@ def test_programmed_drop_and_recovery(tmp_path):
     assert found.overall("mlp").mean == pytest.approx((324 - 284) / (400 - 284) / 2)
 
 
-def test_who_earns_no_more_than_standing_still_has_learned_nothing_and_keeps_nothing(tmp_path):
-    runs = [save_programmed(tmp_path, seed, action) for seed, action in enumerate((1.0, 0.0, -1.0))]
+def test_who_earns_no_more_than_standing_still_has_learned_nothing_and_keeps_nothing(
+    tmp_path,
+):
+    runs = [
+        save_programmed(tmp_path, seed, action)
+        for seed, action in enumerate((1.0, 0.0, -1.0))
+    ]
     late = "action_flip~1@200"
     found = evaluated(tmp_path / "out", *runs, "--perturb", late, "--episodes", 6)
     assert found.learned("mlp") == [True, False, False]
     kept = found.retention("mlp", [late])
-    assert kept.by_run == (pytest.approx(40 / 116), None, None) and kept.interval is None
+    assert (
+        kept.by_run == (pytest.approx(40 / 116), None, None) and kept.interval is None
+    )
     found = evaluated(tmp_path / "out", runs[0], "--perturb", late, "--episodes", 1)
     assert found.learned("mlp") == [None] and found.returns("mlp").interval is None
 
@@ -120,12 +150,22 @@ def test_nothing_is_measured_twice(tmp_path, monkeypatch):
         return actual(job)
 
     actual = episodes.run_job
-    arguments = [run, "--perturb", "action_flip~1@200", "--episodes", 70, "--out", tmp_path / "out"]
+    arguments = [
+        run,
+        "--perturb",
+        "action_flip~1@200",
+        "--episodes",
+        70,
+        "--out",
+        tmp_path / "out",
+    ]
     monkeypatch.setattr(episodes, "run_job", counting)
     assert command_line(*arguments) == 130  # two waves of four parts
     assert not (tmp_path / "out").exists() and not list(tmp_path.rglob("*.part"))
     again = []
-    monkeypatch.setattr(episodes, "run_job", lambda job: again.append(job) or actual(job))
+    monkeypatch.setattr(
+        episodes, "run_job", lambda job: again.append(job) or actual(job)
+    )
     first = measured(*arguments).frame
     assert len(ran) + len(again) == 8 and not [job for job in again if job in ran]
     assert measured(*arguments).frame.equals(first) and len(again) == 5
@@ -139,7 +179,9 @@ def test_nothing_is_measured_twice(tmp_path, monkeypatch):
     assert len(again) == 5 + 8 + 2
 
 
-def test_what_the_users_own_code_does_is_in_the_name_of_what_is_kept(tmp_path, monkeypatch):
+def test_what_the_users_own_code_does_is_in_the_name_of_what_is_kept(
+    tmp_path, monkeypatch
+):
     monkeypatch.syspath_prepend(tmp_path)
     found = []
     for helper in ("SCALE = 1", "SCALE = 2"):
@@ -170,7 +212,9 @@ def test_measurements_that_come_with_a_run_are_not_believed(tmp_path, monkeypatc
     assert found.returns("mlp").mean == 400
 
 
-def test_policies_meet_the_same_environments_with_the_same_numbers(tmp_path, monkeypatch):
+def test_policies_meet_the_same_environments_with_the_same_numbers(
+    tmp_path, monkeypatch
+):
     runs = [save_run(tmp_path, "InvertedPendulum-v5", kind) for kind in ("snn", "mlp")]
     made = []
 
@@ -179,7 +223,15 @@ def test_policies_meet_the_same_environments_with_the_same_numbers(tmp_path, mon
         return make_env(task, condition, *rest)
 
     monkeypatch.setattr(episodes, "make_env", counting)
-    arguments = ["--perturb", "mass=2", "obs_noise=0.1@3", "--episodes", 23, "--workers", 1]
+    arguments = [
+        "--perturb",
+        "mass=2",
+        "obs_noise=0.1@3",
+        "--episodes",
+        23,
+        "--workers",
+        1,
+    ]
     evaluated(tmp_path / "together", *runs, *arguments)
     # two waves of each policy; both waves of both baselines have environments of their own
     counts = {text: made.count(text) for text in made}
@@ -208,7 +260,10 @@ def test_a_quick_evaluation_has_few_episodes_of_the_severest_conditions(tmp_path
 
 def test_outcomes_survive_the_way_through_files(tmp_path):
     outcome = {name: np.array([1]) for name in ("seed", "length", "rewards", "began")}
-    outcome |= {"return": np.array([0.1, 1 / 3]), "correct": np.array([[1, np.nan]], np.float32)}
+    outcome |= {
+        "return": np.array([0.1, 1 / 3]),
+        "correct": np.array([[1, np.nan]], np.float32),
+    }
     file = tmp_path / "deep" / "x.safetensors"
     plan.write_outcome(file, outcome)
     back = plan.read_outcome(file)
@@ -225,11 +280,16 @@ def test_waves_and_how_they_are_joined():
     two = {"seed": np.array([2]), "rewards": np.ones((1, 3)), "correct": np.ones((1, 2)),
            "inside/count": np.array([1, 1, 1])}  # fmt: skip
     both = joined([one, two])
-    assert both["seed"].tolist() == [1, 2] and both["rewards"].tolist() == [[1, 1, 0], [1, 1, 1]]
+    assert both["seed"].tolist() == [1, 2] and both["rewards"].tolist() == [
+        [1, 1, 0],
+        [1, 1, 1],
+    ]
     np.testing.assert_array_equal(both["correct"], [[1, np.nan], [1, 1]])
     assert both["inside/count"].tolist() == [2, 2, 1]
     # nothing changes in the episodes of one wave
-    steps = [episodes._outcome([Episode(0, 1.0, 1, (), (1.0,), at)]) for at in ((0, 2), ())]
+    steps = [
+        episodes._outcome([Episode(0, 1.0, 1, (), (1.0,), at)]) for at in ((0, 2), ())
+    ]
     assert joined(steps)["began"].tolist() == [[0, 2], [-1, -1]]
 
 

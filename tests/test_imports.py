@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = {file.parent.name for file in ROOT.glob("*/__init__.py")} - {"spikepropamine"}
+PACKAGES = {file.parent.name for file in ROOT.glob("*/__init__.py")} - {
+    "spikepropamine"
+}
 # what is not named here imports nothing else of this project but spikepropamine/ itself
 ALLOWED = {
     "agents": {"policies"},
@@ -31,8 +33,14 @@ def imported(folder):
             names = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and file.parent.name == "synapses" and node.level:
-                assert node.level == 1  # a template, which sees the modules of its own copy
+            elif (
+                isinstance(node, ast.ImportFrom)
+                and file.parent.name == "synapses"
+                and node.level
+            ):
+                assert (
+                    node.level == 1
+                )  # a template, which sees the modules of its own copy
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0, f"{file.name} imports relatively"
                 names = [f"{node.module}.{alias.name}" for alias in node.names]
@@ -49,7 +57,9 @@ def folders(names):
 def test_a_folder_imports_only_the_folders_below_it(package):
     allowed = ALLOWED.get(package, set()) | {package}
     wrong = (folders(imported(package)) & PACKAGES) - allowed
-    assert not wrong, [pair for pair in imported(package).items() if folders([pair[0]]) & wrong]
+    assert not wrong, [
+        pair for pair in imported(package).items() if folders([pair[0]]) & wrong
+    ]
 
 
 def test_the_environments_need_neither_torch_nor_stable_baselines():
@@ -60,13 +70,21 @@ def test_the_environments_need_neither_torch_nor_stable_baselines():
 
 def test_the_command_line_starts_without_the_libraries_of_its_commands():
     for file in (ROOT / "spikepropamine").glob("*.py"):
-        tops = [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.Import)]
-        assert not folders(alias.name for node in tops for alias in node.names) & LEARNING
+        tops = [
+            node
+            for node in ast.parse(file.read_text()).body
+            if isinstance(node, ast.Import)
+        ]
+        assert (
+            not folders(alias.name for node in tops for alias in node.names) & LEARNING
+        )
 
 
 def test_every_folder_is_installed():
     """`pip install` takes the packages that pyproject.toml names."""
-    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"][
+        "setuptools"
+    ]
     there = {
         ".".join(file.parent.relative_to(ROOT).parts)
         for package in PACKAGES - {"benchmarks"}
@@ -83,7 +101,9 @@ def test_every_folder_is_installed():
 
 
 def test_data_is_installed():
-    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"][
+        "setuptools"
+    ]
     for package in setuptools["packages"]:
         parts = package.split(".")[1:] or ["spikepropamine"]
         there = {

@@ -30,7 +30,9 @@ def play(env, steps, seed=0, options=None, action=None):
     observations, rewards, infos = [observation], [], [info]
     for _ in range(steps):
         drawn = random.uniform(-1, 1, env.action_space.shape)
-        observation, reward, _, _, info = env.step(drawn if action is None else action(infos[-1]))
+        observation, reward, _, _, info = env.step(
+            drawn if action is None else action(infos[-1])
+        )
         observations.append(observation)
         rewards.append(reward)
         infos.append(info)
@@ -54,7 +56,10 @@ def test_with_the_same_seed_the_robot_moves_as_in_the_stock_task(robot):
 @pytest.mark.parametrize("robot", ROBOTS)
 def test_the_latent_shows_in_feedback_and_reward_alone(robot):
     name, one, other = FORCED[robot]
-    runs = [play(gym.make(f"{robot}-v0"), 30, options={name: value}) for value in (one, other)]
+    runs = [
+        play(gym.make(f"{robot}-v0"), 30, options={name: value})
+        for value in (one, other)
+    ]
     np.testing.assert_array_equal(runs[0][0][:, :-1], runs[1][0][:, :-1])
     assert (runs[0][0][1:, -1] != runs[1][0][1:, -1]).all()
     assert (runs[0][1] != runs[1][1]).all()
@@ -72,7 +77,9 @@ def test_directions_are_paid_as_they_should():
 
 
 def test_velocities_are_paid_as_they_should():
-    _, _, infos = play(gym.make("HalfCheetahVelocity-v0"), 30, options={"target_velocity": 1.25})
+    _, _, infos = play(
+        gym.make("HalfCheetahVelocity-v0"), 30, options={"target_velocity": 1.25}
+    )
     for info in infos[1:]:
         assert info["reward_forward"] == pytest.approx(-abs(info["x_velocity"] - 1.25))
 
@@ -93,10 +100,14 @@ def test_latents_vary_between_episodes_and_follow_the_seed(robot):
 @pytest.mark.parametrize("robot", ROBOTS)
 def test_feedback_is_sparse_a_mean_since_the_last_time_or_ends(robot):
     dense = play(gym.make(f"{robot}-v0").unwrapped, 120)[0][1:, -1]
-    sparse = play(gym.make(f"{robot}Sparse-v0", feedback_every=40).unwrapped, 120)[0][1:, -1]
+    sparse = play(gym.make(f"{robot}Sparse-v0", feedback_every=40).unwrapped, 120)[0][
+        1:, -1
+    ]
     assert np.flatnonzero(sparse).tolist() == [39, 79, 119]
     np.testing.assert_allclose(sparse[[39, 79, 119]], dense.reshape(3, 40).mean(axis=1))
-    opening = play(gym.make(f"{robot}Opening-v0", feedback_opening=25).unwrapped, 60)[0][1:, -1]
+    opening = play(gym.make(f"{robot}Opening-v0", feedback_opening=25).unwrapped, 60)[
+        0
+    ][1:, -1]
     np.testing.assert_array_equal(opening[:25], dense[:25])
     assert not opening[25:].any()
 
@@ -104,24 +115,48 @@ def test_feedback_is_sparse_a_mean_since_the_last_time_or_ends(robot):
 @pytest.mark.parametrize(
     ("task", "arguments", "options", "message"),
     [
-        ("HalfCheetahDirection-v0", {"feedback": "never"}, {}, "one of 'dense', 'sparse'"),
-        ("HalfCheetahDirection-v0", {}, {"direction": 2}, "direction must be one of 1, -1"),
+        (
+            "HalfCheetahDirection-v0",
+            {"feedback": "never"},
+            {},
+            "one of 'dense', 'sparse'",
+        ),
+        (
+            "HalfCheetahDirection-v0",
+            {},
+            {"direction": 2},
+            "direction must be one of 1, -1",
+        ),
         ("HalfCheetahDirection-v0", {}, {"way": 1}, "may have 'direction' only"),
         ("HalfCheetahVelocity-v0", {"slowest": 2, "fastest": 1}, {}, "fastest must be"),
         ("HalfCheetahCue-v0", {"reversal": 10}, {}, "reversal must be"),
         ("HalfCheetahCue-v0", {"settle_length": 90}, {}, "settle_length must be"),
-        ("HalfCheetahCue-v0", {"lesson": True, "trials": 2}, {}, "more than the 2 of the lesson"),
-        ("HalfCheetahCue-v0", {"lesson": True, "trials": 4, "reversal": 2}, {}, "must be None"),
+        (
+            "HalfCheetahCue-v0",
+            {"lesson": True, "trials": 2},
+            {},
+            "more than the 2 of the lesson",
+        ),
+        (
+            "HalfCheetahCue-v0",
+            {"lesson": True, "trials": 4, "reversal": 2},
+            {},
+            "must be None",
+        ),
         ("HalfCheetahCue-v0", {"lesson": True, "reversal": 2}, {}, r"in \[3, 7\]"),
         ("HalfCheetahCue-v0", {"speed_limit": -1}, {}, "speed_limit must be"),
     ],
 )
 def test_messages_name_the_argument_and_its_range(task, arguments, options, message):
     with pytest.raises(ValueError, match=message):
-        gym.make(task, disable_env_checker=True, **arguments).unwrapped.reset(options=options)
+        gym.make(task, disable_env_checker=True, **arguments).unwrapped.reset(
+            options=options
+        )
 
 
-@pytest.mark.parametrize("task", [f"{robot}{kind}-v0" for robot in ROBOTS for kind in KINDS])
+@pytest.mark.parametrize(
+    "task", [f"{robot}{kind}-v0" for robot in ROBOTS for kind in KINDS]
+)
 def test_a_told_episode_has_feedback_more_often_and_the_same_latent(task):
     arguments = {"feedback_opening": 5, "feedback_every": 8}
     plain, told = gym.make(task, **arguments), gym.make(task, told=1, **arguments)
@@ -147,7 +182,13 @@ def cue_task(**arguments):
     return gym.make("HalfCheetahCue-v0", **(SHORT | arguments)).unwrapped
 
 
-LESSON = {"cues": 3, "trials": 9, "feedback_length": 0, "settle_length": 1, "lesson": True}
+LESSON = {
+    "cues": 3,
+    "trials": 9,
+    "feedback_length": 0,
+    "settle_length": 1,
+    "lesson": True,
+}
 
 
 def played(env, seed):
@@ -168,8 +209,12 @@ def test_a_lesson_tells_each_cue_once_and_then_asks():
         ends = [info for _, info in rows if "target" in info]
         assert [info["told"] for info in ends] == [True] * 3 + [False] * 6
         assert ["correct" in info for info in ends] == [False] * 3 + [True] * 6
-        shown = np.array([observation[-1] for observation, _ in rows[:-1]]).reshape(9, 4)
-        assert (shown[:3] == 2.0 * env.targets[:3, None] - 1).all() and not shown[3:].any()
+        shown = np.array([observation[-1] for observation, _ in rows[:-1]]).reshape(
+            9, 4
+        )
+        assert (shown[:3] == 2.0 * env.targets[:3, None] - 1).all() and not shown[
+            3:
+        ].any()
 
 
 def test_a_reversal_is_taught_too_and_comes_at_any_time():
@@ -178,7 +223,9 @@ def test_a_reversal_is_taught_too_and_comes_at_any_time():
     for seed in range(40):
         rows = played(env, seed)
         told = [info["told"] for _, info in rows if "target" in info]
-        (reversal,) = [trial for trial in range(3, 8) if told[trial] and told[trial + 1]]
+        (reversal,) = [
+            trial for trial in range(3, 8) if told[trial] and told[trial + 1]
+        ]
         begins.add(reversal)
         mapping = env.mapping[env.order]
         assert (env.targets[:reversal] == mapping[:reversal]).all()
@@ -194,8 +241,14 @@ def test_the_context_of_a_cue_task_is_the_direction_of_its_trial():
     env = making.make("HalfCheetahCue-v0", SHORT, reveal="")
     assert env.observation_space.shape == (17 + 8 + 1 + 1,)
     for (observation, info), step in zip(played(env, 0), range(36)):
-        assert observation[-1] == info["context"][0] == 2 * env.unwrapped.targets[step // 6] - 1
-    perturbed = making.make("HalfCheetahCue-v0", SHORT, "motor_signs=37", reveal="motor_signs=37")
+        assert (
+            observation[-1]
+            == info["context"][0]
+            == 2 * env.unwrapped.targets[step // 6] - 1
+        )
+    perturbed = making.make(
+        "HalfCheetahCue-v0", SHORT, "motor_signs=37", reveal="motor_signs=37"
+    )
     assert perturbed.reset(seed=0)[1]["context"][1:] == [-1, 1, -1, 1, 1, -1]
 
 
@@ -232,11 +285,19 @@ def test_what_is_faster_than_the_speed_limit_is_paid_no_more_but_is_felt():
 
 def test_equal_seeds_are_equal_tasks_whatever_is_told_and_flipped():
     drawn = []
-    for arguments in ({}, {"reversal": 3}, {"reversal": "random"}, {"told": 0.5}, {"noise": 0.2}):
+    for arguments in (
+        {},
+        {"reversal": 3},
+        {"reversal": "random"},
+        {"told": 0.5},
+        {"noise": 0.2},
+    ):
         env = cue_task(**arguments)
         for seed in (3, None):
             env.reset(seed=seed)
-            drawn.append([getattr(env, x).tolist() for x in ("patterns", "mapping", "order")])
+            drawn.append(
+                [getattr(env, x).tolist() for x in ("patterns", "mapping", "order")]
+            )
             drawn.append(env.np_random.random())
     assert drawn == drawn[:4] * 5
 
@@ -275,8 +336,12 @@ def test_a_trial_shows_a_cue_and_then_the_outcome():
             assert outcome[step] == 0
         else:
             target = 2 * env.targets[trial] - 1
-            speeds = [info["x_velocity"] for info in infos[6 * trial + 1 : 6 * trial + 5]]
-            assert outcome[step] == pytest.approx(np.clip(target * np.mean(speeds), -1, 1))
+            speeds = [
+                info["x_velocity"] for info in infos[6 * trial + 1 : 6 * trial + 5]
+            ]
+            assert outcome[step] == pytest.approx(
+                np.clip(target * np.mean(speeds), -1, 1)
+            )
     assert not bits[36].any() and outcome[36] == 0
     responses = [info for info in infos if "correct" in info]
     assert [info["trial"] for info in responses] == list(range(6))
@@ -300,7 +365,10 @@ def test_mappings_are_new_in_every_episode_and_even():
     mappings = set()
     for seed in range(100):
         env.reset(seed=seed)
-        assert sorted(env.mapping) == [0, 0, 1, 1] and len(np.unique(env.patterns, axis=0)) == 4
+        assert (
+            sorted(env.mapping) == [0, 0, 1, 1]
+            and len(np.unique(env.patterns, axis=0)) == 4
+        )
         mappings.add(tuple(env.mapping))
     assert len(mappings) == 6
 
@@ -317,7 +385,9 @@ def test_noise_flips_bits_and_leaves_the_draws_alone():
     clean, noisy = cue_task(trials=100), cue_task(trials=100, noise=0.2)
     a, b = play(clean, 600)[0], play(noisy, 600)[0]
     shows = np.arange(600) % 6 < 4
-    assert (a[:-1][shows, 17:25] != b[:-1][shows, 17:25]).mean() == pytest.approx(0.2, abs=0.04)
+    assert (a[:-1][shows, 17:25] != b[:-1][shows, 17:25]).mean() == pytest.approx(
+        0.2, abs=0.04
+    )
     np.testing.assert_array_equal(clean.targets, noisy.targets)
 
 
@@ -347,7 +417,9 @@ def test_who_is_told_is_told_of_a_reversal_by_a_perturbation_as_it_comes():
     for (observation, info), step in zip(rows, range(36)):
         right = 2 * env.unwrapped.targets[step // 6] - 1
         assert info["context"] == [right] and observation[26] == right
-    assert [info["context_began"] for _, info in rows] == [0] * 18 + [18] * (len(rows) - 18)
+    assert [info["context_began"] for _, info in rows] == [0] * 18 + [18] * (
+        len(rows) - 18
+    )
     assert {info["context_began"] for _, info in played(cue_task(), 0)} == {0}
 
 
@@ -377,11 +449,15 @@ def test_previous_action_and_reward_are_appended():
     discrete = PreviousActionAndReward(gym.make("CueAssociation-v0"))
     discrete.reset(seed=0)
     observation, reward, *_ = discrete.step(1)
-    assert observation[-3:].tolist() == [0, 1, reward] and observation.dtype == np.float32
+    assert (
+        observation[-3:].tolist() == [0, 1, reward] and observation.dtype == np.float32
+    )
 
 
 def test_it_does_not_give_away_what_a_task_hides():
-    env = PreviousActionAndReward(gym.make("HalfCheetahDirectionOpening-v0", feedback_opening=5))
+    env = PreviousActionAndReward(
+        gym.make("HalfCheetahDirectionOpening-v0", feedback_opening=5)
+    )
     observations, rewards, _ = play(env, 20)
     assert not observations[6:, -1].any() and rewards[6:].all()
 

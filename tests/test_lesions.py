@@ -21,10 +21,21 @@ from spikepropamine.evaluation.ask.conditions import (
     make_env,
     task_of,
 )
-from spikepropamine.evaluation.ask.lesions import EPISODE_BEFORE, LESIONS, Hook, Wave, layout_of
+from spikepropamine.evaluation.ask.lesions import (
+    EPISODE_BEFORE,
+    LESIONS,
+    Hook,
+    Wave,
+    layout_of,
+)
 from spikepropamine.evaluation.ask.runs import applicable, load_runs
 from spikepropamine.evaluation.run import plan
-from spikepropamine.evaluation.run.episodes import InsideSums, Job, run_episodes, run_job
+from spikepropamine.evaluation.run.episodes import (
+    InsideSums,
+    Job,
+    run_episodes,
+    run_job,
+)
 
 SEEDS, WIDTH = [13, 10, 18], 10
 TASK = task_of(CUES, {"trials": 4})  # 16 steps
@@ -115,13 +126,17 @@ def test_carry_over(plastic, before):
                 self.flat, self.starts = state[0][0].copy(), starts.copy()
 
     first = First()
-    hook = LESIONS["carry-over"].hook(Wave(layout, SEEDS, WIDTH, run_intact=runner(plastic)))
+    hook = LESIONS["carry-over"].hook(
+        Wave(layout, SEEDS, WIDTH, run_intact=runner(plastic))
+    )
     run(plastic, SEEDS, hook, first)
     assert not first.starts.any()
     rows = first.flat[[seed % WIDTH for seed in SEEDS]]
     np.testing.assert_array_equal(layout.get(rows, "layer1.fast_weights"), previous)
     layout.get(first.flat, "layer1.fast_weights")[...] = 0
-    assert (first.flat == 0).all()  # but for the fast weights, it is a start as any other
+    assert (
+        first.flat == 0
+    ).all()  # but for the fast weights, it is a start as any other
     # and from there they change, or stay
     _, changing = lesioned(plastic, "carry-over")
     assert (changing["layer1.fast_weights"][-1] != previous).any()
@@ -135,7 +150,9 @@ def test_a_static_network_has_nothing_to_lose(name):
     policy = make_policy(CUES, "snn")
     expected, state = intact(policy)
     episodes, after = lesioned(policy, name)
-    assert episodes == expected and [e.rewards for e in episodes] == [e.rewards for e in expected]
+    assert episodes == expected and [e.rewards for e in episodes] == [
+        e.rewards for e in expected
+    ]
     for field in state.keys() - {"plasticity_off", "modulator_held"}:
         np.testing.assert_array_equal(after[field], state[field])
 
@@ -162,10 +179,18 @@ def test_what_goes_on_inside_by_hand(plastic, before):
     fast = np.sqrt(np.square(state["layer1.fast_weights"][5]).mean(axis=(1, 2))).sum()
     assert inside.sums["fast_weight_norm"][1] == pytest.approx(fast, rel=1e-5)
     modulation = state["layer1.modulation"][15].reshape(3, -1)
-    assert inside.sums["modulator_mean"][3] == pytest.approx(modulation.mean(axis=1).sum())
-    assert inside.sums["modulator_spread"][3] == pytest.approx(modulation.std(axis=1).sum())
-    potentials = np.concatenate([state[f"layer{k}.potential"][5] for k in (0, 1)], axis=1)
-    assert inside.sums["firing_rate"][1] == pytest.approx((potentials > 1).mean(axis=1).sum())
+    assert inside.sums["modulator_mean"][3] == pytest.approx(
+        modulation.mean(axis=1).sum()
+    )
+    assert inside.sums["modulator_spread"][3] == pytest.approx(
+        modulation.std(axis=1).sum()
+    )
+    potentials = np.concatenate(
+        [state[f"layer{k}.potential"][5] for k in (0, 1)], axis=1
+    )
+    assert inside.sums["firing_rate"][1] == pytest.approx(
+        (potentials > 1).mean(axis=1).sum()
+    )
     assert 0 < inside.sums["firing_rate"][1] < 3
 
 
@@ -198,7 +223,9 @@ def test_all_that_a_measurement_depends_on_is_in_its_name():
 
 def test_a_file_that_a_registered_task_names_is_in_its_name(tmp_path, monkeypatch):
     file, names = tmp_path / "robot.xml", []
-    spec = EnvSpec("Made-v0", PendulumEnv, max_episode_steps=20, kwargs={"xml_file": str(file)})
+    spec = EnvSpec(
+        "Made-v0", PendulumEnv, max_episode_steps=20, kwargs={"xml_file": str(file)}
+    )
     job = job_of(SimpleNamespace(folder=tmp_path / "run"), task_of(PENDULUM, {}), CLEAN)
     job = replace(job, task=replace(job.task, environment="Made-v0"))
     monkeypatch.setitem(gym.registry, "Made-v0", spec)
@@ -211,7 +238,9 @@ def test_a_file_that_a_registered_task_names_is_in_its_name(tmp_path, monkeypatc
 def test_a_task_of_a_notebook_is_never_taken_from_the_cache(tmp_path, monkeypatch):
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     made = type("Made", (PendulumEnv,), {"__module__": "__main__"})
-    monkeypatch.setitem(gym.registry, "Made-v0", EnvSpec("Made-v0", made, max_episode_steps=20))
+    monkeypatch.setitem(
+        gym.registry, "Made-v0", EnvSpec("Made-v0", made, max_episode_steps=20)
+    )
     job = job_of(SimpleNamespace(folder=tmp_path), task_of("Made-v0", {}), CLEAN)
     names = [plan.cache_name(job, {}) for _ in range(2)]
     assert names[0] != names[1]
@@ -219,7 +248,14 @@ def test_a_task_of_a_notebook_is_never_taken_from_the_cache(tmp_path, monkeypatc
 
 def job_of(run, task, condition, **more):
     return Job(
-        run.folder / "policy", False, task, condition, (1_000_000, 1_000_003), 10, True, **more
+        run.folder / "policy",
+        False,
+        task,
+        condition,
+        (1_000_000, 1_000_003),
+        10,
+        True,
+        **more,
     )
 
 
@@ -238,7 +274,9 @@ def test_a_job_freezes_where_its_condition_says(tmp_path):
     np.testing.assert_allclose(norms["frozen"][half:], norms["frozen"][half - 1])
 
 
-def test_carry_over_begins_with_the_fast_weights_of_the_opposite_context(tmp_path, monkeypatch):
+def test_carry_over_begins_with_the_fast_weights_of_the_opposite_context(
+    tmp_path, monkeypatch
+):
     asked, reset = [], Perturbed.reset
 
     def spying(self, *, seed=None, options=None):
@@ -262,7 +300,8 @@ def test_random_actions_are_evaluated_in_the_condition():
     task = task_of(PENDULUM, {})
     conditions, _ = conditions_of(task, None, ["motor_signs:all=1"], [])
     plain, flipped = (
-        run_job(Job(None, False, task, c, (3, 4), 20, True, baseline="random")) for c in conditions
+        run_job(Job(None, False, task, c, (3, 4), 20, True, baseline="random"))
+        for c in conditions
     )
     assert not np.array_equal(plain["rewards"], flipped["rewards"])
 

@@ -15,7 +15,10 @@ from spikepropamine.policies.export import load_policy
 from spikepropamine.training.run import train
 from spikepropamine.training.settings import parse
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
 STEPS, SAMPLES, WIDTH = 200_000, 40, 64
 MOST = 30.0  # MiB a million steps: noise of the allocator, and not what a step takes
 
@@ -60,7 +63,9 @@ def test_nothing_is_left_over(tmp_path, policy):
     policy, held, made = load_policy(trained), Held(), 0
     for wave in range(STEPS):
         seeds = range(wave * WIDTH, (wave + 1) * WIDTH)
-        episodes = run_episodes(policy, partial(make, "CartPole-v1"), seeds, width=WIDTH)
+        episodes = run_episodes(
+            policy, partial(make, "CartPole-v1"), seeds, width=WIDTH
+        )
         made += sum(episode.length for episode in episodes)
         held.sample(made)
         if made >= STEPS:

@@ -41,7 +41,9 @@ def test_the_previous_action_is_the_policys_own_not_the_perturbed_one():
 
 
 def test_what_cannot_be_made_says_why():
-    with pytest.raises(ValueError, match=re.escape("CueAssociation-v0 with {'bits': 0}: bits")):
+    with pytest.raises(
+        ValueError, match=re.escape("CueAssociation-v0 with {'bits': 0}: bits")
+    ):
         make("CueAssociation-v0", {"bits": 0})
 
 
@@ -59,12 +61,18 @@ def test_a_suites_name_stands_for_what_training_may_use():
 def test_training_leaves_out_what_would_change_nothing():
     assert "friction" not in training_text("novel-dynamics", "Reacher-v5")
     short = {"max_episode_steps": 200}
-    assert "mass~1.0@100" in training_text("mid-episode", "HalfCheetah-v5", short).split(" | ")
+    assert "mass~1.0@100" in training_text(
+        "mid-episode", "HalfCheetah-v5", short
+    ).split(" | ")
     late = "mass=2 | friction=0.5 + gravity=2@200"
     assert training_text(late, "HalfCheetah-v5") == late
-    with pytest.raises(ValueError, match="gravity begins at step 200, but episodes have 200 steps"):
+    with pytest.raises(
+        ValueError, match="gravity begins at step 200, but episodes have 200 steps"
+    ):
         training_text(late, "HalfCheetah-v5", short)
-    with pytest.raises(ValueError, match="nothing of the suite body-damage applies to Cue"):
+    with pytest.raises(
+        ValueError, match="nothing of the suite body-damage applies to Cue"
+    ):
         training_text("body-damage", "CueAssociation-v0")
 
 
@@ -80,7 +88,10 @@ def test_the_spread_is_the_same_in_training_and_evaluation(task, capsys):
 
 def test_the_spread_of_another_task_is_measured_once_and_it_says_so(capsys):
     found = spread("Pendulum-v1", {"g": 9.0, "max_episode_steps": 77})
-    assert "Pendulum-v1: the scale of its sensors' noise is measured" in capsys.readouterr().err
+    assert (
+        "Pendulum-v1: the scale of its sensors' noise is measured"
+        in capsys.readouterr().err
+    )
     env = make("Pendulum-v1", {"g": 9.0}, "obs_noise=0.5")
     differences = [env.reset(seed=s)[0] - env.unwrapped._get_obs() for s in range(500)]
     np.testing.assert_allclose(np.std(differences, axis=0), 0.5 * found, rtol=0.15)
@@ -125,7 +136,11 @@ def test_an_episode_ends_with_its_shortest_limit():
 
 def test_a_policy_is_told_of_the_channels_that_it_was_told_of():
     for text in ("motor_signs:all=1", "none | mass=2 + motor_signs:all=0"):
-        with pytest.raises(ValueError, match="told of motor_signs cannot be told of motor_signs:a"):
+        with pytest.raises(
+            ValueError, match="told of motor_signs cannot be told of motor_signs:a"
+        ):
             make("HalfCheetah-v5", perturb=text, reveal="motor_signs=seen")
-    env = make("HalfCheetah-v5", perturb="mass=2 + motor_order=3", reveal="motor_signs=seen")
+    env = make(
+        "HalfCheetah-v5", perturb="mass=2 + motor_order=3", reveal="motor_signs=seen"
+    )
     assert env.reset(seed=0)[0][-6:].tolist() == [1.0] * 6

@@ -94,7 +94,9 @@ def of(path):
 # the file
 
 
-def test_the_first_seed_of_everything_comes_first_and_every_cell_has_a_folder_of_its_own(file):
+def test_the_first_seed_of_everything_comes_first_and_every_cell_has_a_folder_of_its_own(
+    file,
+):
     names = [cell.name for cell in of(file())]
     assert names[:4] == [
         "CueAssociation-v0 plain snn seed 0",
@@ -108,20 +110,28 @@ def test_the_first_seed_of_everything_comes_first_and_every_cell_has_a_folder_of
     assert Path("runs/tiny/noisy/sized/CueAssociation-v0/mlp/seed-1") in paths
 
 
-def test_arguments_of_all_axes_are_in_the_command_and_names_stand_for_those_of_the_cell(file):
+def test_arguments_of_all_axes_are_in_the_command_and_names_stand_for_those_of_the_cell(
+    file,
+):
     path = file(
         settings={"noisy": "--env-kwargs noise 0.1"},
         evaluate=["--suite standard --out runs/{policy}/{env}-{seed}"],
     )
-    (cell,) = [cell for cell in of(path) if cell.name == "CueAssociation-v0 noisy sized seed 1"]
+    (cell,) = [
+        cell for cell in of(path) if cell.name == "CueAssociation-v0 noisy sized seed 1"
+    ]
     train, evaluate = (shlex.join(command) for command in cell.commands)
-    assert train.startswith("train --env CueAssociation-v0 --policy mlp --seed 1 --runs ")
+    assert train.startswith(
+        "train --env CueAssociation-v0 --policy mlp --seed 1 --runs "
+    )
     assert train.endswith(f"{TINY} --env-kwargs noise 0.1 --match-parameters snn")
     assert "--out runs/mlp/CueAssociation-v0-1" in evaluate
 
 
 def test_modules_of_the_training_are_imported_by_all_that_follows(file):
-    (cell, *_) = of(file(envs=["example_evaluation:CueAssociation-v0"], export=["onnx"]))
+    (cell, *_) = of(
+        file(envs=["example_evaluation:CueAssociation-v0"], export=["onnx"])
+    )
     for command_of in cell.commands[1:]:
         assert "--import example_evaluation" in " ".join(command_of)
 
@@ -134,14 +144,23 @@ def test_modules_of_the_training_are_imported_by_all_that_follows(file):
         ({"policies": {"nobody": "  "}}, ["policies", "'nobody' has no name"]),
         ({"evaluate": ["--suite standart"]}, ["'standart'", "did you mean 'standard'"]),
         ({"evaluate": ["--perturb mass=2"]}, ["CueAssociation-v0", "mass=2"]),
-        ({"evaluate": ["--episodes 2", "--suite standard --episodes 2"]}, ["add --out"]),
-        ({"evaluate": ["--episodes 2", "--episodes 3 --out more"]}, ["standard", "--episodes"]),
+        (
+            {"evaluate": ["--episodes 2", "--suite standard --episodes 2"]},
+            ["add --out"],
+        ),
+        (
+            {"evaluate": ["--episodes 2", "--episodes 3 --out more"]},
+            ["standard", "--episodes"],
+        ),
         ({"settings": ["plain"]}, ["settings"]),
         ({"train": "--teacher runs/{task}"}, ["runs/{task}", "{env}"]),
         ({"train": "--perturb 'mass=2"}, ["quotes"]),
         ({"seeds": [0, 0]}, ["one run folder"]),
         ({"train": f"{TINY} --seed 7"}, ["leave out", "--seed", "of each cell"]),
-        ({"evaluate": ["--episodes 3 --out shared"]}, ["one folder of results, shared"]),
+        (
+            {"evaluate": ["--episodes 3 --out shared"]},
+            ["one folder of results, shared"],
+        ),
         ({"train": f"{TINY} --runs elsewhere"}, ["leave out --runs"]),
         ({"keep": "runs/matrices/tiny"}, ["keep", "is where the runs are"]),
         ({"policies": {"../..": "mlp"}}, ["'../..' names a folder"]),
@@ -150,7 +169,9 @@ def test_modules_of_the_training_are_imported_by_all_that_follows(file):
         ({"seeds": [True, False]}, ["seeds are whole numbers"]),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_runs(file, commands, capsys, changes, words):
+def test_what_is_wrong_is_said_before_anything_runs(
+    file, commands, capsys, changes, words
+):
     assert command.main([file(**changes)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and all(word in error for word in words), error
@@ -192,7 +213,9 @@ def test_what_is_finished_is_not_done_again(file, commands, capsys):
     assert len(commands.seen) == 16
 
 
-@pytest.mark.parametrize("what", ["policy", "results", "command", "own.yaml", "noise", "size"])
+@pytest.mark.parametrize(
+    "what", ["policy", "results", "command", "own.yaml", "noise", "size"]
+)
 def test_a_cell_whose_results_are_of_something_else_is_not_finished(
     file, commands, monkeypatch, what
 ):
@@ -268,7 +291,10 @@ def test_two_matrices_in_one_folder_run_each_cell_once(file, commands, monkeypat
     monkeypatch.setattr(cells_module, "_run", slowly)
     path = file()
     with ThreadPoolExecutor(2) as pool:
-        mains = [pool.submit(command.main, [path, "--runs", "runs", "--jobs", "2"]) for _ in "ab"]
+        mains = [
+            pool.submit(command.main, [path, "--runs", "runs", "--jobs", "2"])
+            for _ in "ab"
+        ]
     assert [main.result() for main in mains] == [0, 0]
     assert len(commands.seen) == len(set(commands.seen)) == 16
     assert all(cell.finished() for cell in of(path))
@@ -306,7 +332,12 @@ def test_a_cell_that_fails_stops_no_other_and_is_reported(file, commands, capsys
 def test_a_dry_run_prints_the_commands(file, commands, capsys):
     assert command.main([file(), "--dry-run", "--seeds", "1", "--policies", "snn"]) == 0
     said = capsys.readouterr().out
-    assert said.count("  spikepropamine train --env CueAssociation-v0 --policy snn --seed 1") == 2
+    assert (
+        said.count(
+            "  spikepropamine train --env CueAssociation-v0 --policy snn --seed 1"
+        )
+        == 2
+    )
     assert not commands.seen
 
 
@@ -324,10 +355,14 @@ def test_the_run_of_the_median_seed_is_kept(file, commands, tmp_path, monkeypatc
     keep_medians(cells, cells, tmp_path / "rows.csv")
     (kept,) = Path("kept/CueAssociation-v0/snn").iterdir()
     assert kept.name == "seed-2" and (kept / "policy" / "policy.json").is_file()
-    assert (kept / "README.md").read_text() == "a card" and (kept / "progress.csv").is_file()
+    assert (kept / "README.md").read_text() == "a card" and (
+        kept / "progress.csv"
+    ).is_file()
 
 
-def test_only_the_cells_that_are_named_are_those_of_a_matrix(file, commands, tmp_path, capsys):
+def test_only_the_cells_that_are_named_are_those_of_a_matrix(
+    file, commands, tmp_path, capsys
+):
     path = file(only=[{"policies": ["snn"]}, {"settings": ["noisy"], "seeds": [1]}])
     names = [cell.name.removeprefix("CueAssociation-v0 ") for cell in of(path)]
     assert sorted(names) == [
@@ -349,7 +384,9 @@ def test_only_the_cells_that_are_named_are_those_of_a_matrix(file, commands, tmp
 @pytest.mark.nightly
 def test_matrices_hold_what_was_run_and_no_more():
     for path in MATRICES.glob("*.yaml"):
-        left = missing(load_matrix(path.stem), ROOT / table.RESULTS / f"{path.stem}.csv")
+        left = missing(
+            load_matrix(path.stem), ROOT / table.RESULTS / f"{path.stem}.csv"
+        )
         assert not left, (path.stem, left)
 
 
@@ -364,14 +401,21 @@ def test_a_cell_is_the_same_as_its_single_commands(file, monkeypatch):
     cell = cells_of(load_matrix(path), Path("matrix"))[0]
     assert train([*cell.commands[0][1:], "--runs", "single"]) == 0
     weights = [
-        load_policy(Path(root, "CueAssociation-v0/ndp-oja/seed-0/policy")).policy.state_dict()
+        load_policy(
+            Path(root, "CueAssociation-v0/ndp-oja/seed-0/policy")
+        ).policy.state_dict()
         for root in ("matrix/tiny", "single")
     ]
     assert all((weights[0][name] == value).all() for name, value in weights[1].items())
     rows = read(Path("results/tiny.csv"))
     returns = where(rows, measure="return")
     mine = where(returns, policy="ndp-oja")
-    assert mine["condition"].to_list() == ["clean", "noise-0.1", "noise-0.2", "plasticity-off"]
+    assert mine["condition"].to_list() == [
+        "clean",
+        "noise-0.1",
+        "noise-0.2",
+        "plasticity-off",
+    ]
     evaluated = Evaluation.read(cell.root / cell.evaluations[0]).measured(
         "ndp-oja", "noise-0.1", "late accuracy"
     )
@@ -381,17 +425,28 @@ def test_a_cell_is_the_same_as_its_single_commands(file, monkeypatch):
     assert where(rows, policy="ndp-oja", measure="episodes")["value"].to_list() == [2]
     observer = where(returns, policy=OBSERVER)
     assert observer["condition"].to_list() == ["clean", "noise-0.1", "noise-0.2"]
-    assert where(late_accuracy(rows), policy=OBSERVER, condition="clean")["value"].item() == 1
+    assert (
+        where(late_accuracy(rows), policy=OBSERVER, condition="clean")["value"].item()
+        == 1
+    )
 
     card = RunFolder(Path("kept/CueAssociation-v0/ndp-oja/seed-0")).card.read_text()
     assert (
-        "# ndp-oja on CueAssociation-v0" in card and f"value: {round(mine['value'][0], 3)}" in card
+        "# ndp-oja on CueAssociation-v0" in card
+        and f"value: {round(mine['value'][0], 3)}" in card
     )
 
     # another evaluation in the same place is not taken for that of the matrix
     assert cell.finished()
     place = cell.root / cell.evaluations[0]
-    evaluated = [str(cell.path), "--episodes", "1", "--conditions", "clean", "--overwrite"]
+    evaluated = [
+        str(cell.path),
+        "--episodes",
+        "1",
+        "--conditions",
+        "clean",
+        "--overwrite",
+    ]
     evaluated += ["--out", str(place)]
     assert evaluate(evaluated) == 0
     assert not cell.finished()

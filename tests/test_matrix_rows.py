@@ -36,18 +36,33 @@ def finished(tmp_path):
     """A cell of which everything is there, evaluated in some conditions."""
 
     def write(env, conditions, episodes=2, regained=None, suite="standard", way=""):
-        every = [condition(key) | {"key": key} | more for key, more in conditions.items()]
-        measured = {("own", None, "parameters"): [123.0], ("own", None, "training_return"): [4.0]}
+        every = [
+            condition(key) | {"key": key} | more for key, more in conditions.items()
+        ]
+        measured = {
+            ("own", None, "parameters"): [123.0],
+            ("own", None, "training_return"): [4.0],
+        }
         measured["own", None, "random_return"] = [np.full(episodes, -1.0)]
         for key in conditions:
-            measured["own", key, "return"] = [7.0 + np.arange(episodes) - (episodes - 1) / 2]
+            measured["own", key, "return"] = [
+                7.0 + np.arange(episodes) - (episodes - 1) / 2
+            ]
             measured["own", key, "correct"] = [np.tile([0.5, 1.0], (episodes, 1))]
             measured["own", key, "reward"] = {20: [3.0]}
             measured["own", key, "settled_pace"] = [np.full(episodes, 0.5)]
         if regained is not None:
-            for name, value in (("settled_pace", 1.0), ("regained", regained), ("return", 9.0)):
+            for name, value in (
+                ("settled_pace", 1.0),
+                ("regained", regained),
+                ("return", 9.0),
+            ):
                 measured[TOLD, "signs", name] = [[value]]
-        more = {"suite": suite, "seeds": [0, episodes - 1], "env_kwargs": {"noise": 0.0}}
+        more = {
+            "suite": suite,
+            "seeds": [0, episodes - 1],
+            "env_kwargs": {"noise": 0.0},
+        }
         asked = asked_of(every, {"own": [0]}, environment=env, **more)
         (tmp_path / suite).mkdir(exist_ok=True)
         (tmp_path / suite / ASKED).write_text(json.dumps(asked))
@@ -63,15 +78,23 @@ def finished(tmp_path):
 def test_the_rows_of_a_cell_are_the_means_of_its_evaluation(finished):
     told = {"severity": 0.5, "split": "train", "lesion": "off"}
     frame = rows_of(finished("Ant-v5", {"signs": told}))
-    labels = frame.select("environment", "setting", "policy", "seed", "revision").unique()
+    labels = frame.select(
+        "environment", "setting", "policy", "seed", "revision"
+    ).unique()
     assert labels.rows() == [("Ant-v5", "plain", "ndp", 0, "abc")]
-    found = {(m, at): v for m, at, v in frame.select("measure", "at", "value").iter_rows()}
+    found = {
+        (m, at): v for m, at, v in frame.select("measure", "at", "value").iter_rows()
+    }
     assert found == {
         ("parameters", None): 123, ("training_return", None): 4, ("episodes", None): 2,
         ("random_return", None): -1, ("return", None): 7, ("correct", 0): 0.5, ("correct", 1): 1,
         ("settled_pace", None): 0.5,
     }  # fmt: skip
-    (only,) = where(frame, measure="return").select("condition", "episode", *told).rows(named=True)
+    (only,) = (
+        where(frame, measure="return")
+        .select("condition", "episode", *told)
+        .rows(named=True)
+    )
     assert only == {"condition": "signs", "episode": None} | told
 
 
@@ -85,7 +108,11 @@ def test_the_ideal_observer_sees_the_noise_of_its_condition_and_replaces_what_it
         return np.full((len(seeds), 3), 1 - arguments["noise"])
 
     monkeypatch.setattr(rows_module, "ideal_responses", observed)
-    conditions = {"clean": {}, "noise-0.2": {"severity": 0.2}, "plasticity-off": {"lesion": "off"}}
+    conditions = {
+        "clean": {},
+        "noise-0.2": {"severity": 0.2},
+        "plasticity-off": {"lesion": "off"},
+    }
     file = tmp_path / "rows.csv"
     for episodes in (2, 5, 5):
         collect([finished("CueAssociation-v0", conditions, episodes)], file)
@@ -95,7 +122,9 @@ def test_the_ideal_observer_sees_the_noise_of_its_condition_and_replaces_what_it
     late = where(observer, measure="correct", at=2).select("condition", "value").rows()
     assert late == [("clean", 1.0), ("noise-0.2", 0.8)]
     collect([finished("CueAssociation-v0", conditions, 5, way="-x2")], file)
-    suites = where(read(file), policy=OBSERVER, measure="return", condition="clean")["suite"]
+    suites = where(read(file), policy=OBSERVER, measure="return", condition="clean")[
+        "suite"
+    ]
     assert suites.to_list() == ["standard", "standard-x2"]
 
 
@@ -105,12 +134,20 @@ def test_a_file_keeps_its_order_when_some_of_its_runs_are_made_anew(finished, tm
         cell.policy = policy
         assert collect([cell], tmp_path / "rows.csv") == rows_of(cell).height
     frame = read(tmp_path / "rows.csv")
-    assert frame["policy"].unique(maintain_order=True).to_list() == ["snn", "mlp", "lstm"]
+    assert frame["policy"].unique(maintain_order=True).to_list() == [
+        "snn",
+        "mlp",
+        "lstm",
+    ]
     assert not frame.drop("value").is_duplicated().any()
 
 
 def test_a_teacher_that_is_told_is_on_file_beside_the_policies(finished, tmp_path):
-    conditions = {"clean": {}, "signs": {"split": "held-out"}, "signs [off]": {"lesion": "off"}}
+    conditions = {
+        "clean": {},
+        "signs": {"split": "held-out"},
+        "signs [off]": {"lesion": "off"},
+    }
     for share in (0.5, 0.75):  # what was there is replaced
         collect([finished("Ant-v5", conditions, 4, share)], tmp_path / "rows.csv")
     told = where(read(tmp_path / "rows.csv"), policy=TOLD)

@@ -34,8 +34,14 @@ def recovered(changed, clean=None, onset=200, window=20, lengths=None):
         (programmed(), [1, 0.8, 0.2, 0.75, 78]),
         (programmed(plateau=1.0, bottom=20), [1, 0.8, 0, 1, 38]),
         (programmed(plateau=0.2), [1, 0.8, 0.8, 0, np.nan]),  # nothing comes back
-        (programmed(low=0.95, plateau=1.0), [1, 0.05, 0, 1, np.nan]),  # hardly anything drops
-        (programmed(low=0.5, plateau=0.2), [1, 0.5, 0.8, -0.6, np.nan]),  # more is lost in the end
+        (
+            programmed(low=0.95, plateau=1.0),
+            [1, 0.05, 0, 1, np.nan],
+        ),  # hardly anything drops
+        (
+            programmed(low=0.5, plateau=0.2),
+            [1, 0.5, 0.8, -0.6, np.nan],
+        ),  # more is lost in the end
     ],
 )
 def test_recovery_by_hand(rewards, expected):
@@ -61,7 +67,10 @@ def test_what_ends_without_the_change_too_does_not_come_back():
 
 def test_recovery_needs_windows_before_and_after():
     rewards, lengths = np.ones((1, 100)), np.array([100])
-    found = [measures.recovery(rewards, rewards, lengths, onset, 10)[0] for onset in (5, 81, 80)]
+    found = [
+        measures.recovery(rewards, rewards, lengths, onset, 10)[0]
+        for onset in (5, 81, 80)
+    ]
     assert [len(measured) for measured in found] == [0, 0, 3]
 
 
@@ -87,7 +96,9 @@ def test_a_run_counts_once_however_many_of_its_episodes_have_a_value():
 def test_an_interval_of_a_share_ends_where_shares_do():
     low, high = estimate(np.array([[1.0, 1, 1, 0.9]]), SHARE).interval
     assert low < 0.975 < high == 1
-    assert estimate(np.ones((5, 3)), SHARE).interval is None  # equal runs tell nothing of others
+    assert (
+        estimate(np.ones((5, 3)), SHARE).interval is None
+    )  # equal runs tell nothing of others
 
 
 EPISODES = np.array([-0.01, 0, 0, 0, 0.01])
@@ -99,7 +110,10 @@ def earning(policies=("own",), **returns):
     a with plasticity off. Random actions earn 0.
     """
     conditions, measured = [], {}
-    more = {"a": {"severity": 0.5, "split": "train"}, "b": {"severity": 1.0, "split": "held-out"}}
+    more = {
+        "a": {"severity": 0.5, "split": "train"},
+        "b": {"severity": 1.0, "split": "held-out"},
+    }
     for name in returns:
         key, _, lesion = name.partition("_")
         label = "mass" if key in more else key
@@ -116,20 +130,28 @@ def earning(policies=("own",), **returns):
 def test_retention_is_of_each_run_and_averaged_split_by_split():
     found = earning(clean=10, a=9, b=5, clean_off=8, a_off=7, b_off=3)
     for lesion, expected in ((None, (0.7, 0.9, 0.5)), ("off", (0.5, 0.7, 0.3))):
-        scores = [found.overall("own", lesion, split) for split in ("all", "train", "held-out")]
+        scores = [
+            found.overall("own", lesion, split)
+            for split in ("all", "train", "held-out")
+        ]
         assert [score.mean for score in scores] == pytest.approx(expected)
     runs = {"clean": np.array([[1.0], [3], [8]]) + EPISODES}
     runs["heavy"] = runs["clean"] * np.array([[0.2], [0.5], [0.8]])
     measured = {("own", key, "return"): values for key, values in runs.items()}
     measured["own", None, "random_return"] = np.tile(EPISODES, (3, 1))
     kept = evaluation([condition(), condition("heavy")], measured).overall("own")
-    assert kept.by_run == pytest.approx((0.2, 0.5, 0.8)) and kept.mean == pytest.approx(0.5)
+    assert kept.by_run == pytest.approx((0.2, 0.5, 0.8)) and kept.mean == pytest.approx(
+        0.5
+    )
     assert kept.interval == pytest.approx(statistics.interval([0.2, 0.5, 0.8]))
 
 
 def test_a_curve_over_severities_begins_at_the_clean_task_with_the_same_lesion():
     found = earning(clean=10, a=8, b=4, clean_off=9, a_off=6, b_off=3)
-    for lesion, area in ((None, 0.5 * 0.9 + 0.5 * 0.6), ("off", 0.5 * 0.75 + 0.5 * 0.45)):
+    for lesion, area in (
+        (None, 0.5 * 0.9 + 0.5 * 0.6),
+        ("off", 0.5 * 0.75 + 0.5 * 0.45),
+    ):
         keys = found.severities("own", "mass", lesion)
         assert list(keys) == [0, 0.5, 1]
         assert found.area("own", keys).mean == pytest.approx(area)
@@ -137,27 +159,42 @@ def test_a_curve_over_severities_begins_at_the_clean_task_with_the_same_lesion()
 
 def test_what_a_lesion_takes_away_by_hand():
     returns = {"clean": [[3.0, 5.0, 7.0, 9.0]], "clean [off]": [[3.0, 2.0, 8.0, 1.0]]}
-    correct = {"clean": [0.0, 0, 1, 1], "clean [off]": [1.0, 1, 0, 0.5]}  # the late half counts
+    correct = {
+        "clean": [0.0, 0, 1, 1],
+        "clean [off]": [1.0, 1, 0, 0.5],
+    }  # the late half counts
     measured = {("own", key, "return"): values for key, values in returns.items()}
     measured |= {("own", key, "length"): np.ones((1, 4)) for key in returns}
-    measured |= {("own", key, "correct"): np.tile(of, (1, 4, 1)) for key, of in correct.items()}
-    (part,) = evaluation([condition(), condition(lesion="off")], measured).lesioned("own")
+    measured |= {
+        ("own", key, "correct"): np.tile(of, (1, 4, 1)) for key, of in correct.items()
+    }
+    (part,) = evaluation([condition(), condition(lesion="off")], measured).lesioned(
+        "own"
+    )
     assert part.returns.mean == 2.5 and part.returns.better == (0.5 + 1 + 0 + 1) / 4
     assert part.late_accuracy.mean == 0.75 and not part.identical
     for measure in ("return", "length", "correct"):
         same = {("own", key, m): measured["own", "clean", m]
                 for key in returns for m in ("return", "length", "correct")}  # fmt: skip
-        (part,) = evaluation([condition(), condition(lesion="off")], same).lesioned("own")
+        (part,) = evaluation([condition(), condition(lesion="off")], same).lesioned(
+            "own"
+        )
         assert part.identical
-        same["own", "clean [off]", measure] = np.asarray(same["own", "clean", measure]) + 1
-        (part,) = evaluation([condition(), condition(lesion="off")], same).lesioned("own")
+        same["own", "clean [off]", measure] = (
+            np.asarray(same["own", "clean", measure]) + 1
+        )
+        (part,) = evaluation([condition(), condition(lesion="off")], same).lesioned(
+            "own"
+        )
         assert not part.identical
 
 
 def test_lesioned_conditions_are_no_part_of_a_comparison_of_policies():
     found = earning(("more", "less"), clean=10, a=(9, 5), clean_off=8, a_off=(1, 5))
     gaps = {part.measure: part.found.mean for part in found.comparisons}
-    assert gaps["retention"] == pytest.approx(0.4) and gaps["return"] == pytest.approx(0)
+    assert gaps["retention"] == pytest.approx(0.4) and gaps["return"] == pytest.approx(
+        0
+    )
 
 
 def test_an_episode_without_a_value_keeps_its_place():
@@ -173,9 +210,14 @@ def test_an_episode_without_a_value_keeps_its_place():
 
 def test_a_policy_that_never_answers_is_compared_by_its_returns():
     names, values = ("a", "b"), np.arange(3.0)
-    measured = {(name, "clean", "return"): np.stack([values, values + 1]) for name in names}
+    measured = {
+        (name, "clean", "return"): np.stack([values, values + 1]) for name in names
+    }
     answers = np.ones((2, 3, 4))
-    measured |= {("a", "clean", "correct"): answers, ("b", "clean", "correct"): answers * np.nan}
+    measured |= {
+        ("a", "clean", "correct"): answers,
+        ("b", "clean", "correct"): answers * np.nan,
+    }
     (comparison,) = evaluation([condition()], measured).comparisons
     assert comparison.measure == "return"
 
@@ -193,7 +235,10 @@ def test_a_run_that_loses_nothing_has_no_share_of_it():
 def changing(lost, left, before=4.0, more=None):
     """A run of twenty episodes that loses so much when the world changes."""
     key, spread = "changed", np.linspace(-1, 1, 20)[None]
-    measured = {("own", "clean", "return"): 100 + spread, ("own", key, "return"): 50 + spread}
+    measured = {
+        ("own", "clean", "return"): 100 + spread,
+        ("own", key, "return"): 50 + spread,
+    }
     measured |= {("own", key, "reward_before"): before + 0 * spread,
                  ("own", key, "drop"): lost + spread, ("own", key, "missing_at_end"): left + spread,
                  ("own", key, "recovery_time"): [40.0]}  # fmt: skip
@@ -201,18 +246,27 @@ def changing(lost, left, before=4.0, more=None):
         measured = {name: np.concatenate([values, values if name[2] == "return" else more])
                     if name[2] != "recovery_time" else [40.0, np.nan]
                     for name, values in measured.items()}  # fmt: skip
-    return evaluation([condition(), condition(key, onset=200)], measured).recovery("own", key)
+    return evaluation([condition(), condition(key, onset=200)], measured).recovery(
+        "own", key
+    )
 
 
 @pytest.mark.parametrize(
     ("lost", "left", "fraction", "time"),
-    [(2.0, 0.5, 0.75, 40), (2.0, 2.0, 0.0, None), (0.1, 0.0, None, None), (0.3, 0.0, None, None)],
+    [
+        (2.0, 0.5, 0.75, 40),
+        (2.0, 2.0, 0.0, None),
+        (0.1, 0.0, None, None),
+        (0.3, 0.0, None, None),
+    ],
 )
 def test_a_drop_that_is_not_shown_or_small_has_no_recovery(lost, left, fraction, time):
     found = changing(lost, left)
     assert found["drop"].mean == pytest.approx(lost)
     share, steps = found["fraction"], found["recovery_time"]
-    assert (share and share.mean) == (fraction and pytest.approx(fraction)) or fraction == 0
+    assert (share and share.mean) == (
+        fraction and pytest.approx(fraction)
+    ) or fraction == 0
     assert (steps and steps.mean) == time
 
 

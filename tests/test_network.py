@@ -13,7 +13,9 @@ from conftest import OBSERVATIONS, make_model, make_venv, zero_state
 from spikepropamine.policies import NetworkConfig, StateLayout
 from spikepropamine.policies.network import FLAGS, SpikingNetwork
 
-make_network = partial(conftest.make_network, backend="reference")  # which need not be compiled
+make_network = partial(
+    conftest.make_network, backend="reference"
+)  # which need not be compiled
 OBSERVATION = torch.tensor([[[0.9, -0.7, 0.8], [-0.5, 0.6, 0.9]]])  # [1, 2, 3]
 
 
@@ -114,19 +116,30 @@ def test_an_unknown_field_is_named_with_the_fields_there_are():
 @pytest.mark.parametrize("readout", ["spikes", "spikes+potentials"])
 def test_a_step_of_several_ticks_is_that_many_steps_of_one_tick(readout):
     settings = {"readout": readout, "rule": "bcm", "hidden": (16, 16)}
-    several, single = make_network(ticks=3, **settings), make_network(ticks=1, **settings)
+    several, single = (
+        make_network(ticks=3, **settings),
+        make_network(ticks=1, **settings),
+    )
     single.load_state_dict(several.state_dict())
     inputs = observations(4) * 2
     starts = torch.tensor([[0.0, 1.0], [0.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
     spread = torch.zeros(12, 2)
-    spread[::3] = starts  # an episode starts at the first tick of its step, and at no other
+    spread[::3] = (
+        starts  # an episode starts at the first tick of its step, and at no other
+    )
     features, state = features_of(several, inputs, starts)
-    expected, expected_state = features_of(single, inputs.repeat_interleave(3, dim=0), spread)
+    expected, expected_state = features_of(
+        single, inputs.repeat_interleave(3, dim=0), spread
+    )
     assert features.abs().max() > 0
     torch.testing.assert_close(features, expected[2::3], rtol=0, atol=1e-6)
-    state["layer1.modulation"] = state["layer1.modulation"][:, -1:]  # of the last tick, as there
+    state["layer1.modulation"] = state["layer1.modulation"][
+        :, -1:
+    ]  # of the last tick, as there
     for name in state:
-        torch.testing.assert_close(state[name], expected_state[name], rtol=0, atol=1e-6, msg=name)
+        torch.testing.assert_close(
+            state[name], expected_state[name], rtol=0, atol=1e-6, msg=name
+        )
 
 
 def test_an_episode_start_forgets_everything():
@@ -158,7 +171,9 @@ def test_the_flat_call_is_the_run_on_packed_states(backend, steps, grad):
     torch.testing.assert_close(features, expected)
     torch.testing.assert_close(new[0], network.layout.pack(state))
     assert torch.equal(flat, before)
-    _, _, rest = network.run(inputs, starts, network.layout.unpack(flat[0]), state_wanted=False)
+    _, _, rest = network.run(
+        inputs, starts, network.layout.unpack(flat[0]), state_wanted=False
+    )
     assert rest.keys() <= state.keys()
 
 
@@ -258,11 +273,15 @@ def test_a_held_neuromodulator_is_the_given_one_even_across_episode_starts(modul
 
 def rates_of(network, inputs):
     with torch.no_grad():
-        return network.run(inputs, torch.zeros(inputs.shape[:2]), zero_state(network, 2))[1][1].rate
+        return network.run(
+            inputs, torch.zeros(inputs.shape[:2]), zero_state(network, 2)
+        )[1][1].rate
 
 
 def test_a_neuromodulator_set_by_hand_is_the_feedback_and_is_not_trained():
-    config = NetworkConfig(rule="oja", modulation="feedback", exogenous=(1, 2), hidden=(4, 3))
+    config = NetworkConfig(
+        rule="oja", modulation="feedback", exogenous=(1, 2), hidden=(4, 3)
+    )
     network = SpikingNetwork(3, config, (1, 2))
     inputs = observations(4)
     _, outputs, _ = network.run(inputs, torch.zeros(4, 2), zero_state(network, 2))
@@ -286,7 +305,9 @@ def test_tanh_units_are_leaky_and_graded_and_their_fast_weights_change():
 
 def test_only_the_chosen_channels_reach_the_neuromodulators_directly():
     network = make_network(exogenous=[2])
-    network.layers[0].weight.data.zero_()  # no spikes, so the direct way is the only one
+    network.layers[
+        0
+    ].weight.data.zero_()  # no spikes, so the direct way is the only one
     base = rates_of(network, OBSERVATION)
     for channel, matters in [(0, False), (1, False), (2, True)]:
         changed = OBSERVATION.clone()
@@ -304,25 +325,38 @@ def test_only_the_chosen_channels_reach_the_neuromodulators_directly():
     ],
 )
 def test_exogenous_channels_are_chosen_by_index_or_by_key(kind, exogenous, channels):
-    settings = {"network": {"hidden": (4, 4), "modulation": "direct", "exogenous": exogenous}}
+    settings = {
+        "network": {"hidden": (4, 4), "modulation": "direct", "exogenous": exogenous}
+    }
     policy = make_model(make_venv(kind), policy_kwargs=settings).policy
-    if isinstance(channels, str):  # find out which of the flattened features these keys fill
+    if isinstance(
+        channels, str
+    ):  # find out which of the flattened features these keys fill
         space = OBSERVATIONS["dict"]
-        silent = {k: np.zeros(space[k].shape, space[k].dtype) for k in ("cue", "reward")}
+        silent = {
+            k: np.zeros(space[k].shape, space[k].dtype) for k in ("cue", "reward")
+        }
         silent["phase"] = np.array(0)
         loud = dict(silent)
         for key in channels.split():
             loud[key] = np.array(1) if key == "phase" else silent[key] + 1
-        a, b = (policy.extract_features(policy.obs_to_tensor(x)[0])[0] for x in (silent, loud))
+        a, b = (
+            policy.extract_features(policy.obs_to_tensor(x)[0])[0]
+            for x in (silent, loud)
+        )
         channels = set((a != b).nonzero().flatten().tolist())
         assert channels
     assert set(policy.network.exogenous.tolist()) == channels
 
 
-@pytest.mark.parametrize(("kind", "entry"), [("box", 3), ("box", "reward"), ("dict", "rewrd")])
+@pytest.mark.parametrize(
+    ("kind", "entry"), [("box", 3), ("box", "reward"), ("dict", "rewrd")]
+)
 def test_an_exogenous_channel_that_does_not_exist_is_named(kind, entry):
     settings = {"network": {"exogenous": (entry,)}}
-    with pytest.raises(ValueError, match=f"exogenous channel {entry!r}.*does not exist"):
+    with pytest.raises(
+        ValueError, match=f"exogenous channel {entry!r}.*does not exist"
+    ):
         make_model(make_venv(kind), policy_kwargs=settings)
 
 
@@ -330,7 +364,11 @@ def test_an_exogenous_channel_that_does_not_exist_is_named(kind, entry):
 @pytest.mark.parametrize("plastic", [(True, False), (False, True)])
 def test_one_width_is_one_layer_that_is_what_any_of_several_was(hidden, plastic):
     config = NetworkConfig(hidden=hidden, plastic=plastic)
-    assert (config.hidden, config.plastic, config.recurrent) == ((256,), (True,), (False,))
+    assert (config.hidden, config.plastic, config.recurrent) == (
+        (256,),
+        (True,),
+        (False,),
+    )
 
 
 # state is never kept in modules
@@ -384,5 +422,7 @@ def test_layers_are_as_the_settings_say():
     network = make_network(**kind, membrane_decay=0.3, readout_decay=0.7)
     for layer in network.layers:
         assert {name: getattr(layer.spec, name) for name in kind} == kind
-        assert layer.membrane_decay.sigmoid().tolist() == pytest.approx([0.3] * layer.spec.neurons)
+        assert layer.membrane_decay.sigmoid().tolist() == pytest.approx(
+            [0.3] * layer.spec.neurons
+        )
     assert network.readout_decay.sigmoid().tolist() == pytest.approx([0.7] * 10)

@@ -36,7 +36,9 @@ def policy_of(**network: Any) -> DeployedPolicy:
         for layer in policy.network.layers:
             layer.membrane_decay.normal_()  # each neuron its own
     policy.set_training_mode(False)
-    normalisation = Normalisation({"": (np.linspace(-1, 1, 6), np.linspace(1, 9, 6))}, 10.0, 1e-8)
+    normalisation = Normalisation(
+        {"": (np.linspace(-1, 1, 6), np.linspace(1, 9, 6))}, 10.0, 1e-8
+    )
     return DeployedPolicy(policy, normalisation, {})
 
 
@@ -78,24 +80,38 @@ def test_the_graph_acts_as_the_policy_does(ticks):
     np.testing.assert_allclose(found[ticks - 1 :: ticks], expected, atol=1e-5)
 
 
-def spikes_in_snntorch(whole: nir.NIRGraph, inputs: np.ndarray, file: Path) -> np.ndarray:
+def spikes_in_snntorch(
+    whole: nir.NIRGraph, inputs: np.ndarray, file: Path
+) -> np.ndarray:
     """Of the last layer; snnTorch knows no LI, so it gets the graph up to the last spikes."""
     last = max(name for name, node in whole.nodes.items() if isinstance(node, nir.LIF))
-    kept = {k: node for k, node in whole.nodes.items() if k not in ("readout", "action", "output")}
+    kept = {
+        k: node
+        for k, node in whole.nodes.items()
+        if k not in ("readout", "action", "output")
+    }
     kept["output"] = nir.Output({"output": np.array(whole.nodes[last].tau.shape)})
-    edges = [edge for edge in whole.edges if set(edge) <= set(kept)] + [(last, "output")]
+    edges = [edge for edge in whole.edges if set(edge) <= set(kept)] + [
+        (last, "output")
+    ]
     nir.write(file, nir.NIRGraph(kept, edges))
     module = snntorch.import_nir.import_from_nir(nir.read(file))
     found, carried = [], None
     with torch.no_grad():
         for x in inputs:
-            spikes, carried = module(torch.as_tensor(x[None], dtype=torch.float32), carried)
+            spikes, carried = module(
+                torch.as_tensor(x[None], dtype=torch.float32), carried
+            )
             found.append(spikes[0].numpy())
     return np.stack(found)
 
 
-@pytest.mark.parametrize("folder", SPIKES, ids=lambda folder: "-".join(folder.parts[-3:-1]))
-def test_snntorch_fires_as_trained_policies_do_on_300_steps_of_their_task(folder, tmp_path):
+@pytest.mark.parametrize(
+    "folder", SPIKES, ids=lambda folder: "-".join(folder.parts[-3:-1])
+)
+def test_snntorch_fires_as_trained_policies_do_on_300_steps_of_their_task(
+    folder, tmp_path
+):
     (run,), task = load_runs([folder])
     env, deployed = make_env(task, CLEAN, run.previous), run.policy
     whole = nir_file.to_nir(deployed, {})
@@ -110,14 +126,19 @@ def test_snntorch_fires_as_trained_policies_do_on_300_steps_of_their_task(folder
 
 
 def test_a_file_read_back_is_the_graph(tmp_path):
-    graph = nir_file.to_nir(policy_of(rule="bcm", modulation="direct"), {"summary": "a test"})
+    graph = nir_file.to_nir(
+        policy_of(rule="bcm", modulation="direct"), {"summary": "a test"}
+    )
     nir.write(tmp_path / "policy.nir", graph)
     found = nir.read(tmp_path / "policy.nir")
     card = json.loads(found.metadata["card"])
     assert card["summary"] == "a test"
     assert card["ticks"] == 1 and card["clip_normalised"] == 10.0
     synapses = found.nodes["layer1.synapses"]
-    assert synapses.metadata["rule"] == "bcm" and synapses.metadata["decay"] == "contracting"
+    assert (
+        synapses.metadata["rule"] == "bcm"
+        and synapses.metadata["decay"] == "contracting"
+    )
     assert synapses.metadata["plasticity_gain"].shape == (16, 20)
     assert synapses.metadata["modulator_weight"].shape == (16, 20)
     inputs = np.random.default_rng(0).normal(size=(50, 6))
@@ -132,7 +153,9 @@ def test_a_file_read_back_is_the_graph(tmp_path):
         ({"soft_reset": True}, "--no-network.soft-reset"),
     ],
 )
-def test_what_nir_cannot_say_is_refused_with_the_setting_that_would_do(network, setting):
+def test_what_nir_cannot_say_is_refused_with_the_setting_that_would_do(
+    network, setting
+):
     with pytest.raises(ValueError, match=setting):
         nir_file.to_nir(policy_of(**network), {})
 

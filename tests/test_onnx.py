@@ -7,12 +7,19 @@ import pytest
 import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
-from stable_baselines3.common.policies import ActorCriticPolicy, MultiInputActorCriticPolicy
+from stable_baselines3.common.policies import (
+    ActorCriticPolicy,
+    MultiInputActorCriticPolicy,
+)
 from tapes import Noise
 
 from spikepropamine.export import onnx_file
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
-from spikepropamine.policies.off_policy import SquashedLstm, SquashedMlp, SquashedSpiking
+from spikepropamine.policies.off_policy import (
+    SquashedLstm,
+    SquashedMlp,
+    SquashedSpiking,
+)
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.rules import RULES
 
@@ -43,19 +50,26 @@ PLASTIC: dict[str, dict[str, Any]] = {
 SQUASHED: dict[str, Any] = {
     "squashed-mlp": (SquashedMlp, {}),
     "squashed-lstm": (SquashedLstm, {"lstm_hidden_size": 16}),
-    "squashed-ndp-oja": (SquashedSpiking, {"network": {"rule": "oja", "modulation": "direct"}}),
+    "squashed-ndp-oja": (
+        SquashedSpiking,
+        {"network": {"rule": "oja", "modulation": "direct"}},
+    ),
 }
 POLICIES = ["mlp", "lstm", *PLASTIC]
 
 
-def policy_of(kind: str, observations: str = "box", actions: str = "box") -> DeployedPolicy:
+def policy_of(
+    kind: str, observations: str = "box", actions: str = "box"
+) -> DeployedPolicy:
     torch.manual_seed(7)
     space = OBSERVATIONS[observations]
     common = (space, ACTIONS[actions], lambda _: 0.0)
     policy: Any
     if kind == "mlp":
         several = isinstance(space, spaces.Dict)
-        policy = (MultiInputActorCriticPolicy if several else ActorCriticPolicy)(*common)
+        policy = (MultiInputActorCriticPolicy if several else ActorCriticPolicy)(
+            *common
+        )
     elif kind == "lstm":
         policy = RecurrentActorCriticPolicy(*common, lstm_hidden_size=16)
     elif kind in SQUASHED:
@@ -72,7 +86,9 @@ def policy_of(kind: str, observations: str = "box", actions: str = "box") -> Dep
         statistics = {"": (np.linspace(-1, 1, 6), np.linspace(1, 9, 6))}
         normalisation = Normalisation(statistics, 1.2, 1e-8)
     if observations == "dict":
-        normalisation = Normalisation({"body": (np.ones(6), np.full(6, 3.0))}, 1.2, 1e-8)
+        normalisation = Normalisation(
+            {"body": (np.ones(6), np.full(6, 3.0))}, 1.2, 1e-8
+        )
     return DeployedPolicy(policy, normalisation, {})
 
 

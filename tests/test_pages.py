@@ -66,7 +66,10 @@ def test_a_report_has_all_its_parts(html):
 
 
 def charts_of(html):
-    return [json.loads(part) for part in re.findall(r"application/json\">(.*?)</script>", html)]
+    return [
+        json.loads(part)
+        for part in re.findall(r"application/json\">(.*?)</script>", html)
+    ]
 
 
 def test_a_policy_has_one_colour_in_all_plots(html):
@@ -95,24 +98,35 @@ def test_a_report_without_parts_leaves_out_their_sections(cue):
 
 
 def test_a_report_has_the_settings_of_training_in_which_policies_differ():
-    learning = {policy: {"trainer.kind": "sac", "rate": 0.1} for policy in ("ndp-oja", "snn")}
+    learning = {
+        policy: {"trainer.kind": "sac", "rate": 0.1} for policy in ("ndp-oja", "snn")
+    }
     title = "Settings of training that differ"
     assert title not in html_of(example(learning=learning))
-    learning |= {"mlp": {"trainer.kind": "sac", "rate": 0.3, "steps": 64}}  # one of its own, too
-    table = html_of(example(learning=learning)).partition(title)[2].partition("</table>")[0]
+    learning |= {
+        "mlp": {"trainer.kind": "sac", "rate": 0.3, "steps": 64}
+    }  # one of its own, too
+    table = (
+        html_of(example(learning=learning)).partition(title)[2].partition("</table>")[0]
+    )
     assert re.findall("<td.*>(.*)</td>", table) == ["rate", "0.1", "0.1", "0.3"]
 
 
 def test_a_report_of_contexts_shows_random_actions_and_the_teacher():
     html = html_of(example(contexts=True))
-    assert "Adaptation" in Outline(html).sections and "Recovery" not in Outline(html).sections
+    assert (
+        "Adaptation" in Outline(html).sections
+        and "Recovery" not in Outline(html).sections
+    )
     labels = {value.get("label") for chart in charts_of(html)
               for values in chart["datasets"].values() for value in values}  # fmt: skip
     assert {"random actions", "teacher, told", "ndp-oja, off"} <= labels
 
 
 def test_retention_that_does_not_exist_is_left_out():
-    returns = {("bad", key, "return"): [[0.0, 1, 0, 1, 0]] for key in ("clean", "light")}
+    returns = {
+        ("bad", key, "return"): [[0.0, 1, 0, 1, 0]] for key in ("clean", "light")
+    }
     more = {
         ("bad", "clean", "length"): np.ones((1, 5)),
         ("bad", None, "random_return"): [[1.0] * 5],
@@ -154,7 +168,11 @@ def runs(tmp_path):
 def test_a_learning_curve_is_the_mean_over_the_runs_that_got_there(runs):
     found = [run for run in find_runs(runs) if run.policy == "snn"]
     steps, scores = zip(*learning_curve(found, "rollout/ep_rew_mean"))
-    assert steps == (100, 200, 300) and [score.mean for score in scores] == [-90, -40, 0]
+    assert steps == (100, 200, 300) and [score.mean for score in scores] == [
+        -90,
+        -40,
+        0,
+    ]
     assert scores[0].interval == pytest.approx(statistics.interval([-100.0, -80]))
     assert scores[2].interval is None
     assert learning_curve(found, "rollout/late_accuracy") == []
@@ -164,7 +182,11 @@ def test_the_local_page_links_what_there_is(runs):
     seed = runs / "Pendulum-v1" / "snn" / "seed-0"
     folder = write_example(seed / "evaluations" / "novel dynamics")
     (folder / "report.html").touch()
-    for name, content in (("broken", b"{"), ("older", b'{"runs": []}'), ("foreign", b"\xff\xfe")):
+    for name, content in (
+        ("broken", b"{"),
+        ("older", b'{"runs": []}'),
+        ("foreign", b"\xff\xfe"),
+    ):
         (seed / "evaluations" / name).mkdir()
         (seed / "evaluations" / name / ASKED).write_bytes(content)
         (seed / "evaluations" / name / RESULTS).write_bytes(content)

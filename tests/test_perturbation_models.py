@@ -40,7 +40,9 @@ def keep_densities(xml, edited):
     """HalfCheetah's file scales all masses to a total: scale the edited ones as much."""
     loose = [text.replace('settotalmass="14"', "") for text in (xml, edited)]
     before, after = (compiled(text).body_mass.sum() for text in loose)
-    return edited.replace('settotalmass="14"', f'settotalmass="{float(14 * after / before)!r}"')
+    return edited.replace(
+        'settotalmass="14"', f'settotalmass="{float(14 * after / before)!r}"'
+    )
 
 
 def heavy_torso(factor):
@@ -54,7 +56,9 @@ def short_limb(task):
     xml = source(task)
     if task == "Ant-v5":
         leg = 'fromto="0.0 0.0 0.0 0.2 0.2 0.0" name="left_leg_geom"'
-        lower = re.search(r'<body pos="0.2 0.2 0">\s*<joint axis="-1 1 0" name="ankle_1"', xml)[0]
+        lower = re.search(
+            r'<body pos="0.2 0.2 0">\s*<joint axis="-1 1 0" name="ankle_1"', xml
+        )[0]
         return compiled(
             replaced(
                 xml,
@@ -84,7 +88,11 @@ def damped(factor):
         ("Ant-v5", "mass:torso=2", lambda: heavy_torso(2)),
         ("Ant-v5", "damping=2", lambda: damped(2)),
         ("Ant-v5", "limb_length:aux_1=0.5", lambda: short_limb("Ant-v5")),
-        ("HalfCheetah-v5", "limb_length:bshin=0.5", lambda: short_limb("HalfCheetah-v5")),
+        (
+            "HalfCheetah-v5",
+            "limb_length:bshin=0.5",
+            lambda: short_limb("HalfCheetah-v5"),
+        ),
     ],
 )
 def test_a_whole_tape_agrees_with_a_recompiled_model(task, text, model):
@@ -111,9 +119,13 @@ def test_edits_do_not_compound_over_resets_and_ramps():
     mass = env.unwrapped.model.body_mass.copy()
     for seed in range(3):
         play(env, steps=6, seed=seed)
-        np.testing.assert_allclose(env.unwrapped.model.body_mass[1:3] / mass[1:3], [3, 1.5])
+        np.testing.assert_allclose(
+            env.unwrapped.model.body_mass[1:3] / mass[1:3], [3, 1.5]
+        )
     env.reset(seed=0)
-    np.testing.assert_allclose(env.unwrapped.model.body_mass[1:3] / mass[1:3], [1.5, 1.5])
+    np.testing.assert_allclose(
+        env.unwrapped.model.body_mass[1:3] / mass[1:3], [1.5, 1.5]
+    )
 
 
 def test_all_friction_changes_and_that_of_the_floor_alone_does_nothing():
@@ -121,7 +133,9 @@ def test_all_friction_changes_and_that_of_the_floor_alone_does_nothing():
     plain = play(env)
     env.unwrapped.model.geom_friction[0] *= 0.1
     assert np.array_equal(play(env), plain)
-    assert not np.array_equal(play(Perturbed(make("HalfCheetah-v5"), "friction=0.1")), plain)
+    assert not np.array_equal(
+        play(Perturbed(make("HalfCheetah-v5"), "friction=0.1")), plain
+    )
 
 
 def test_what_needs_weight_or_friction_is_refused_where_there_is_none():
@@ -164,8 +178,12 @@ def test_wind_blows_against_the_robot_and_from_its_side_through_air():
     assert option.density == 1.2
 
 
-@pytest.mark.parametrize(("name", "sideways"), [("HalfCheetah-v5", False), ("Ant-v5", True)])
-def test_pushes_begin_once_a_second_last_a_fifth_of_it_and_are_in_weights(name, sideways):
+@pytest.mark.parametrize(
+    ("name", "sideways"), [("HalfCheetah-v5", False), ("Ant-v5", True)]
+)
+def test_pushes_begin_once_a_second_last_a_fifth_of_it_and_are_in_weights(
+    name, sideways
+):
     task = make(name).unwrapped
     bound, forces = Bound(target=np.array([1]), random=np.random.default_rng(0)), []
     for _ in range(20_000):
@@ -179,7 +197,9 @@ def test_pushes_begin_once_a_second_last_a_fifth_of_it_and_are_in_weights(name, 
     assert (np.abs(forces[pushed, 1]).max() > 0) == sideways and not forces[:, 2:].any()
     steps = round(0.2 / task.dt)
     number = pushed.sum() / steps
-    assert number == pytest.approx(task.dt * (len(forces) - pushed.sum() + number), rel=0.1)
+    assert number == pytest.approx(
+        task.dt * (len(forces) - pushed.sum() + number), rel=0.1
+    )
     runs = np.diff(np.flatnonzero(np.diff(np.concatenate([[0], pushed, [0]]))))[::2]
     assert (runs[:-1] % steps == 0).all() and (runs == steps).mean() > 0.9
 
@@ -203,8 +223,14 @@ def test_gravity_is_turned_to_the_side_and_then_backwards_and_keeps_its_size():
     env = Perturbed(make("Ant-v5"), "gravity_tilt=20 + slope=15")
     env.reset(seed=0)
     tilt, slope = np.deg2rad([20, 15])
-    expected = [-np.cos(tilt) * np.sin(slope), np.sin(tilt), -np.cos(tilt) * np.cos(slope)]
-    np.testing.assert_allclose(env.unwrapped.model.opt.gravity, 9.81 * np.array(expected))
+    expected = [
+        -np.cos(tilt) * np.sin(slope),
+        np.sin(tilt),
+        -np.cos(tilt) * np.cos(slope),
+    ]
+    np.testing.assert_allclose(
+        env.unwrapped.model.opt.gravity, 9.81 * np.array(expected)
+    )
 
 
 def test_nothing_is_earned_by_shrinking():

@@ -9,7 +9,13 @@ import pytest
 
 from spikepropamine.__main__ import main as command_line
 from spikepropamine.envs.perturbations import CATALOGUE
-from spikepropamine.envs.perturbations.verify import TASKS, Player, line, verify, verify_family
+from spikepropamine.envs.perturbations.verify import (
+    TASKS,
+    Player,
+    line,
+    verify,
+    verify_family,
+)
 
 QUICK = ("HalfCheetah-v5", "CueAssociation-v0")
 
@@ -22,7 +28,9 @@ def test_every_family_is_proven(task):
     assert {row.family for row in rows if row.reason} == {
         "HalfCheetah-v5": {"gravity_tilt", "cue_reversal"},
         "CueAssociation-v0": {
-            name for name, family in CATALOGUE.items() if family.group in ("body", "acting")
+            name
+            for name, family in CATALOGUE.items()
+            if family.group in ("body", "acting")
         }
         | {"gravity", "gravity_tilt", "slope", "friction", "viscosity", "wind", "push"}
         | {"rough_ground", "direction"},
@@ -66,7 +74,9 @@ def compounding(task, value, bound):
 
 
 def unseeded(observation, value, bound):
-    return observation + value * np.random.default_rng().standard_normal(observation.shape)
+    return observation + value * np.random.default_rng().standard_normal(
+        observation.shape
+    )
 
 
 def from_the_start(observation, value, bound):
@@ -92,11 +102,23 @@ def too_big(observation, value, bound):
         (broken("friction", edit_model=floor_alone), "severity 1.0 changes nothing"),
         (broken("direction", edit_task=compounding), "the task is not restored"),
         (broken("obs_noise", observe=unseeded), "a seed does not reproduce it"),
-        (broken("obs_noise", observe=from_the_start), "severity 0 differs from the plain task"),
-        (broken("obs_noise", observe=shared), "two perturbed environments reach each other"),
-        (broken("obs_noise", observe=too_big), "an observation is not in the observation space"),
+        (
+            broken("obs_noise", observe=from_the_start),
+            "severity 0 differs from the plain task",
+        ),
+        (
+            broken("obs_noise", observe=shared),
+            "two perturbed environments reach each other",
+        ),
+        (
+            broken("obs_noise", observe=too_big),
+            "an observation is not in the observation space",
+        ),
         (broken("mass", edit_model=lambda *_: None), "it does not act after its onset"),
-        (broken("damping", hardest=0, other=3), "a higher severity does not change more"),
+        (
+            broken("damping", hardest=0, other=3),
+            "a higher severity does not change more",
+        ),
     ],
 )
 def test_the_proof_catches_what_is_broken(cheetah, family, failure, monkeypatch):
@@ -104,7 +126,8 @@ def test_the_proof_catches_what_is_broken(cheetah, family, failure, monkeypatch)
         # a value that moves the wrong way
         edit = CATALOGUE["damping"].edit_model
         family = broken(
-            "damping", edit_model=lambda m, value, bound: edit(m, 1 + 0.5 / value, bound)
+            "damping",
+            edit_model=lambda m, value, bound: edit(m, 1 + 0.5 / value, bound),
         )
     monkeypatch.setitem(CATALOGUE, family.name, family)
     assert failure in verify_family(cheetah, family).failures
@@ -125,5 +148,7 @@ def test_the_command_lists_and_verifies(capsys):
 def test_tasks_are_verified_one_by_one_where_nothing_can_be_forked(capsys, monkeypatch):
     monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
     monkeypatch.setattr(multiprocessing, "get_context", lambda kind: pytest.fail(kind))
-    assert command_line(["verify", "--env", "InvertedPendulum-v5", "--only", "mass"]) == 0
+    assert (
+        command_line(["verify", "--env", "InvertedPendulum-v5", "--only", "mass"]) == 0
+    )
     assert "1 proven, 0 failed" in capsys.readouterr().out

@@ -13,14 +13,25 @@ from spikepropamine.envs.perturbations.acts import act_of
 from spikepropamine.envs.perturbations.notation import SPLITS, load_suite, suite_names
 from spikepropamine.envs.perturbations.verify import TASKS
 
-NO_BODY = ("CueAssociation-v0", "EvidenceAccumulation-v0", "CartPoleNoVelocity-v0", "KeyValue-v0")
-CONTEXTS = ("motor-order", "motor-signs", "one-sign", "sensor-signs")  # see test_contexts.py
+NO_BODY = (
+    "CueAssociation-v0",
+    "EvidenceAccumulation-v0",
+    "CartPoleNoVelocity-v0",
+    "KeyValue-v0",
+)
+CONTEXTS = (
+    "motor-order",
+    "motor-signs",
+    "one-sign",
+    "sensor-signs",
+)  # see test_contexts.py
 PAIRS = [
     (suite, task)
     for suite in suite_names()
     if suite not in CONTEXTS
     for task in (*TASKS, "CartPoleNoVelocity-v0")
-    if task not in NO_BODY or suite not in ("actuator-inversion", "body-damage", "novel-dynamics")
+    if task not in NO_BODY
+    or suite not in ("actuator-inversion", "body-damage", "novel-dynamics")
 ]
 GOOD = """
 severities: [0.5, 1.0]
@@ -38,13 +49,22 @@ def test_every_condition_applies_to_its_task(suite, task):
     env = gym.make(task)
     horizon = making.horizon_of(env)
     conditions = load_suite(suite, task, horizon)
-    assert not [r for c in conditions if (r := reason_against(env, c.text, horizon=horizon))]
+    assert not [
+        r for c in conditions if (r := reason_against(env, c.text, horizon=horizon))
+    ]
     assert {c.split for c in conditions} == set(SPLITS)
     env.close()
 
 
 MUJOCO = (
-    *("Ant-v5", "HalfCheetah-v5", "Hopper-v5", "Humanoid-v5", "HumanoidStandup-v5", "Pusher-v5"),
+    *(
+        "Ant-v5",
+        "HalfCheetah-v5",
+        "Hopper-v5",
+        "Humanoid-v5",
+        "HumanoidStandup-v5",
+        "Pusher-v5",
+    ),
     *("InvertedDoublePendulum-v5", "InvertedPendulum-v5", "Reacher-v5", "Swimmer-v5"),
     *("Walker2d-v5", "HalfCheetahCue-v0", "HalfCheetahCueLesson-v0"),
 )
@@ -52,8 +72,12 @@ MUJOCO = (
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("task", MUJOCO)
-@pytest.mark.parametrize("suite", ["body-damage", "mid-episode", "novel-dynamics", "noise"])
-def test_what_is_held_out_is_nothing_that_training_may_use_under_another_name(suite, task):
+@pytest.mark.parametrize(
+    "suite", ["body-damage", "mid-episode", "novel-dynamics", "noise"]
+)
+def test_what_is_held_out_is_nothing_that_training_may_use_under_another_name(
+    suite, task
+):
     env = gym.make(task)
     horizon = making.horizon_of(env)
     changes = {split: set() for split in SPLITS}
@@ -63,7 +87,14 @@ def test_what_is_held_out_is_nothing_that_training_may_use_under_another_name(su
             acts = [act_of(env, term, 0, np.ones(())) for term in terms]
             changes[condition.split].add(
                 tuple(
-                    (t.family.name, repr(a.bound.target), t.low, t.high, t.severities, t.schedule)
+                    (
+                        t.family.name,
+                        repr(a.bound.target),
+                        t.low,
+                        t.high,
+                        t.severities,
+                        t.schedule,
+                    )
                     for t, a in zip(terms, acts)
                 )
             )
@@ -86,7 +117,9 @@ def write(folder, text):
 
 def test_a_suite_is_read(tmp_path):
     file = write(tmp_path, GOOD)
-    found = [(c.name, c.text, c.severity, c.split) for c in load_suite(file, "Hopper-v5")]
+    found = [
+        (c.name, c.text, c.severity, c.split) for c in load_suite(file, "Hopper-v5")
+    ]
     assert found == [
         ("light", "mass~0.5@7", 0.5, "train"),
         ("light", "mass~1.0@7", 1.0, "train"),
@@ -98,7 +131,11 @@ def test_a_suite_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("mass~", "mas~", "mine.yaml, for Hopper-v5: train: light: .*did you mean 'mass'"),
+        (
+            "mass~",
+            "mas~",
+            "mine.yaml, for Hopper-v5: train: light: .*did you mean 'mass'",
+        ),
         ("held-out: {slope", "heldout: {slope", "did you mean 'held-out'"),
         ("severities: [0.5, 1.0]\n", "", "train: light: .*None"),
         ("[0.5, 1.0]", "0.5", "severities must be a list"),
@@ -123,14 +160,24 @@ def test_an_unknown_suite_names_the_nearest():
         load_suite("nois", "Ant-v5")
 
 
-def test_a_suite_of_ones_own_is_trained_and_evaluated_under(tmp_path, monkeypatch, capsys):
+def test_a_suite_of_ones_own_is_trained_and_evaluated_under(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     file = write(tmp_path, GOOD.replace("Ant-v5", "Swimmer-v5"))
-    assert making.training_text(str(file), "Hopper-v5") == "none | mass~0.5@7 | mass~1.0@7"
+    assert (
+        making.training_text(str(file), "Hopper-v5") == "none | mass~0.5@7 | mass~1.0@7"
+    )
     run = save_run(tmp_path, "Hopper-v5", "mlp")
     found = measured(run, "--episodes", 1, "--suite", file)
     assert found.asked["suite"] == "mine"
     assert set(found.conditions) == {"clean", "light 0.5", "light 1", "slope"}
     Path("noise.yaml").write_text(GOOD)
-    for wrong, words in (("noise.yaml", "another name"), ("gone.yaml", "there is no file")):
-        assert command_line(run, "--suite", wrong) == 2 and words in capsys.readouterr().err
+    for wrong, words in (
+        ("noise.yaml", "another name"),
+        ("gone.yaml", "there is no file"),
+    ):
+        assert (
+            command_line(run, "--suite", wrong) == 2
+            and words in capsys.readouterr().err
+        )

@@ -10,7 +10,12 @@ from gymnasium.wrappers import DelayObservation
 from stable_baselines3.common.env_checker import check_env as check_sb3
 from tapes import make, play
 
-from spikepropamine.envs.perturbations import CATALOGUE, Perturbed, parse, reason_against
+from spikepropamine.envs.perturbations import (
+    CATALOGUE,
+    Perturbed,
+    parse,
+    reason_against,
+)
 
 # ---------------------------------------------------------------- sensing and acting
 
@@ -54,7 +59,9 @@ class Own(Echo):
     model, data, context = np.zeros(3), np.zeros(5), {"of": "its own"}
 
 
-@pytest.mark.parametrize("text", ["obs_noise=0.5@3", "action_gain=0.5@3", "motor_signs=3"])
+@pytest.mark.parametrize(
+    "text", ["obs_noise=0.5@3", "action_gain=0.5@3", "motor_signs=3"]
+)
 def test_names_that_others_have_do_no_harm(text):
     env = Perturbed(Own(), text)
     env.reset(seed=0)
@@ -86,14 +93,20 @@ def test_a_delay_is_gymnasiums_but_for_the_beginning():
     assert (ours[:3] == 1).all()
     assert echoes("obs_delay=2@5", 8)[0][:, 0].tolist() == [1, 2, 3, 4, 5, 4, 5, 6, 7]
     delayed = Perturbed(Echo(), "obs_delay=3")
-    delayed.reset(seed=0)[0][:] = 9  # what is done to an observation is done to no other
+    delayed.reset(seed=0)[0][:] = (
+        9  # what is done to an observation is done to no other
+    )
     assert (delayed.step(np.zeros(2, np.float32))[0] == 1).all()
 
 
 @pytest.mark.parametrize(
     ("text", "space", "reason"),
     [
-        ("obs_dropout=0.5", gym.spaces.Box(1.0, 2.0, (4,)), "0 is none of its observations"),
+        (
+            "obs_dropout=0.5",
+            gym.spaces.Box(1.0, 2.0, (4,)),
+            "0 is none of its observations",
+        ),
         ("action_noise=0.5", gym.spaces.Box(-np.inf, np.inf, (4,)), "have no bounds"),
     ],
 )
@@ -128,13 +141,18 @@ def test_noise_of_actions_is_in_units_of_half_their_range():
     env.reset(seed=0)
     for _ in range(2000):
         env.step(np.zeros(2, np.float32))
-    np.testing.assert_allclose(np.std(env.unwrapped.arrived, axis=0), 0.1 * 40, rtol=0.1)
+    np.testing.assert_allclose(
+        np.std(env.unwrapped.arrived, axis=0), 0.1 * 40, rtol=0.1
+    )
 
 
 def test_a_bias_is_constant_within_an_episode_and_follows_the_spread():
     spread, biases = np.array([0, 1, 10, 100]), []
     for seed in range(200):
-        rows = echoes("obs_bias=0.5", 3, seed, spread=spread)[0] - echoes("none", 3, seed)[0]
+        rows = (
+            echoes("obs_bias=0.5", 3, seed, spread=spread)[0]
+            - echoes("none", 3, seed)[0]
+        )
         np.testing.assert_allclose(rows, rows[:1].repeat(4, axis=0), atol=1e-4)
         biases.append(rows[0])
     np.testing.assert_allclose(np.std(biases, axis=0), 0.5 * spread, rtol=0.2)
@@ -149,9 +167,33 @@ def test_a_share_of_sensors_that_stick_is_rounded_up(share, count):
 
 def test_severity_and_value_are_visible_and_follow_the_schedule():
     infos = echoes("action_gain~1@ramp(2, 4) + obs_noise=0.2@2", 6)[2]
-    assert [info["action_gain"]["value"] for info in infos] == [1, 1, 1, 0.625, 0.25, 0.25, 0.25]
-    assert [info["action_gain"]["severity"] for info in infos] == [0, 0, 0, 0.5, 1, 1, 1]
-    assert [info["obs_noise"]["severity"] for info in infos] == [0, 0, 0.2, 0.2, 0.2, 0.2, 0.2]
+    assert [info["action_gain"]["value"] for info in infos] == [
+        1,
+        1,
+        1,
+        0.625,
+        0.25,
+        0.25,
+        0.25,
+    ]
+    assert [info["action_gain"]["severity"] for info in infos] == [
+        0,
+        0,
+        0,
+        0.5,
+        1,
+        1,
+        1,
+    ]
+    assert [info["obs_noise"]["severity"] for info in infos] == [
+        0,
+        0,
+        0.2,
+        0.2,
+        0.2,
+        0.2,
+        0.2,
+    ]
 
 
 def test_randomised_values_are_drawn_anew():
@@ -176,7 +218,9 @@ def test_the_task_draws_what_it_draws_without_the_wrapper():
     env = Perturbed(make("Ant-v5"), "push=1 + mass=0.5..2 | rough_ground=0.1")
     for seed in (3, None, None):
         a, b = plain.reset(seed=seed)[0], env.reset(seed=seed)[0]
-        np.testing.assert_array_equal(a[:27], b[:27])  # contact forces, from 27 on, depend on mass
+        np.testing.assert_array_equal(
+            a[:27], b[:27]
+        )  # contact forces, from 27 on, depend on mass
 
 
 def test_terms_do_not_disturb_each_others_noise():
@@ -202,7 +246,10 @@ def test_terms_do_not_disturb_each_others_noise():
         ("mass=2..1", "a range rises"),
         ("mass=1.5@rampp(1, 2)", "did you mean 'ramp'"),
         ("mass=1.5@ramp(2, 1)", "two rising steps"),
-        ("gravity_tilt=5", "would change nothing in HalfCheetah-v5: a pull to the side"),
+        (
+            "gravity_tilt=5",
+            "would change nothing in HalfCheetah-v5: a pull to the side",
+        ),
         ("motor_signs=64", "there are 64 contexts, from 0 to 63"),
         ("motor_signs=1e999", "a whole number from 0 on"),
         ("motor_signs=seen@change(1..99999999999999999999)", "rising steps from 1 on"),
@@ -240,7 +287,9 @@ def test_severity_and_value_are_inverse(family):
         assert family.severity(family.value(severity)) == pytest.approx(severity)
 
 
-@pytest.mark.parametrize("text", ["obs_noise=0.2 + mass=1.5 + push=1", "rough_ground=0.1"])
+@pytest.mark.parametrize(
+    "text", ["obs_noise=0.2 + mass=1.5 + push=1", "rough_ground=0.1"]
+)
 def test_checkers_accept_it(text):
     env = Perturbed(gym.make("HalfCheetah-v5").unwrapped, text)
     check_gymnasium(env, skip_render_check=True)
@@ -262,7 +311,9 @@ def test_a_spread_has_to_fit(spread):
 def test_what_changes_nothing_has_a_reason_against_it():
     env = make("HalfCheetah-v5")
     for text in ("mass=1", "mass~0", "mass~0 | gravity=1"):
-        assert "changes nothing: there mass is what it is anyway" in reason_against(env, text)
+        assert "changes nothing: there mass is what it is anyway" in reason_against(
+            env, text
+        )
     assert reason_against(env, "none") == "'none' changes nothing"
     assert not reason_against(env, "mass=1 | mass=2")
     assert not reason_against(env, "none | mass=2")

@@ -30,14 +30,24 @@ KINDS = {
     "snn": ("PlasticSpikingPolicy", {"network": {"rule": "none", "hidden": (16, 16)}}),
     "ndp-oja": (
         "PlasticSpikingPolicy",
-        {"network": {"rule": "oja", "modulation": "direct", "hidden": (16, 12), "ticks": 2}},
+        {
+            "network": {
+                "rule": "oja",
+                "modulation": "direct",
+                "hidden": (16, 12),
+                "ticks": 2,
+            }
+        },
     ),
 }
 
 
 def venv(n_envs=2, limit=13):
     return DummyVecEnv(
-        [partial(gym.make, "Pendulum-v1", max_episode_steps=limit + i) for i in range(n_envs)]
+        [
+            partial(gym.make, "Pendulum-v1", max_episode_steps=limit + i)
+            for i in range(n_envs)
+        ]
     )
 
 
@@ -70,7 +80,9 @@ class Means(BaseCallback):
         self.found.append(self.model.rollout_buffer.means)
 
 
-@pytest.mark.parametrize(("kind", "normalised"), [*((k, False) for k in KINDS), ("lstm", True)])
+@pytest.mark.parametrize(
+    ("kind", "normalised"), [*((k, False) for k in KINDS), ("lstm", True)]
+)
 def test_unroll_from_stored_states_gives_what_acted(kind, normalised):
     env = venv()
     if normalised:
@@ -98,8 +110,12 @@ def test_unroll_from_stored_states_gives_what_acted(kind, normalised):
                 features, _ = actor.unroll(inputs, starts, actor.pair(states))
                 mean = torch.tanh(actor.gaussian(features)[0])[:, 0].numpy()
             real = buffer.weights[env_index, at] == 1
-            np.testing.assert_allclose(mean[real], acted[steps[at[real]], env_index], atol=1e-5)
-    assert buffer.starts.sum() > 4 and (buffer.weights[0, : buffer.counts[0]] == 0).any()
+            np.testing.assert_allclose(
+                mean[real], acted[steps[at[real]], env_index], atol=1e-5
+            )
+    assert (
+        buffer.starts.sum() > 4 and (buffer.weights[0, : buffer.counts[0]] == 0).any()
+    )
 
 
 @pytest.mark.parametrize("kind", ["mlp", "gru", "ndp-oja"])
@@ -110,7 +126,9 @@ def test_the_fast_way_acts_as_the_policy(kind):
         obs = np.random.randn(2, 3).astype(np.float32)
         actions = []
         for index, way in enumerate((actor, fast(actor))):
-            action, states[index] = way.predict(obs, states[index], starts, deterministic=True)
+            action, states[index] = way.predict(
+                obs, states[index], starts, deterministic=True
+            )
             actions.append(action)
         np.testing.assert_allclose(*actions, atol=1e-5)
         starts = np.array([step == 3, False])
@@ -143,7 +161,9 @@ def test_critics_are_separate_mlps():
     for index, found in enumerate(critics(x, a)):
         out = torch.cat([x, a], 1)
         for k in range(3):
-            out = out @ critics.layers[2 * k][index].T + critics.layers[2 * k + 1][index]
+            out = (
+                out @ critics.layers[2 * k][index].T + critics.layers[2 * k + 1][index]
+            )
             out = out if k == 2 else out.relu()
         torch.testing.assert_close(found, out)
     critics.double()
@@ -169,20 +189,26 @@ def test_targets_by_hand(critic_sees_state):
                 x.zero_()
             critics.layers[-1][:, 0, 0] = torch.tensor(values)
     buffer = algorithm.replay_buffer
-    buffer.dones[:, ::3] = buffer.weights[:, ::3]  # some actions end an episode for good
+    buffer.dones[:, ::3] = buffer.weights[
+        :, ::3
+    ]  # some actions end an episode for good
     batch = buffer.sample(60)
     assert 0 < batch.dones[:-1].sum() < batch.weights[:-1].sum()
     torch.manual_seed(3)
     with torch.no_grad():
         *_, features = algorithm._unrolled(batch)
         _, log_probs = algorithm.actor.draw(features)
-    targets = batch.rewards[:-1] + 0.9 * (1 - batch.dones[:-1]) * (3.0 - 0.5 * log_probs[1:])
+    targets = batch.rewards[:-1] + 0.9 * (1 - batch.dones[:-1]) * (
+        3.0 - 0.5 * log_probs[1:]
+    )
     weights = batch.weights[:-1]
     assert (weights == 0).any()
     errors = 0.5 * ((1.0 - targets) ** 2 + (2.0 - targets) ** 2)
     torch.manual_seed(3)
     losses = algorithm._update(batch)
-    torch.testing.assert_close(losses["critic_loss"], (errors * weights).sum() / weights.sum())
+    torch.testing.assert_close(
+        losses["critic_loss"], (errors * weights).sum() / weights.sum()
+    )
     actor = (0.5 * log_probs[:-1] - 1.0) * weights
     torch.testing.assert_close(losses["actor_loss"], actor.sum() / weights.sum())
 
@@ -210,14 +236,17 @@ def test_quantile_loss_is_that_of_tqc():
     expected = quantile_huber_loss(
         outputs.transpose(0, 1), targets[:, None], sum_over_quantiles=False
     )
-    torch.testing.assert_close(algorithm._critic_loss(outputs, targets, weights), expected)
+    torch.testing.assert_close(
+        algorithm._critic_loss(outputs, targets, weights), expected
+    )
     kept = algorithm._next_values(outputs)
     pooled = np.sort(outputs.numpy().transpose(1, 0, 2).reshape(6, -1), axis=1)[:, :9]
     np.testing.assert_array_equal(kept.numpy(), pooled)
 
 
 @pytest.mark.parametrize(
-    ("kind", "cls"), [("mlp", PlasticSAC), ("lstm", PlasticTQC), ("ndp-oja", PlasticSAC)]
+    ("kind", "cls"),
+    [("mlp", PlasticSAC), ("lstm", PlasticTQC), ("ndp-oja", PlasticSAC)],
 )
 def test_save_and_load(kind, cls, tmp_path):
     algorithm = model(kind, cls=cls, burn_in=1, policy_delay=2).learn(64)
@@ -231,8 +260,12 @@ def test_save_and_load(kind, cls, tmp_path):
         torch.testing.assert_close(x, again.policy.state_dict()[name], rtol=0, atol=0)
     one, two = (m.predict(obs, deterministic=True)[0] for m in (algorithm, again))
     np.testing.assert_array_equal(one, two)
-    np.testing.assert_array_equal(algorithm.replay_buffer.rewards, again.replay_buffer.rewards)
-    assert (np.abs(algorithm.predict(np.tile(obs, (20, 1)))[0]) <= 2).all()  # Pendulum's bounds
+    np.testing.assert_array_equal(
+        algorithm.replay_buffer.rewards, again.replay_buffer.rewards
+    )
+    assert (
+        np.abs(algorithm.predict(np.tile(obs, (20, 1)))[0]) <= 2
+    ).all()  # Pendulum's bounds
     again.learn(32, reset_num_timesteps=False)
     assert again.num_timesteps == 96
     longer = cls.load(tmp_path / "model", env=venv(), sequence_length=6, burn_in=3)
@@ -247,14 +280,21 @@ def test_what_cannot_work_is_refused():
         ({"sequence_length": 0}, "sequence_length must be at least 1"),
         ({"n_steps": 3}, "n_steps"),
         ({"use_sde": True}, "gSDE"),
-        ({"policy_kwargs": {"share_features_extractor": False}}, "share_features_extractor"),
+        (
+            {"policy_kwargs": {"share_features_extractor": False}},
+            "share_features_extractor",
+        ),
     ):
         with pytest.raises(ValueError, match=words):
             model("snn", **arguments)
     for dropped in (-1, 6):  # of which as many would be kept as are there, and none
         with pytest.raises(ValueError, match="less than n_quantiles, 6, got"):
             quantiles = {"n_quantiles": 6}
-            model(cls=PlasticTQC, policy_kwargs=quantiles, top_quantiles_to_drop_per_net=dropped)
+            model(
+                cls=PlasticTQC,
+                policy_kwargs=quantiles,
+                top_quantiles_to_drop_per_net=dropped,
+            )
 
 
 def test_a_policy_is_called_as_that_of_sb3():
@@ -262,13 +302,17 @@ def test_a_policy_is_called_as_that_of_sb3():
     seen = torch.rand(3, 3)
     means = algorithm.policy(seen, deterministic=True).detach().numpy()
     actions = algorithm.predict(seen.numpy(), deterministic=True)[0]
-    np.testing.assert_allclose(algorithm.policy.unscale_action(means), actions, rtol=1e-5)
+    np.testing.assert_allclose(
+        algorithm.policy.unscale_action(means), actions, rtol=1e-5
+    )
 
 
 def test_widths_in_a_list_are_of_actor_and_critics():
     policy = model("mlp", policy_kwargs={"net_arch": [12, 9]}).policy
     assert policy.given["net_arch"] == {"pi": [12, 9], "qf": [12, 9]}
-    assert policy.actor.action_net.in_features == policy.critic.layers[-2].shape[-1] == 9
+    assert (
+        policy.actor.action_net.in_features == policy.critic.layers[-2].shape[-1] == 9
+    )
 
 
 def test_a_replay_buffer_of_something_else_is_refused_and_changes_nothing(tmp_path):
@@ -323,7 +367,9 @@ def test_it_learns(kind, ago):
 
 @pytest.mark.parametrize("kind", ["gru", "ndp-oja"])
 def test_critics_may_be_told_what_the_actor_does_not_see(kind):
-    algorithm = model(kind, cls=PlasticTQC, policy_kwargs={"critic_sees_state": True, "told": 1})
+    algorithm = model(
+        kind, cls=PlasticTQC, policy_kwargs={"critic_sees_state": True, "told": 1}
+    )
     algorithm.learn(64)
     batch = algorithm.replay_buffer.sample(32)
     other = batch._replace(observations=batch.observations.clone())
@@ -350,7 +396,10 @@ def test_the_command_line_trains_saves_and_judges(policy, kind, tmp_path):
     assert train.main([*TINY, *runs, "--trainer.kind", kind], "train.py") == 0
     run = tmp_path / "Pendulum-v1" / policy / "seed-0"
     rows = list(csv.DictReader((run / "progress.csv").open()))
-    assert int(rows[-1]["time/total_timesteps"]) == 96 and float(rows[-1]["train/critic_loss"]) > 0
+    assert (
+        int(rows[-1]["time/total_timesteps"]) == 96
+        and float(rows[-1]["train/critic_loss"]) > 0
+    )
     assert "rollout/ep_rew_mean" in rows[-1] and "system/steps_per_second" in rows[-1]
     deployed = load_policy(run / "policy")
     actions, _ = deployed.predict(np.random.randn(50, 3) * 9, deterministic=True)
@@ -367,18 +416,23 @@ def test_the_command_line_trains_saves_and_judges(policy, kind, tmp_path):
 def test_observations_may_be_a_dict(kind):
     policy, more = KINDS[kind]
     env = make_venv("dict", "box")
-    algorithm = PlasticSAC(policy, env, learning_starts=20, policy_kwargs=more, device="cpu")
+    algorithm = PlasticSAC(
+        policy, env, learning_starts=20, policy_kwargs=more, device="cpu"
+    )
     algorithm.learn(64)
     assert algorithm._n_updates > 0
     actions = algorithm.predict(env.reset())[0]
-    assert actions.shape == (2, *env.action_space.shape) and (np.abs(actions) <= 1).all()
+    assert (
+        actions.shape == (2, *env.action_space.shape) and (np.abs(actions) <= 1).all()
+    )
 
 
 class Filmed(gym.Env):
     """Shows noise as a picture with its channels last, which SB3 puts first, and a number."""
 
     observation_space = gym.spaces.Dict(
-        picture=gym.spaces.Box(0, 255, (36, 40, 3), np.uint8), number=gym.spaces.Box(-1, 1, (1,))
+        picture=gym.spaces.Box(0, 255, (36, 40, 3), np.uint8),
+        number=gym.spaces.Box(-1, 1, (1,)),
     )
     action_space = gym.spaces.Box(-1, 1, (1,))
 
@@ -406,12 +460,16 @@ def test_pictures_beside_normalised_numbers_are_kept_as_the_policy_saw_them():
     pictures = np.stack([x["picture"].transpose(2, 0, 1) for x in shown])
     np.testing.assert_array_equal(replay.kept["picture"][0, :count], pictures[:count])
     numbers = np.stack([x["number"] for x in shown])
-    np.testing.assert_allclose(replay.kept["number"][0, :count], numbers[:count], rtol=1e-4)
+    np.testing.assert_allclose(
+        replay.kept["number"][0, :count], numbers[:count], rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("silent", [False, True])
 def test_a_network_for_pictures_learns_from_the_critics_alone(silent):
-    algorithm = model("mlp", DummyVecEnv([Filmed]), buffer_size=60, learning_starts=1000)
+    algorithm = model(
+        "mlp", DummyVecEnv([Filmed]), buffer_size=60, learning_starts=1000
+    )
     algorithm.learn(40)
     named = dict(algorithm.actor.named_parameters())
     before = {name: x.detach().clone() for name, x in named.items()}
@@ -430,7 +488,11 @@ class Digits(Filmed):
 
 def test_whole_numbers_are_kept_as_they_were():
     env = VecNormalize(DummyVecEnv([Digits]), clip_obs=1e9)
-    replay = model("mlp", env, buffer_size=400, learning_starts=1000).learn(200).replay_buffer
+    replay = (
+        model("mlp", env, buffer_size=400, learning_starts=1000)
+        .learn(200)
+        .replay_buffer
+    )
     count, shown = replay.counts[0], env.venv.envs[0].shown
     np.testing.assert_array_equal(replay.kept[""][0, 8:count], shown[8:count])
 

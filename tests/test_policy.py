@@ -78,9 +78,13 @@ def test_initial_state_without_plasticity_keeps_fast_weights_at_zero():
         state = model.policy.initial_state(2, plasticity)
         for observation in recorded(make_venv()):
             _, state = model.predict(observation, state, np.array([False, True]))
-        fast[plasticity] = np.abs(model.policy.layout.get(state[0], "layer1.fast_weights")).max()
+        fast[plasticity] = np.abs(
+            model.policy.layout.get(state[0], "layer1.fast_weights")
+        ).max()
     assert fast[True] > 0 and fast[False] == 0
-    assert not model.policy.initial_state(2, False)[1].any()  # where the seed of weights is
+    assert not model.policy.initial_state(2, False)[
+        1
+    ].any()  # where the seed of weights is
 
 
 def test_stock_recurrent_ppo_trains_it():
@@ -111,7 +115,9 @@ def worst_difference(model, change=lambda states, starts: (states, starts)):
 
 
 def zeroed(states, starts):
-    pairs = [tuple(torch.zeros_like(x) for x in pair) for pair in (states.pi, states.vf)]
+    pairs = [
+        tuple(torch.zeros_like(x) for x in pair) for pair in (states.pi, states.vf)
+    ]
     return RNNStates(*pairs), starts
 
 
@@ -121,7 +127,9 @@ def never_started(states, starts):
 
 def rolled_out(**arguments):
     """A model after two rollouts, its weights unchanged; episodes start inside the sequences."""
-    venv = make_venv(arguments.pop("observation", "box"), arguments.pop("action", "discrete"), 3)
+    venv = make_venv(
+        arguments.pop("observation", "box"), arguments.pop("action", "discrete"), 3
+    )
     model = sharpened(venv, learning_rate=0.0, n_epochs=1, **arguments)
     model.learn(2 * 16 * 3)
     starts = model.rollout_buffer.episode_starts
@@ -161,7 +169,9 @@ def test_recomputed_log_probabilities_and_values_are_the_collected_ones(
     ],
 )
 def test_recomputed_is_collected_for_every_kind_of_network(network):
-    model = rolled_out(policy_kwargs={"network": SMALL | network, "net_arch": {"vf": [8]}})
+    model = rolled_out(
+        policy_kwargs={"network": SMALL | network, "net_arch": {"vf": [8]}}
+    )
     assert worst_difference(model).max() < 1e-5
     assert worst_difference(model, zeroed).min() > 0.01
 
@@ -177,8 +187,12 @@ def test_zeroed_states_and_ignored_starts_are_seen(policy):
 
 def assert_same_actions(model, other, observations, n_envs=2):
     expected = actions_along(model.predict, observations, n_envs)
-    assert len(np.unique(expected, axis=0)) > 1  # or the same could be had from anything
-    np.testing.assert_array_equal(expected, actions_along(other.predict, observations, n_envs))
+    assert (
+        len(np.unique(expected, axis=0)) > 1
+    )  # or the same could be had from anything
+    np.testing.assert_array_equal(
+        expected, actions_along(other.predict, observations, n_envs)
+    )
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -233,7 +247,9 @@ def test_a_policy_folder_takes_its_normalisation_along(
     deployed = load_policy(tmp_path)
     usual = tmp_path / "usual"
     usual.touch()
-    assert {file.stat().st_mode for file in tmp_path.iterdir()} == {usual.stat().st_mode}
+    assert {file.stat().st_mode for file in tmp_path.iterdir()} == {
+        usual.stat().st_mode
+    }
 
     def normalising(observation, *rest, **named):
         return model.predict(venv.normalize_obs(observation), *rest, **named)
@@ -279,14 +295,22 @@ def test_what_it_cannot_do_is_refused_with_a_reason():
         make_model(make_venv(), policy_kwargs={"net_arch": {"pi": [64], "vf": [64]}})
     with pytest.raises(ValueError, match="share_features_extractor"):
         make_model(make_venv(), policy_kwargs={"share_features_extractor": False})
-    drawn = make_model(make_venv(), policy_kwargs={"network": SMALL | {"fresh_weights": "random"}})
+    drawn = make_model(
+        make_venv(), policy_kwargs={"network": SMALL | {"fresh_weights": "random"}}
+    )
     with pytest.raises(ValueError, match="fresh_weights"):
         drawn.learn(32)
 
 
 def test_a_gru_of_any_size_is_loaded_as_it_was_saved(tmp_path):
-    settings = {"lstm_hidden_size": 8, "net_arch": {"vf": [8]}, "lstm_kwargs": {"bias": False}}
-    model = sharpened(make_venv("box", "box"), policy="GruPolicy", policy_kwargs=settings)
+    settings = {
+        "lstm_hidden_size": 8,
+        "net_arch": {"vf": [8]},
+        "lstm_kwargs": {"bias": False},
+    }
+    model = sharpened(
+        make_venv("box", "box"), policy="GruPolicy", policy_kwargs=settings
+    )
     model.policy.save(str(tmp_path / "policy.pth"))
     other = GruPolicy.load(str(tmp_path / "policy.pth"), device="cpu")
     assert_same_actions(model, other, recorded(make_venv()))
@@ -294,7 +318,9 @@ def test_a_gru_of_any_size_is_loaded_as_it_was_saved(tmp_path):
 
 def test_a_policy_whose_critic_is_told_is_loaded_as_it_was_saved(tmp_path):
     venv = make_venv("box", "box")
-    policy = ToldMlpPolicy(venv.observation_space, venv.action_space, lambda _: 1e-3, told=1)
+    policy = ToldMlpPolicy(
+        venv.observation_space, venv.action_space, lambda _: 1e-3, told=1
+    )
     policy.save(str(tmp_path / "policy.pth"))
     other = ToldMlpPolicy.load(str(tmp_path / "policy.pth"), device="cpu")
     assert_same_actions(policy, other, recorded(make_venv()))
@@ -312,15 +338,24 @@ def test_the_critic_sees_spikes_unless_told_not_to_and_never_trains_them():
             observation, torch.zeros(2), RNNStates(state, state), starts
         )
         value.sum().backward()
-        assert all(x.grad is None or not x.grad.any() for x in policy.network.parameters())
+        assert all(
+            x.grad is None or not x.grad.any() for x in policy.network.parameters()
+        )
         policy.layout.get(state[0], "readout")[...] = 1.0
-        assert torch.equal(policy.predict_values(observation, state, starts), quiet) != sees
+        assert (
+            torch.equal(policy.predict_values(observation, state, starts), quiet)
+            != sees
+        )
 
 
 def test_a_gru_leaves_its_second_state_at_zero():
     gru, plain = Gru(3, 5), torch.nn.GRU(3, 5)
     plain.load_state_dict(gru.state_dict())
-    x, hidden, any_cell = torch.randn(6, 2, 3), torch.randn(1, 2, 5), torch.randn(1, 2, 5)
+    x, hidden, any_cell = (
+        torch.randn(6, 2, 3),
+        torch.randn(1, 2, 5),
+        torch.randn(1, 2, 5),
+    )
     outputs, (after, cell) = gru(x, (hidden, any_cell))
     expected, expected_after = plain(x, hidden)
     assert torch.equal(outputs, expected) and torch.equal(after, expected_after)

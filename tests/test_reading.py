@@ -61,10 +61,13 @@ def refused(read, path, message, **more):
 
 @pytest.mark.parametrize(
     ("read", "content", "message"),
-    [(read_yaml, *case) for case in YAML.values()] + [(read_json, *case) for case in JSON.values()],
+    [(read_yaml, *case) for case in YAML.values()]
+    + [(read_json, *case) for case in JSON.values()],
     ids=[f"YAML {name}" for name in YAML] + [f"JSON {name}" for name in JSON],
 )
-def test_what_no_plain_file_has_is_refused_in_one_line(tmp_path, read, content, message):
+def test_what_no_plain_file_has_is_refused_in_one_line(
+    tmp_path, read, content, message
+):
     file = tmp_path / "file"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     refused(read, file, message)
@@ -130,24 +133,41 @@ MODULES = {"copy": {"shutil"}, "move": {"shutil"}, "save": {"np", "torch", "imag
 # what is in memory, or comes from the process that began this one
 IN_MEMORY = re.compile(r"read_bytes\(|BytesIO\(|StringIO\(|dumps\(|^(packed|rest)$")
 OTHERS = {"webbrowser"}  # whose `open` is of something else
-WRITING = {"whole_file", "whole_folder", "TemporaryDirectory"}  # in a new folder there are no links
+WRITING = {
+    "whole_file",
+    "whole_folder",
+    "TemporaryDirectory",
+}  # in a new folder there are no links
 DOORS = {"spikepropamine/reading.py", "spikepropamine/common.py", "export/example.py"}
-FOLDERS = sorted({file.parent.name for file in ROOT.glob("*/__init__.py")} - {"benchmarks", "docs"})
+FOLDERS = sorted(
+    {file.parent.name for file in ROOT.glob("*/__init__.py")} - {"benchmarks", "docs"}
+)
 
 
 def calls():
     """Where something is called, what, on what, with what, and the names of what the file has of
     the doors for writing.
     """
-    for file in (file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))):
+    for file in (
+        file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))
+    ):
         nodes, given = list(ast.walk(ast.parse(file.read_text()))), set(WRITING)
         for node in nodes:
-            if isinstance(node, ast.withitem) and node.optional_vars and names(node) & given:
+            if (
+                isinstance(node, ast.withitem)
+                and node.optional_vars
+                and names(node) & given
+            ):
                 given.add(ast.unparse(node.optional_vars))
         for node in nodes:
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+            if isinstance(node, ast.Call) and isinstance(
+                node.func, ast.Name | ast.Attribute
+            ):
                 of, _, name = ast.unparse(node.func).rpartition(".")
-                with_ = [ast.unparse(x) for x in [*node.args, *(x.value for x in node.keywords)]]
+                with_ = [
+                    ast.unparse(x)
+                    for x in [*node.args, *(x.value for x in node.keywords)]
+                ]
                 where = f"{file.relative_to(ROOT)}:{node.lineno}"
                 yield where, of, name, with_, given & names(node)
 
@@ -166,7 +186,9 @@ def reads(of, name, arguments, given):
     if any(IN_MEMORY.search(x) for x in arguments):
         return False
     if name == "open":
-        return of not in OTHERS and not (given and re.search("[wax]", mode_of(arguments)))
+        return of not in OTHERS and not (
+            given and re.search("[wax]", mode_of(arguments))
+        )
     return bool(of) and name in READERS
 
 
@@ -174,7 +196,9 @@ def writes(of, name, arguments, given):
     """Whether a call writes a file by itself."""
     if name == "open":
         return bool(re.search("[wax+]|WR|CREAT", mode_of(arguments))) and not given
-    known = name in WRITERS and of.partition(".")[0] in MODULES.get(name, {of.partition(".")[0]})
+    known = name in WRITERS and of.partition(".")[0] in MODULES.get(
+        name, {of.partition(".")[0]}
+    )
     return bool(of) and known and not given
 
 

@@ -86,7 +86,14 @@ def module(tmp_path, monkeypatch, request):
 def test_an_own_environment_policy_rule_and_perturbation_train_and_are_evaluated(
     module, policy, workers, tmp_path, capsys
 ):
-    task = ["--env", f"{module}:Corridor-v0", "--policy", policy, "--perturb", "blinded=0..0.5"]
+    task = [
+        "--env",
+        f"{module}:Corridor-v0",
+        "--policy",
+        policy,
+        "--perturb",
+        "blinded=0..0.5",
+    ]
     assert main(["train", *task, *TINY, "--backend", "reference"]) == 0
     run = tmp_path / "runs" / "Corridor-v0" / policy / "seed-0"
     assert f"imports:\n  - {module}" in (run / "config.yaml").read_text()
@@ -104,7 +111,9 @@ def test_an_own_environment_policy_rule_and_perturbation_train_and_are_evaluated
     assert "blinded=1" in capsys.readouterr().out
 
 
-def test_a_run_that_goes_on_with_other_code_of_ones_own_says_so(module, tmp_path, capsys):
+def test_a_run_that_goes_on_with_other_code_of_ones_own_says_so(
+    module, tmp_path, capsys
+):
     train = ["train", "--env", f"{module}:Corridor-v0", "--policy", "mlp", *TINY]
     (tmp_path / "own.yaml").write_text(
         f"envs: [Corridor-v0]\npolicies: [mlp]\nseeds: [0]\ntrain: --import {module}\n"
@@ -115,7 +124,9 @@ def test_a_run_that_goes_on_with_other_code_of_ones_own_says_so(module, tmp_path
     with (tmp_path / f"{module}.py").open("a") as file:
         file.write("# changed\n")
     assert main([*train, "--resume", "--steps", "64"]) == 0
-    assert f"are not those of one run: the code of {module} was" in capsys.readouterr().err
+    assert (
+        f"are not those of one run: the code of {module} was" in capsys.readouterr().err
+    )
     changed = {name for name, value in cell.asked().items() if value != before[name]}
     assert changed == {f"code of {module}"}
 
@@ -127,18 +138,27 @@ def test_what_a_module_brings_is_listed_and_verified(module, capsys):
     ):  # fmt: skip
         assert main(["list", what, "--import", module]) == 0
         assert name in capsys.readouterr().out
-    assert main(["verify", "--env", "Corridor-v0", "--only", "blinded", "--import", module]) == 0
+    assert (
+        main(
+            ["verify", "--env", "Corridor-v0", "--only", "blinded", "--import", module]
+        )
+        == 0
+    )
     assert "1 proven, 0 failed" in capsys.readouterr().out
 
 
 def test_a_list_can_be_of_a_part_of_the_names(capsys):
     assert main(["list", "trained", "swimmer-v5/NDP"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines and all("/Swimmer-v5/ndp-oja/seed-" in line.split()[0] for line in lines)
+    assert lines and all(
+        "/Swimmer-v5/ndp-oja/seed-" in line.split()[0] for line in lines
+    )
     assert main(["list", "suites", "standard"]) == 0
     assert capsys.readouterr().out.startswith("standard  Noise")
     assert main(["list", "matrices", "robots-suites"]) == 0
-    assert "keep their return under perturbations" in capsys.readouterr().out  # a whole sentence
+    assert (
+        "keep their return under perturbations" in capsys.readouterr().out
+    )  # a whole sentence
     assert main(["list", "envs", "nowhere"]) == 2
     assert "envs: no name has 'nowhere' in it" in capsys.readouterr().err
 

@@ -22,7 +22,17 @@ def filled(n_envs, steps, ends, size=40, **arguments):
         last = {i: np.array([i, counts[i] + 1]) for i in np.flatnonzero(done)}
         infos = [{"TimeLimit.truncated": step % 2 == 0}] * n_envs
         states = counts[:, None] + 0.5
-        buffer.add(obs, obs[:, 1:] / 1000, counts, done, infos, last, starts, states, states + 1)
+        buffer.add(
+            obs,
+            obs[:, 1:] / 1000,
+            counts,
+            done,
+            infos,
+            last,
+            starts,
+            states,
+            states + 1,
+        )
         counts, starts = counts + 1 + done, done
     return buffer
 
@@ -40,7 +50,9 @@ def test_sequences_are_whole_pieces_of_a_stream(steps, burn_in):
         torch.testing.assert_close(batch.states[:, 0], obs[0, :, 1] + 0.5)
         real = batch.weights == 1
         torch.testing.assert_close(batch.rewards[real], obs[..., 1][real])
-        torch.testing.assert_close(batch.actions[..., 0][real], obs[..., 1][real] / 1000)
+        torch.testing.assert_close(
+            batch.actions[..., 0][real], obs[..., 1][real] / 1000
+        )
         assert not batch.rewards[~real].any() and not batch.dones[~real].any()
         # after the last observation of an episode, another one starts
         assert (batch.starts[1:] == ~real[:-1]).all()

@@ -196,7 +196,15 @@ def test_fifty_kills(tmp_path, monkeypatch, kind):
 
 def test_a_supervised_run_goes_on_though_no_response_is_due_at_first(tmp_path):
     """What has been told before is known after a resume, too."""
-    task = ["--env", "CueAssociation-v0", "--env-kwargs", "trials", "2", "delay_length", "78"]
+    task = [
+        "--env",
+        "CueAssociation-v0",
+        "--env-kwargs",
+        "trials",
+        "2",
+        "delay_length",
+        "78",
+    ]
     task += ["--policy", "snn", "--trainer.kind", "supervised", "--n-envs", "4"]
     task += ["--checkpoint-every", "480", "--network.hidden", "8"]
     task += ["--trainer.n-steps", "40", "--trainer.batch-size", "160"]

@@ -51,7 +51,10 @@ COEFFICIENTS = {  # away from the initial ones
     for name, rule in RULES.items()
 }
 COEFFICIENTS["bcpnn"] = [-0.6]  # with more of it all neurons fire all the time
-SYNAPTIC = [[0.9, 1.1], [1.3, 0.8]]  # of each synapse, the same for all such coefficients
+SYNAPTIC = [
+    [0.9, 1.1],
+    [1.3, 0.8],
+]  # of each synapse, the same for all such coefficients
 START = {  # not zero, so that every term of the equations matters
     "potential": [0.3, 0.2],
     "pre": [0.5, 0.2],
@@ -81,7 +84,9 @@ def update_by_hand(rule, modulation, decay, rate, values, eligibility):
 def layer_by_hand(rule, modulation, recurrent, clip, decay):
     """The model, neuron by neuron, in Python's floats: spikes, potentials and the last state."""
     v, p, q, theta = (list(START[k]) for k in ("potential", "pre", "post", "threshold"))
-    fast, eligibility = ([list(row) for row in START[k]] for k in ("fast_weights", "eligibility"))
+    fast, eligibility = (
+        [list(row) for row in START[k]] for k in ("fast_weights", "eligibility")
+    )
     usual_p, usual_q = list(START["pre_mean"]), list(START["post_mean"])
     s = [float(x > 1.0) for x in v]
     spikes, potentials = [], []
@@ -111,7 +116,11 @@ def layer_by_hand(rule, modulation, recurrent, clip, decay):
                 values = {"p": p[i], "q": q[j], "theta": theta[j], "f": fast[j][i]}
                 values |= {"x": pre[i], "s": s[j]}
                 values |= dict.fromkeys(RULES[rule].synaptic, SYNAPTIC[j][i])
-                values |= {"y": recalled, "pp": sum(x * x for x in p), "v": TARGET[t][j]}
+                values |= {
+                    "y": recalled,
+                    "pp": sum(x * x for x in p),
+                    "v": TARGET[t][j],
+                }
                 values |= {"usual_p": usual_p[i], "usual_q": usual_q[j]}
                 rate = ETA if modulation == "none" else MODULATOR[t][j]
                 updated, eligibility[j][i] = update_by_hand(
@@ -119,7 +128,9 @@ def layer_by_hand(rule, modulation, recurrent, clip, decay):
                 )
                 fast[j][i] = max(-clip, min(clip, updated))
         rates = [ETA if modulation == "none" else abs(m) for m in MODULATOR[t]]
-        usual_p = [u + PRE_SHARE * sum(rates) / NEURONS * (x - u) for u, x in zip(usual_p, p)]
+        usual_p = [
+            u + PRE_SHARE * sum(rates) / NEURONS * (x - u) for u, x in zip(usual_p, p)
+        ]
         usual_q = [u + POST_SHARE * r * (x - u) for u, x, r in zip(usual_q, q, rates)]
         spikes.append(s)
         potentials.append(v)
@@ -173,17 +184,27 @@ def run_layer(spec, rate=None):
 @pytest.mark.parametrize("decay", ["contracting", "plain"])
 @pytest.mark.parametrize("modulation", MODULATIONS)
 @pytest.mark.parametrize("rule", RULES)
-def test_three_ticks_of_two_neurons_are_as_by_hand(rule, modulation, recurrent, clip, decay):
-    spec = LayerSpec(INPUTS, NEURONS, rule, modulation, recurrent, clip=clip, decay=decay)
+def test_three_ticks_of_two_neurons_are_as_by_hand(
+    rule, modulation, recurrent, clip, decay
+):
+    spec = LayerSpec(
+        INPUTS, NEURONS, rule, modulation, recurrent, clip=clip, decay=decay
+    )
     by_hand = layer_by_hand(rule, modulation, recurrent, clip, decay)
     expected_spikes, expected_potentials, expected = by_hand
-    assert len({tuple(s) for s in expected_spikes}) > 1  # or the example would be too easy
+    assert (
+        len({tuple(s) for s in expected_spikes}) > 1
+    )  # or the example would be too easy
     spikes, potentials, state = run_layer(spec)
     assert spikes.tolist() == expected_spikes
-    torch.testing.assert_close(potentials, tensor(expected_potentials), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        potentials, tensor(expected_potentials), rtol=0, atol=1e-12
+    )
     assert set(state) == set(expected)
     for name, value in expected.items():
-        torch.testing.assert_close(state[name], tensor(value), rtol=0, atol=1e-12, msg=name)
+        torch.testing.assert_close(
+            state[name], tensor(value), rtol=0, atol=1e-12, msg=name
+        )
 
 
 @pytest.mark.parametrize(
@@ -227,7 +248,11 @@ def test_learned_coefficients_are_the_arguments_with_defaults():
         ("my-rule", lambda p: p, ["'my-rule'", "underscores"]),
         ("öja", lambda p: p, ["'öja'", "underscores"]),
         ("none", lambda p: p, ["'none'"]),
-        ("mine", lambda p, gain: p, ["'gain'", "p, q, theta, f, x, s, y, pp, v", "default"]),
+        (
+            "mine",
+            lambda p, gain: p,
+            ["'gain'", "p, q, theta, f, x, s, y, pp, v", "default"],
+        ),
         ("mine", lambda p, kind="fast": p, ["'kind'", "default"]),
     ],
 )
@@ -257,7 +282,9 @@ def silent_tick(spec, rate, state):
     return layer_sequence(spec, parameters, *nothing, rate, state, target=target)[2]
 
 
-DECAYING = [n for n, rule in RULES.items() if "f" in rule.variables and at_rest(rule, 0.0) == 0]
+DECAYING = [
+    n for n, rule in RULES.items() if "f" in rule.variables and at_rest(rule, 0.0) == 0
+]
 
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
@@ -277,7 +304,9 @@ def test_without_drive_fast_weights_never_grow_whatever_the_neuromodulator(
     state["post"] = torch.rand(1, NEURONS, generator=generator)
     for _ in range(ticks):
         before = state["fast_weights"].abs()
-        state = silent_tick(spec, 2 * torch.rand(1, 1, NEURONS, generator=generator) - 1, state)
+        state = silent_tick(
+            spec, 2 * torch.rand(1, 1, NEURONS, generator=generator) - 1, state
+        )
         assert (state["fast_weights"].abs() <= before).all()
 
 
@@ -293,10 +322,16 @@ def test_a_negative_neuromodulator_decays_or_in_the_plain_form_grows(decay, fact
 def test_the_neuromodulator_is_as_by_hand():
     spec = LayerSpec(2, 2, "oja", "direct")
     layer = SpikingLayer(spec, 2, 1.0, NetworkConfig())
-    weight, exogenous, bias = [[0.5, -0.2], [0.1, 0.3]], [[0.4, 0.0], [0.0, -0.7]], [0.1, -0.1]
+    weight, exogenous, bias = (
+        [[0.5, -0.2], [0.1, 0.3]],
+        [[0.4, 0.0], [0.0, -0.7]],
+        [0.1, -0.1],
+    )
     for name, value in zip(("weight", "exogenous", "bias"), (weight, exogenous, bias)):
         getattr(layer, f"modulator_{name}").data = torch.tensor(value)
-    rate = layer.plasticity_rate(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.5, -1.0]]]))
+    rate = layer.plasticity_rate(
+        torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.5, -1.0]]])
+    )
     expected = np.tanh([0.5 + 0.4 * 0.5 + 0.1, 0.1 + 0.7 - 0.1])
     np.testing.assert_allclose(rate[0, 0].detach(), expected, rtol=1e-6)
 
@@ -309,7 +344,10 @@ def test_bcpnn_learns_the_log_odds_of_firing_together(rng):
         p, q = float(draw < pre), float(pre - both <= draw < pre - both + post)
         fast += rate * RULES["bcpnn"]({"p": p, "q": q, "f": fast, "usual_p": usual_p,
                                        "usual_q": usual_q})  # fmt: skip
-        usual_p, usual_q = usual_p + rate * (p - usual_p), usual_q + rate * (q - usual_q)
+        usual_p, usual_q = (
+            usual_p + rate * (p - usual_p),
+            usual_q + rate * (q - usual_q),
+        )
     assert fast + usual_p * usual_q == pytest.approx(both, abs=0.03)
     found = RULES["bcpnn"].effective(fast, {"p": usual_p, "q": usual_q})
     floored = math.log(1 + (both - pre * post) / (pre + FLOOR) / (post + FLOOR))
@@ -340,7 +378,10 @@ def test_delta_moves_its_recall_towards_the_target_and_never_expands(m, seed):
     """
     generator = torch.Generator().manual_seed(seed)
     layer = LayerSpec(INPUTS, NEURONS, "delta", "direct", clip=100.0)
-    key, target = torch.rand(INPUTS, generator=generator), torch.randn(NEURONS, generator=generator)
+    key, target = (
+        torch.rand(INPUTS, generator=generator),
+        torch.randn(NEURONS, generator=generator),
+    )
     numbers = [x.float() for x in chosen_parameters("delta")]
     parameters = LayerParameters(*numbers)._replace(
         pre_decay=torch.tensor(0.0), coefficients=torch.zeros(1)
@@ -355,7 +396,9 @@ def test_delta_moves_its_recall_towards_the_target_and_never_expands(m, seed):
         )[2]  # fmt: skip
         before, after = (s["fast_weights"][0] @ key for s in (state, new))
         step = abs(m) * key @ key / (1 + key @ key)
-        torch.testing.assert_close(after, before + step * (np.sign(m) * target - before))
+        torch.testing.assert_close(
+            after, before + step * (np.sign(m) * target - before)
+        )
         states.append((state["fast_weights"], new["fast_weights"]))
     (one, one_after), (two, two_after) = states
     assert (one_after - two_after).norm() <= (one - two).norm() * (1 + 1e-6)
@@ -372,7 +415,10 @@ BY_HAND = {
 
 def derivative(values, surrogate, slope):
     u = torch.tensor(values, dtype=torch.float64, requires_grad=True)
-    return torch.autograd.grad(3.0 * fire(THRESHOLD + u, surrogate, slope).sum(), u)[0] / 3.0
+    return (
+        torch.autograd.grad(3.0 * fire(THRESHOLD + u, surrogate, slope).sum(), u)[0]
+        / 3.0
+    )
 
 
 @pytest.mark.parametrize("surrogate", SURROGATES)
@@ -399,5 +445,7 @@ def test_the_derivative_peaks_at_one_at_zero_and_is_even(surrogate):
 def test_the_patch_that_makes_spikes_graded_fits_the_code():
     """`docs/results/robots.md` has results that it made."""
     patch = "benchmarks/graded-spikes.patch"
-    done = subprocess.run(["git", "apply", "--check", patch], cwd=HERE.parent, capture_output=True)
+    done = subprocess.run(
+        ["git", "apply", "--check", patch], cwd=HERE.parent, capture_output=True
+    )
     assert done.returncode == 0, done.stderr.decode()

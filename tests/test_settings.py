@@ -32,12 +32,17 @@ def test_a_configuration_may_build_on_another(tmp_path, monkeypatch):
     (tmp_path / "Hopper-v5.yaml").write_text(
         "base: robots\nsnn: {steps: 8}\ntaught: {n_envs: 6}\ntaught-snn: {steps: 9}\n"
     )
-    static, other = settings.defaults("Ant-v5", "snn"), settings.defaults("Ant-v5", "mlp")
+    static, other = (
+        settings.defaults("Ant-v5", "snn"),
+        settings.defaults("Ant-v5", "mlp"),
+    )
     assert (static.steps, static.seed, static.n_envs) == (7, 2, 4)
     plastic = settings.defaults("Ant-v5", "ndp-oja")  # whose own section comes last
     assert (plastic.steps, plastic.seed, plastic.n_envs) == (8, 3, 4)
     assert (other.steps, other.n_envs, other.log_every) == (7, 4, 9)
-    taught, untaught = (settings.defaults("Hopper-v5", "snn", taught) for taught in (True, False))
+    taught, untaught = (
+        settings.defaults("Hopper-v5", "snn", taught) for taught in (True, False)
+    )
     assert (taught.steps, taught.n_envs, taught.trainer.kind) == (9, 6, "supervised")
     assert (untaught.steps, untaught.n_envs, untaught.trainer.kind) == (8, 5, "ppo")
 
@@ -45,9 +50,15 @@ def test_a_configuration_may_build_on_another(tmp_path, monkeypatch):
 @pytest.mark.parametrize("policy", ["rsnn", "ndp-oja", "lstm"])
 @pytest.mark.parametrize("more", [[], ["--match-parameters", "ndp-oja"]])
 @pytest.mark.parametrize("widths", [[], ["16"], ["16", "24"]])
-def test_the_command_that_a_run_was_started_with_goes_on_with_it(tmp_path, policy, more, widths):
+def test_the_command_that_a_run_was_started_with_goes_on_with_it(
+    tmp_path, policy, more, widths
+):
     """Though its folder has what the policy's name made of the network, and scaled widths."""
-    hidden = ["--network.hidden", *widths[: 1 if policy == "lstm" else None]] if widths else []
+    hidden = (
+        ["--network.hidden", *widths[: 1 if policy == "lstm" else None]]
+        if widths
+        else []
+    )
     command = [*CUE, "--policy", policy, "--runs", str(tmp_path), *hidden, *more]
     started = settings.parse(command)
     network = agents()[policy].network(started.network)
@@ -63,13 +74,23 @@ def test_arguments_of_the_environment_add_up_over_the_sections_of_configurations
     """Who learns from a teacher sees the task that it is configured for, in shorter episodes."""
     found = settings.defaults("Ant-v5", "snn", taught=True).env_kwargs
     assert found == {"include_cfrc_ext_in_observation": False, "max_episode_steps": 200}
-    given = ["--env", "Ant-v5", "--policy", "snn", "--env-kwargs", "max_episode_steps", "9"]
+    given = [
+        "--env",
+        "Ant-v5",
+        "--policy",
+        "snn",
+        "--env-kwargs",
+        "max_episode_steps",
+        "9",
+    ]
     assert settings.parse(given).env_kwargs == found | {"max_episode_steps": 9}
     found = settings.defaults("HalfCheetahCueLesson-v0", "snn").env_kwargs
     assert found == {"told": 0.0}
 
 
-def test_values_of_a_configuration_get_the_types_of_their_settings(tmp_path, monkeypatch):
+def test_values_of_a_configuration_get_the_types_of_their_settings(
+    tmp_path, monkeypatch
+):
     """To YAML 2e-3 is a text, and lists are never tuples."""
     monkeypatch.setattr(settings, "CONFIGS", tmp_path)
     file = tmp_path / "default.yaml"
@@ -80,7 +101,11 @@ def test_values_of_a_configuration_get_the_types_of_their_settings(tmp_path, mon
     assert found.trainer.learning_rate == 0.002 and found.trainer.critic == (8,)
     assert found.network.hidden == (9, 9) and found.runs == Path("there")
     for wrong, words in {
-        "steps: many": ["default.yaml, section all", "steps must be a whole number", "'many'"],
+        "steps: many": [
+            "default.yaml, section all",
+            "steps must be a whole number",
+            "'many'",
+        ],
         "trainer: {gamma: 1.5}": ["trainer.gamma must be at most 1, got 1.5"],
         "trainer: {kind: pp}": [
             "trainer.kind must be 'ppo', 'sac', 'tqc', 'supervised' or",
@@ -90,7 +115,9 @@ def test_values_of_a_configuration_get_the_types_of_their_settings(tmp_path, mon
         "previous: 3": ["previous must be true or false"],
         "network: {hiden: [1]}": ["unknown setting 'hiden'; did you mean 'hidden'"],
         "network: {rule: ojaa}": ["unknown rule 'ojaa'; did you mean 'oja'"],
-        "env_kwargs: {told: [1]}": ["env_kwargs must be a number, true, false or a text"],
+        "env_kwargs: {told: [1]}": [
+            "env_kwargs must be a number, true, false or a text"
+        ],
     }.items():
         file.write_text(f"all: {{{wrong}}}")
         with pytest.raises(UsageError) as error:
@@ -100,11 +127,18 @@ def test_values_of_a_configuration_get_the_types_of_their_settings(tmp_path, mon
 
 @pytest.mark.parametrize(
     ("policy", "hidden", "plastic"),
-    [("mlp", ["8"], (True,)), ("mlp", ["8", "8", "8"], (False,) * 3), ("ndp-oja", ["8"], (True,))],
+    [
+        ("mlp", ["8"], (True,)),
+        ("mlp", ["8", "8", "8"], (False,) * 3),
+        ("ndp-oja", ["8"], (True,)),
+    ],
 )
 def test_widths_may_be_given_alone(policy, hidden, plastic):
     found = settings.parse([*CUE, "--policy", policy, "--network.hidden", *hidden])
-    assert found.network.hidden == tuple(map(int, hidden)) and found.network.plastic == plastic
+    assert (
+        found.network.hidden == tuple(map(int, hidden))
+        and found.network.plastic == plastic
+    )
 
 
 def test_help_of_no_policy_and_of_a_kind(capsys):
@@ -125,16 +159,23 @@ def test_options_may_be_spelt_as_in_yaml_and_switched_off():
     assert found.network.exogenous == (1, "cue")
 
 
-@pytest.mark.parametrize("file", sorted(settings.CONFIGS.glob("*-v*.yaml")), ids=lambda f: f.stem)
+@pytest.mark.parametrize(
+    "file", sorted(settings.CONFIGS.glob("*-v*.yaml")), ids=lambda f: f.stem
+)
 def test_every_configuration_is_of_a_task_and_works_with_every_kind_of_policy(file):
     check_env_id(file.stem)
-    for policy, taught in itertools.product(("mlp", "lstm", "snn", "ndp-oja"), (False, True)):
+    for policy, taught in itertools.product(
+        ("mlp", "lstm", "snn", "ndp-oja"), (False, True)
+    ):
         settings.validated(settings.defaults(file.stem, policy, taught))
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
 def test_off_policy_the_policies_of_a_robot_are_trained_alike(robot):
-    trainers = [settings.defaults(f"{robot}-v5", policy, kind="sac").trainer for policy in agents()]
+    trainers = [
+        settings.defaults(f"{robot}-v5", policy, kind="sac").trainer
+        for policy in agents()
+    ]
     assert all(trainer == trainers[0] for trainer in trainers)
 
 
@@ -151,7 +192,10 @@ def test_a_config_of_ones_own_comes_between_configs_and_options(tmp_path):
         settings.parse([*task, "snn"])
     file.write_text("sac-snn: {steps: 30000}")
     assert settings.parse([*task, "snn", "--trainer.kind", "sac"]).steps == 30_000
-    run = {"settings": first.as_dict() | {"seed": 5, "runs": "elsewhere", "overwrite": True}}
+    run = {
+        "settings": first.as_dict()
+        | {"seed": 5, "runs": "elsewhere", "overwrite": True}
+    }
     file.write_text(yaml.safe_dump(run))
     again = settings.parse([*task, "ndp-oja", "--seed", "1"])
     assert again.trainer == first.trainer and again.network == first.network
@@ -161,7 +205,10 @@ def test_a_config_of_ones_own_comes_between_configs_and_options(tmp_path):
 
 
 def test_a_config_has_its_say_when_a_run_goes_on(tmp_path):
-    file, command = tmp_path / "own.yaml", [*CUE, "--policy", "snn", "--runs", str(tmp_path)]
+    file, command = (
+        tmp_path / "own.yaml",
+        [*CUE, "--policy", "snn", "--runs", str(tmp_path)],
+    )
     command += ["--config", str(file), "--match-parameters", "ndp-oja", "--resume"]
     file.write_text("all: {steps: 1000, network: {hidden: [9, 9]}}")
     started = settings.parse(command)
@@ -190,7 +237,9 @@ def test_a_config_may_say_how_it_is_learned(tmp_path):
         (f"teacher: {teacher}", ["--teacher", teacher]),
     ):
         file.write_text(f"all: {{{text}}}")
-        assert settings.parse([*task, "--config", str(file)]) == settings.parse([*task, *typed])
+        assert settings.parse([*task, "--config", str(file)]) == settings.parse(
+            [*task, *typed]
+        )
     file.write_text("all: {trainer: {kind: sac}}")
     found = settings.parse([*task, "--config", str(file), "--trainer.kind", "ppo"])
     assert found == settings.parse(task)
@@ -213,12 +262,18 @@ def test_every_value_of_the_sweep_for_wandb_is_a_setting():
             assert getattr(found.trainer, field) == value
 
 
-@pytest.mark.parametrize("told", [None, [], {"trainer": "ppo"}, {"trainer": {}, "network": 8}])
-def test_a_policy_that_does_not_say_how_it_was_trained_is_none_to_start_from(tmp_path, told):
+@pytest.mark.parametrize(
+    "told", [None, [], {"trainer": "ppo"}, {"trainer": {}, "network": 8}]
+)
+def test_a_policy_that_does_not_say_how_it_was_trained_is_none_to_start_from(
+    tmp_path, told
+):
     policy = make_policy("Pendulum-v1", "mlp").policy
     save_policy(tmp_path / "policy", policy, metadata={"settings": told, "steps": 1})
     with pytest.raises(UsageError, match="does not say how it was trained"):
-        settings.parse(["--env", "Pendulum-v1", "--policy", "mlp", "--from", str(tmp_path)])
+        settings.parse(
+            ["--env", "Pendulum-v1", "--policy", "mlp", "--from", str(tmp_path)]
+        )
 
 
 def test_settings_of_learning_are_those_that_concern_the_policy_and_how_it_learns():

@@ -35,7 +35,9 @@ def mirrors(cue=(1.0, 1e9), told=False, n_envs=2, seed=0):
 
 def learner(policy, cue=(1.0, 1e9), told=True):
     """An algorithm after its first rollout and update, on six environments."""
-    venv = Normalised(mirrors(cue, told, n_envs=6), raw=HIDDEN * (told + (cue is not None)))
+    venv = Normalised(
+        mirrors(cue, told, n_envs=6), raw=HIDDEN * (told + (cue is not None))
+    )
     network = NetworkConfig(hidden=(12, 10), plastic=(True, True), input_gain=4.0)
     trainer = TrainerSettings(n_steps=12, batch_size=24, sequence_length=12, n_epochs=1)
     algorithm = build(policy, venv, network, trainer)
@@ -58,7 +60,9 @@ def test_columns_tell_what_is_hidden_until_the_very_end_of_an_episode():
     for step in range(2 * LENGTH):
         signs = [env.unwrapped.sign for env in venv.envs]
         np.testing.assert_allclose(observed[:, 3:], [[s, 1.0, s, 1.0] for s in signs])
-        np.testing.assert_allclose(observed[:, :2], [env.unwrapped.shown for env in venv.envs])
+        np.testing.assert_allclose(
+            observed[:, :2], [env.unwrapped.shown for env in venv.envs]
+        )
         assert venv.observation_space.contains(observed[0])
         observed, _, dones, infos = venv.step(np.zeros((2, 2)))
         assert dones.all() == ((step + 1) % LENGTH == 0)
@@ -79,7 +83,9 @@ def test_an_episode_has_its_cue_from_beginning_to_end_or_not_at_all():
             rows.append(observed)
         last = np.array([info["terminal_observation"] for info in infos])
         shown = np.array([*rows[:-1], last])[:, :, 4]
-        assert (shown == shown[0]).all() and shown[0].mean() == pytest.approx(0.5, abs=0.12)
+        assert (shown == shown[0]).all() and shown[0].mean() == pytest.approx(
+            0.5, abs=0.12
+        )
 
 
 @pytest.mark.parametrize(
@@ -119,10 +125,14 @@ def test_the_critic_is_told_and_the_actor_is_not(policy):
     [*((policy, (1.0, 1e9), True) for policy in KINDS), ("ndp-hebb", None, True),
      ("mlp", (1.0, 1e9), False)],
 )  # fmt: skip
-def test_what_is_deployed_acts_as_in_training_without_the_columns(policy, cue, told, rng):
+def test_what_is_deployed_acts_as_in_training_without_the_columns(
+    policy, cue, told, rng
+):
     algorithm = learner(policy, cue, told)
     narrow, normalisation = deployed(algorithm)
-    assert narrow.observation_space.shape == normalisation.statistics[""][0].shape == (3,)
+    assert (
+        narrow.observation_space.shape == normalisation.statistics[""][0].shape == (3,)
+    )
     columns = algorithm.observation_space.shape[0] - 3
     observations = rng.normal(size=(8, 4, 3)).astype(np.float32)
     wide = np.concatenate([observations, np.zeros((8, 4, columns), np.float32)], axis=2)
@@ -130,7 +140,9 @@ def test_what_is_deployed_acts_as_in_training_without_the_columns(policy, cue, t
     starts[0] = True
     with torch.no_grad():
         ours = played(narrow, observations, starts)
-        np.testing.assert_allclose(ours, played(algorithm.policy, wide, starts), atol=1e-6)
+        np.testing.assert_allclose(
+            ours, played(algorithm.policy, wide, starts), atol=1e-6
+        )
         before = played(algorithm.policy, wide + (wide == 0), starts)
         widen(algorithm.policy, 3, narrow.state_dict())
         after = played(algorithm.policy, wide + (wide == 0), starts)
@@ -157,7 +169,9 @@ CUED = [
 
 
 def run(folder, policy, *arguments):
-    assert main([*arguments, "--policy", policy, "--runs", str(folder)], "train.py") == 0
+    assert (
+        main([*arguments, "--policy", policy, "--runs", str(folder)], "train.py") == 0
+    )
     return folder / "HalfCheetah-v5" / policy / "seed-0"
 
 
@@ -168,7 +182,14 @@ def test_the_command_line_leaves_a_policy_of_the_ordinary_width(tmp_path, policy
     assert learned.observation_space.shape == (17 + 6 + 1,)
     one = learned.state_dict()
     # the critic alone learns first: what acts stays as it was
-    only = ["--critic-first", "192", "--trainer.learning-rate", "0.01", "--from", str(first)]
+    only = [
+        "--critic-first",
+        "192",
+        "--trainer.learning-rate",
+        "0.01",
+        "--from",
+        str(first),
+    ]
     again = load_policy(run(tmp_path / "again", policy, *CUED, *only) / "policy")
     for name, weights in again.policy.state_dict().items():
         kept = "value_net" not in name and "lstm_critic" not in name

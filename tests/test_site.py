@@ -27,7 +27,9 @@ PARSERS = {
 
 
 def blocks(page, language) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE
+    )
 
 
 def commands() -> list[tuple[str, str, list[str]]]:
@@ -60,7 +62,9 @@ def test_what_the_pages_say_to_type_can_be_typed(name):
     typed = [(page, words) for page, command, words in commands() if command == name]
     assert typed
     for page, words in typed:
-        if "..." in words or any(word.partition(":")[0].startswith("my_") for word in words):
+        if "..." in words or any(
+            word.partition(":")[0].startswith("my_") for word in words
+        ):
             continue
         try:
             PARSERS[name](words)

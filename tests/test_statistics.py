@@ -17,12 +17,16 @@ from spikepropamine.statistics import (
     verdict,
 )  # fmt: skip
 
-SAMPLES = st.lists(st.floats(-100, 100).map(lambda x: round(x, 3)), min_size=2, max_size=6)
+SAMPLES = st.lists(
+    st.floats(-100, 100).map(lambda x: round(x, 3)), min_size=2, max_size=6
+)
 
 
 def test_the_interval_of_a_mean_is_students():
     # mean 3, standard error sqrt(2.5 / 5), t(0.975, 4) = 2.776445
-    assert interval([1, 2, 3, 4, 5]) == pytest.approx((3 - 1.963243, 3 + 1.963243), abs=1e-5)
+    assert interval([1, 2, 3, 4, 5]) == pytest.approx(
+        (3 - 1.963243, 3 + 1.963243), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("values", [[7.0], [0.1 + 0.2, 0.3, 0.3]])
@@ -83,7 +87,9 @@ def test_a_verdict_follows_the_p_value_that_is_given():
 
 
 def test_holms_correction_by_hand():
-    assert holm([0.01, None, 0.04, 0.03, 0.9]) == pytest.approx([0.04, None, 0.09, 0.09, 0.9])
+    assert holm([0.01, None, 0.04, 0.03, 0.9]) == pytest.approx(
+        [0.04, None, 0.09, 0.09, 0.9]
+    )
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
@@ -101,7 +107,9 @@ def test_pooled_tasks_count_in_their_own_units():
     gaps = [np.mean(one[t]) - np.mean(other[t]) for t in "ab"]
     assert found.mean == pytest.approx((gaps[0] / 2 + gaps[1] / 50) / 2)
     error = np.sqrt(2 * (1 / 2**2 + 10**2 / 50**2) / 40) / 2
-    assert np.subtract(*found.interval[::-1]) == pytest.approx(2 * 1.96 * error, rel=0.2)
+    assert np.subtract(*found.interval[::-1]) == pytest.approx(
+        2 * 1.96 * error, rel=0.2
+    )
     assert verdict(found) == HIGHER
     assert pooled(other, one, {"a": 2.0, "b": 50.0}).p < 0.05
 

@@ -17,7 +17,9 @@ BOX = gym.spaces.Box(-1.0, 1.0, (2,))
 class Copy(gym.Env):
     """At every other step: name the bit that is shown. At the others the opposite is shown."""
 
-    observation_space = gym.spaces.Box(-1.0, 1.0, (2,))  # is a response due; the bit as -1 or 1
+    observation_space = gym.spaces.Box(
+        -1.0, 1.0, (2,)
+    )  # is a response due; the bit as -1 or 1
     action_space = gym.spaces.Discrete(2)
 
     def _observation(self):
@@ -52,8 +54,12 @@ def test_the_loss_falls_below_that_of_guessing(algorithm, policy):
 
 
 @pytest.mark.parametrize(("algorithm", "policy"), VARIANTS)
-def test_the_loss_is_the_mean_cross_entropy_of_the_targets_that_were_due(algorithm, policy):
-    model = make_model(copying(), algorithm, policy, learning_rate=0.0, n_epochs=1, batch_size=32)
+def test_the_loss_is_the_mean_cross_entropy_of_the_targets_that_were_due(
+    algorithm, policy
+):
+    model = make_model(
+        copying(), algorithm, policy, learning_rate=0.0, n_epochs=1, batch_size=32
+    )
     with torch.no_grad():
         model.policy.action_net.weight.normal_(std=3.0)  # far from guessing
     (logged,) = cross_entropies(model, 1)
@@ -64,7 +70,9 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_targets_that_were_due(algorit
     def mean_cross_entropy(chosen):
         with torch.no_grad():
             targets = (sign > 0).long()
-            log_likelihood = model.policy.evaluate_actions(batch.observations, targets, *memory)[1]
+            log_likelihood = model.policy.evaluate_actions(
+                batch.observations, targets, *memory
+            )[1]
         return -log_likelihood[chosen].mean().item()
 
     assert logged == pytest.approx(mean_cross_entropy(due == 1), abs=1e-5)
@@ -72,7 +80,9 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_targets_that_were_due(algorit
 
 
 def test_a_rollout_that_ends_before_a_response_is_due_changes_nothing():
-    venv = DummyVecEnv([lambda: gym.make("CueAssociation-v0", trials=2, cue_length=12)] * 4)
+    venv = DummyVecEnv(
+        [lambda: gym.make("CueAssociation-v0", trials=2, cue_length=12)] * 4
+    )
     venv.seed(0)
     model = make_model(venv, SupervisedPlastic, n_steps=8, batch_size=32)
     weights = [{k: x.clone() for k, x in model.policy.state_dict().items()}]
@@ -83,7 +93,9 @@ def test_a_rollout_that_ends_before_a_response_is_due_changes_nothing():
 
 
 def test_targets_that_are_no_actions_are_refused_with_a_reason():
-    venv = DummyVecEnv([lambda: gym.wrappers.TransformAction(Copy(), lambda _: 0, BOX)] * 2)
+    venv = DummyVecEnv(
+        [lambda: gym.wrappers.TransformAction(Copy(), lambda _: 0, BOX)] * 2
+    )
     with pytest.raises(ValueError, match="are no actions of"):
         make_model(venv, SupervisedPlastic).learn(32)
 

@@ -27,7 +27,9 @@ def test_what_is_written_is_read(tmp_path_factory, rows):
     file = tmp_path_factory.mktemp("table") / "results.csv"
     frame = table.table(rows)
     table.write(file, frame)
-    assert table.read(file).equals(frame.with_columns(pl.col(pl.Float64).round_sig_figs(10)))
+    assert table.read(file).equals(
+        frame.with_columns(pl.col(pl.Float64).round_sig_figs(10))
+    )
 
 
 def test_several_files_are_read_in_their_order(tmp_path):
@@ -42,7 +44,10 @@ def test_several_files_are_read_in_their_order(tmp_path):
     ("change", "said"),
     [
         (lambda t: t.replace("seed", "sead", 1), "did you mean 'seed'"),
-        (lambda t: t.replace(",lesion", "", 1).replace(",,", ",", 1), "lesion is missing"),
+        (
+            lambda t: t.replace(",lesion", "", 1).replace(",,", ",", 1),
+            "lesion is missing",
+        ),
         (lambda t: t.replace("1.0", "one"), "value must be a number, got 'one'"),
         (lambda t: t.replace("7", "7.5"), "seed must be an integer, got '7.5'"),
         (lambda t: t.replace("1.0", "nan"), "value must be finite"),
@@ -83,7 +88,11 @@ def test_rows_are_checked_as_files_are(row):
 
 
 def test_rows_are_selected_by_value_by_several_and_by_null():
-    rows = [PLAIN | {"seed": seed, "lesion": lesion} for seed in range(3) for lesion in (None, "x")]
+    rows = [
+        PLAIN | {"seed": seed, "lesion": lesion}
+        for seed in range(3)
+        for lesion in (None, "x")
+    ]
     frame = table.table(rows)
     assert table.where(frame, seed=1)["lesion"].to_list() == [None, "x"]
     assert table.where(frame, seed=[0, 2], lesion=None)["seed"].to_list() == [0, 2]

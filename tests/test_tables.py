@@ -17,7 +17,9 @@ PAGES = pages.pages_of(ROOT)
 COMMITTED = ROOT / "benchmarks" / "results"
 
 
-def rows_of(values, measure="correct", condition="clean", env="Cue", suite="standard", **more):
+def rows_of(
+    values, measure="correct", condition="clean", env="Cue", suite="standard", **more
+):
     """Rows of a list of seeds by policy; of `correct`, those of two trials."""
     return [
         {"environment": env, "suite": suite, "policy": policy.replace("_", "-"), "seed": seed,
@@ -53,15 +55,25 @@ def test_retention_is_the_runs_own_ratio():
     rows += rows_of({"a": [0.5, 1.5, 1.0, 1.0]}, "random_return", condition=None)
     rows += rows_of({"a": [1.0, 1.0, 1.0, 0.0]}, "learned", condition=None)
     own = list(rows)
-    for suite in ("standard-x10", "standard-x10-stochastic"):  # random actions of episodes as long
+    for suite in (
+        "standard-x10",
+        "standard-x10-stochastic",
+    ):  # random actions of episodes as long
         rows += [row | {"suite": suite, "value": 10 * row["value"]} for row in own]
     found = retention(table(rows))
-    assert where(found, condition="noise")["value"].to_list() == [0.5, 0.5] * 3  # two did not learn
+    assert (
+        where(found, condition="noise")["value"].to_list() == [0.5, 0.5] * 3
+    )  # two did not learn
     assert where(found, condition="clean")["value"].to_list() == [1.0, 1.0] * 3
 
 
 def test_late_accuracy_is_that_of_the_second_half_of_the_trials():
-    base = {"environment": "Cue", "policy": "a", "condition": "clean", "measure": "correct"}
+    base = {
+        "environment": "Cue",
+        "policy": "a",
+        "condition": "clean",
+        "measure": "correct",
+    }
     right = [(0, 0), (0, 1), (1, 1)]  # in two episodes
     rows = [base | {"at": at, "value": value, "episode": episode}
             for at, values in enumerate(right) for episode, value in enumerate(values)]  # fmt: skip
@@ -77,7 +89,10 @@ def test_a_table_of_seeds_has_the_interquartile_mean_and_every_seed(made):
                 for row in rows_of({"o": [1.0]})]  # fmt: skip
     rows = rows_of(CUES) + observer
     first, _, last = made("seeds", rows)
-    assert first == ["`ndp-oja`", "0.92 (0.90 0.92 0.94 0.96 0.50)"]  # 0.90, 0.92 and 0.94
+    assert first == [
+        "`ndp-oja`",
+        "0.92 (0.90 0.92 0.94 0.96 0.50)",
+    ]  # 0.90, 0.92 and 0.94
     assert last == ["ideal observer", "1.00"]
     behind = made("behind_observer", rows)[1]
     low, high = interval(1 - np.array(CUES["snn"]))
@@ -110,16 +125,25 @@ def test_the_steps_to_a_return_are_the_first_on_file_that_reach_it(made):
         made("reached", rows + [row | {"environment": "b"} for row in rows], level="5")
 
 
-def test_a_relative_return_is_1_at_the_mean_of_the_reference_and_0_at_random_actions(made):
+def test_a_relative_return_is_1_at_the_mean_of_the_reference_and_0_at_random_actions(
+    made,
+):
     rows = rows_of({"told": [10.0, 12.0], "lstm": [6.0, 1.0]}, "return", "noise")
-    rows += rows_of({"told": [1.0, 1.0], "lstm": [1.0, 1.0]}, "random_return", condition=None)
+    rows += rows_of(
+        {"told": [1.0, 1.0], "lstm": [1.0, 1.0]}, "random_return", condition=None
+    )
     found = made("relative", rows, to="told")
     assert [row[0] for row in found] == ["`told`", "`lstm`"]
     assert [row[1].split()[0] for row in found] == ["1.00", "0.25"]
 
 
 def test_a_comparison_has_its_tests_corrected_within_its_task(made):
-    samples = {"a": [0.9, 0.91, 0.93], "b": [0.5, 0.51, 0.52], "c": [0.45, 0.5, 0.6], "d": [0.7]}
+    samples = {
+        "a": [0.9, 0.91, 0.93],
+        "b": [0.5, 0.51, 0.52],
+        "c": [0.45, 0.5, 0.6],
+        "d": [0.7],
+    }
     rows = made("comparisons", rows_of(samples))
     assert [(row[1], row[2], row[3]) for row in rows] == [
         ("`a`", "significantly higher", "`b`"),
@@ -128,7 +152,12 @@ def test_a_comparison_has_its_tests_corrected_within_its_task(made):
     ]  # one seed is not tested
     found = difference(samples["a"], samples["c"])
     assert rows[1][4] == "{:.2f} [{:.2f}, {:.2f}]".format(found.mean, *found.interval)
-    assert rows[1][5:] == [f"{found.p:.3f}", f"{2 * found.p:.3f}", f"{found.rank_p:.3f}", "1.00"]
+    assert rows[1][5:] == [
+        f"{found.p:.3f}",
+        f"{2 * found.p:.3f}",
+        f"{found.rank_p:.3f}",
+        "1.00",
+    ]
 
 
 def test_tasks_together_count_relative_to_a_reference(made):
@@ -138,10 +167,14 @@ def test_tasks_together_count_relative_to_a_reference(made):
     rows = []
     for env, of in values.items():
         rows += rows_of(of, "return", env=env)
-        rows += rows_of({name: [0.0] * 5 for name in of}, "random_return", None, env=env)
+        rows += rows_of(
+            {name: [0.0] * 5 for name in of}, "random_return", None, env=env
+        )
     ((_, one, said, other, gap, *_),) = made("overall", rows, reference="b")
     unit = {env: of["b"].mean() for env, of in values.items()}
-    found = pooled(*({env: of[name] for env, of in values.items()} for name in "ab"), unit)
+    found = pooled(
+        *({env: of[name] for env, of in values.items()} for name in "ab"), unit
+    )
     assert (one, said, other) == ("`a`", "significantly higher", "`b`")
     assert gap == "{:.2f} [{:.2f}, {:.2f}]".format(found.mean, *found.interval)
     with pytest.raises(UsageError, match="reference=POLICY"):
@@ -163,7 +196,11 @@ def test_tasks_together_tell_of_runs_without_a_value(made):
 
 @pytest.mark.parametrize("kind", ["seeds", "returns", "comparisons"])
 def test_no_run_counts_twice_where_several_suites_have_the_clean_condition(made, kind):
-    rows = [row for suite in ("standard", "noise") for row in rows_of(CUES, "return", suite=suite)]
+    rows = [
+        row
+        for suite in ("standard", "noise")
+        for row in rows_of(CUES, "return", suite=suite)
+    ]
     with pytest.raises(UsageError, match="add suite=NAME"):
         made(kind, rows)
     assert made(kind, rows, suite="noise")
@@ -190,11 +227,17 @@ def test_retention_is_the_mean_over_conditions_with_an_interval_over_seeds(made)
     rows = rows_of({"snn": [0.0] * 3}, "random_return", None)
     for condition, values in by_condition.items():
         rows += rows_of({"snn": values}, "return", condition, **kinds[condition])
-    ((policy, suite, whole, train, held_out, mild, middle, ret),) = made("retention", rows)
+    ((policy, suite, whole, train, held_out, mild, middle, ret),) = made(
+        "retention", rows
+    )
     low, high = interval([0.4, 1.4 / 3, 1.9 / 3])
     assert (policy, suite, middle) == ("`snn`", "standard", "0.70")
     assert whole == f"0.50 [{low:.2f}, {high:.2f}]" and ret.startswith("50 [")
-    assert train.startswith("0.30 [") and held_out.startswith("0.60 [") and mild[:4] == "0.70"
+    assert (
+        train.startswith("0.30 [")
+        and held_out.startswith("0.60 [")
+        and mild[:4] == "0.70"
+    )
 
 
 # pages
@@ -252,7 +295,9 @@ def test_a_page_is_made_and_checked_from_the_command_line(tmp_path, made, capsys
     hours = rows_of({"snn": [1800.0, 1800.0]}, "seconds", None)
     made("seeds", rows_of(CUES) + hours)
     assert pages.main(asked) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == f"| {page} | some | `-` | 2 | 1.0 |"
+    assert (
+        capsys.readouterr().out.splitlines()[-1] == f"| {page} | some | `-` | 2 | 1.0 |"
+    )
 
 
 # figures
@@ -269,14 +314,19 @@ def test_a_forest_has_a_row_for_each_task_and_one_for_all(tmp_path):
     write(tmp_path / "cue.csv", table(rows))
     returns = {"ndp_oja": [8.0, 10.0], "mlp_sized": [9.0, 11.0]}
     rows = rows_of(returns, "return", env="Ant-v5")
-    rows += rows_of({name: [0.0, 0.0] for name in returns}, "random_return", None, env="Ant-v5")
+    rows += rows_of(
+        {name: [0.0, 0.0] for name in returns}, "random_return", None, env="Ant-v5"
+    )
     write(tmp_path / "robots.csv", table(rows))
     write(
-        tmp_path / "robots-lstm.csv", table(rows_of({"lstm": [4.0, 6.0]}, "return", env="Ant-v5"))
+        tmp_path / "robots-lstm.csv",
+        table(rows_of({"lstm": [4.0, 6.0]}, "return", env="Ant-v5")),
     )
     files = [tmp_path / "cue.csv", tmp_path / "robots.csv"]
     chart = figures.forest(files, **{"with": "robots-lstm"})
-    (data,) = chart["datasets"].values() if "datasets" in chart else [chart["data"]["values"]]
+    (data,) = (
+        chart["datasets"].values() if "datasets" in chart else [chart["data"]["values"]]
+    )
     found = {(row["against"], row["task"].split(",")[0]): row["mean"] for row in data}
     cue = (np.mean(CUES["ndp_oja"]) - np.mean([0.5, 0.49, 0.52])) / 0.5
     assert found == pytest.approx({
@@ -295,5 +345,7 @@ def test_a_forest_without_the_policies_that_it_needs_is_explained(tmp_path, poli
 
 
 def test_policies_have_colours_of_their_own():
-    assert len(set(POLICIES.values())) == len(POLICIES) - 1  # those that are no network share one
+    assert (
+        len(set(POLICIES.values())) == len(POLICIES) - 1
+    )  # those that are no network share one
     assert colour_of("mine") == colour_of("mine") not in POLICIES.values()

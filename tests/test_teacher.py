@@ -29,7 +29,9 @@ class Copier:
     """Does what is shown; with four channels, what is shown times the context that it sees."""
 
     def __init__(self, channels=2, action_space=BOX):
-        self.observation_space = gym.spaces.Box(-1.0, 1.0, (channels,), dtype=np.float32)
+        self.observation_space = gym.spaces.Box(
+            -1.0, 1.0, (channels,), dtype=np.float32
+        )
         self.action_space, self.policy = action_space, self
 
     def predict(self, observation, state, starts, deterministic):
@@ -41,7 +43,9 @@ class Copier:
 def mirrors(teacher=None, guided_steps=0, opening=0, n_envs=2, hidden=None):
     plain = DummyVecEnv([Mirror] * n_envs)
     plain.seed(0)
-    return Taught(plain, teacher or Copier(), guided_steps, opening, seed=0, hidden=hidden)
+    return Taught(
+        plain, teacher or Copier(), guided_steps, opening, seed=0, hidden=hidden
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,7 +68,9 @@ def test_the_teacher_acts_in_all_episodes_at_first_and_in_none_after_the_guided_
             venv.step(np.full((2, 2), 0.125))
         for env in venv.envs:
             for action, right in env.unwrapped.log:
-                np.testing.assert_allclose(action, right if expected == "taught" else 0.125)
+                np.testing.assert_allclose(
+                    action, right if expected == "taught" else 0.125
+                )
         venv.step(np.zeros((2, 2)))
 
 
@@ -87,7 +93,14 @@ def test_the_opening_of_every_context_teaches_nothing():
     venv = mirrors(opening=2)
     venv.reset()
     taught = [venv.step(np.zeros((2, 2)))[3][0]["taught"] for _ in range(2 * LENGTH)]
-    assert [x is not None for x in taught] == [False, False, True, False, False, True] * 2
+    assert [x is not None for x in taught] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+        True,
+    ] * 2
 
 
 def test_what_the_task_itself_calls_right_is_not_learned_from_a_teacher():
@@ -106,7 +119,10 @@ def test_what_the_task_itself_calls_right_is_not_learned_from_a_teacher():
     ("teacher", "message"),
     [
         (Copier(4), "observes 4 channels, the task has 3"),
-        (Copier(action_space=gym.spaces.Discrete(2)), "the teacher's actions are Discrete"),
+        (
+            Copier(action_space=gym.spaces.Discrete(2)),
+            "the teacher's actions are Discrete",
+        ),
     ],
 )
 def test_a_teacher_that_does_not_fit_is_refused(teacher, message):
@@ -156,11 +172,21 @@ def test_the_command_line_teaches_and_goes_on_from_what_was_taught(
     taught = tmp_path / "runs/Reacher-v5/snn/seed-0"
     with (taught / "progress.csv").open() as file:
         rows = list(csv.DictReader(file))
-    losses = [float(row["train/cross_entropy"]) for row in rows if row["train/cross_entropy"]]
+    losses = [
+        float(row["train/cross_entropy"]) for row in rows if row["train/cross_entropy"]
+    ]
     assert losses and max(losses) < 100
     assert all(0 <= float(row["rollout/teacher_acts"]) <= 1 for row in rows)
     assert "the teacher still acted in 100% of the episodes" in capsys.readouterr().out
-    goes_on = ["--policy", "snn", *hidden, "--seed", "1", "--trainer.learning-rate", "1e-12"]
+    goes_on = [
+        "--policy",
+        "snn",
+        *hidden,
+        "--seed",
+        "1",
+        "--trainer.learning-rate",
+        "1e-12",
+    ]
     assert train(*goes_on, "--from", str(taught)) == 0
     before, after = (
         load_policy(folder / "policy").policy.state_dict()
@@ -172,7 +198,9 @@ def test_the_command_line_teaches_and_goes_on_from_what_was_taught(
         np.testing.assert_allclose(after[name], weights, atol=1e-8, err_msg=name)
 
 
-def test_a_teacher_that_was_shown_what_perturbs_is_shown_it_again(tmp_path, monkeypatch, capsys):
+def test_a_teacher_that_was_shown_what_perturbs_is_shown_it_again(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     changing = ["--perturb", "mass=0.5..2 | damping=0.5..2"]
     assert train("--policy", "mlp", "--reveal", *changing) == 0
@@ -187,17 +215,29 @@ def test_a_teacher_that_was_shown_what_perturbs_is_shown_it_again(tmp_path, monk
     assert message in capsys.readouterr().err
 
 
-def test_the_size_to_match_is_that_of_the_policy_when_it_is_taught(tmp_path, monkeypatch):
+def test_the_size_to_match_is_that_of_the_policy_when_it_is_taught(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     robot = ["--env", "HalfCheetah-v5", "--seed", "0"]
-    matched = [*robot, "--policy", "mlp", "--runs", "matched", "--match-parameters", "snn"]
+    matched = [
+        *robot,
+        "--policy",
+        "mlp",
+        "--runs",
+        "matched",
+        "--match-parameters",
+        "snn",
+    ]
     assert train(*matched, "--teacher", "teachers/HalfCheetah-v5/mlp") == 0
     policy = load_policy(tmp_path / "matched/HalfCheetah-v5/mlp/seed-0/policy").policy
 
     venv = DummyVecEnv([lambda: gym.make("HalfCheetah-v5")])
     taught, alone = (
         actor_parameters(build("snn", venv, one.network, one.trainer).policy)
-        for one in (defaults("HalfCheetah-v5", "snn", taught) for taught in (True, False))
+        for one in (
+            defaults("HalfCheetah-v5", "snn", taught) for taught in (True, False)
+        )
     )
     assert taught > 1.5 * alone
     assert actor_parameters(policy) == pytest.approx(taught, rel=0.05)
@@ -208,17 +248,41 @@ def test_the_size_to_match_is_that_of_the_policy_when_it_is_taught(tmp_path, mon
     [
         ("Pusher-v5", ["--teacher"], "it learned Reacher-v5, which is another task"),
         ("Reacher-v5", ["--teacher", "previous"], "trained with --previous"),
-        ("Reacher-v5", ["--teacher", "damaged"], "--teacher damaged: its settings are no mapping"),
-        ("Reacher-v5", ["--no-normalize-observations", "--from"], "it observes normalised numbers"),
+        (
+            "Reacher-v5",
+            ["--teacher", "damaged"],
+            "--teacher damaged: its settings are no mapping",
+        ),
+        (
+            "Reacher-v5",
+            ["--no-normalize-observations", "--from"],
+            "it observes normalised numbers",
+        ),
         (
             "Reacher-v5",
             [*TINY, "--network.hidden", "9", "--from"],
             "of another network: of mlp on Reacher-v5, which differs from this one",
         ),
-        ("Reacher-v5", ["--trainer.kind", "sac", "--from"], "neither can start from the other"),
-        ("Pendulum-v1", ["--teacher", "nowhere"], "--teacher: 'nowhere' is neither a run folder"),
-        ("Pendulum-v1", ["--from", "nowhere"], "--from: 'nowhere' is neither a run folder"),
-        ("Reacher-v5", ["--trainer.kind", "ppo", "--teacher"], "kind must be supervised"),
+        (
+            "Reacher-v5",
+            ["--trainer.kind", "sac", "--from"],
+            "neither can start from the other",
+        ),
+        (
+            "Pendulum-v1",
+            ["--teacher", "nowhere"],
+            "--teacher: 'nowhere' is neither a run folder",
+        ),
+        (
+            "Pendulum-v1",
+            ["--from", "nowhere"],
+            "--from: 'nowhere' is neither a run folder",
+        ),
+        (
+            "Reacher-v5",
+            ["--trainer.kind", "ppo", "--teacher"],
+            "kind must be supervised",
+        ),
     ],
 )
 def test_a_policy_that_does_not_fit_is_refused_before_anything_is_written(
@@ -231,7 +295,10 @@ def test_a_policy_that_does_not_fit_is_refused_before_anything_is_written(
     save_policy(tmp_path / "damaged" / "policy", other.policy, None, {"settings": []})
     own = arguments[-1] in ("previous", "damaged", "nowhere")
     named = arguments if own else [*arguments, str(taught_by)]
-    assert main(["--env", env, "--policy", "mlp", "--runs", "other", *named], "train.py") == 2
+    assert (
+        main(["--env", env, "--policy", "mlp", "--runs", "other", *named], "train.py")
+        == 2
+    )
     *_, line = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (tmp_path / "other").exists()

@@ -56,7 +56,11 @@ def section_of(name):
     found = [
         section
         for section, shown in dashboards.WORKSPACE.items()
-        for metrics in (*shown["plots"].values(), *shown.get("tables", ()), *shown.get("media", ()))
+        for metrics in (
+            *shown["plots"].values(),
+            *shown.get("tables", ()),
+            *shown.get("media", ()),
+        )
         if re.fullmatch(metrics, name)
     ]
     assert len(found) == 1, (name, found)
@@ -65,7 +69,9 @@ def section_of(name):
 
 def sections_of(rows, axes):
     # the reader shows what a table or a video is made of as NAME.PART
-    names = {name.split(".")[0] for row in rows for name in row if not name.startswith("_")} - axes
+    names = {
+        name.split(".")[0] for row in rows for name in row if not name.startswith("_")
+    } - axes
     sections = {}
     for name in names:
         sections.setdefault(section_of(name), set()).add(name)
@@ -75,9 +81,15 @@ def sections_of(rows, axes):
 # training
 
 
-def test_an_interrupted_offline_run_goes_on_as_the_same_run(tmp_path, monkeypatch, capsys):
+def test_an_interrupted_offline_run_goes_on_as_the_same_run(
+    tmp_path, monkeypatch, capsys
+):
     command = [*TINY, "--runs", str(tmp_path), "--track", "offline"]
-    folder, write, steps = tmp_path / "CueAssociation-v0/ndp-oja/seed-0", ProgressCSV.write, []
+    folder, write, steps = (
+        tmp_path / "CueAssociation-v0/ndp-oja/seed-0",
+        ProgressCSV.write,
+        [],
+    )
 
     def interrupted(self, values, excluded, step):
         write(self, values, excluded, step)
@@ -112,17 +124,28 @@ def test_an_interrupted_offline_run_goes_on_as_the_same_run(tmp_path, monkeypatc
     assert {"plasticity/modulator_mean/layer1", "plasticity/clipped/layer1"} <= (
         sections["plasticity"]
     )
-    assert {f"adaptation/accuracy/trial_{trial}" for trial in range(3)} <= sections["adaptation"]
+    assert {f"adaptation/accuracy/trial_{trial}" for trial in range(3)} <= sections[
+        "adaptation"
+    ]
     assert "system/steps_per_second" in sections["system"]
-    axes = {part.get("glob_name"): part.get("step_metric") for part in of_type(both, "metric")}
+    axes = {
+        part.get("glob_name"): part.get("step_metric")
+        for part in of_type(both, "metric")
+    }
     assert axes["*"] == "global_step"
     assert run["config"]["update"]["trainer"]["n_steps"] == 16
 
     # the checkpoint, with its settings
     artifact, checkpoint = of_type(both, "artifact")
-    assert artifact["name"] == "CueAssociation-v0-ndp-oja-seed-0" and artifact["type"] == "model"
+    assert (
+        artifact["name"] == "CueAssociation-v0-ndp-oja-seed-0"
+        and artifact["type"] == "model"
+    )
     assert artifact["aliases"] == ["latest"]
-    files = {part["path"]: Path(part["local_path"]) for part in artifact["manifest"]["contents"]}
+    files = {
+        part["path"]: Path(part["local_path"])
+        for part in artifact["manifest"]["contents"]
+    }
     assert {"config.yaml", "policy/weights.safetensors"} <= set(files)
     assert all(folder in path.parents and path.is_file() for path in files.values())
     assert checkpoint["type"] == "checkpoint"
@@ -137,15 +160,27 @@ def test_tensorboard_has_every_step_once(tmp_path):
         assert train.main([*arguments, *more]) == 0
     folder = tmp_path / "CueAssociation-v0" / "ndp-oja" / "seed-0" / "tensorboard"
     events = EventAccumulator(str(folder)).Reload()
-    names = {"rollout/ep_rew_mean", "spikes/firing_rate/layer1", "adaptation/accuracy/trial_0"}
+    names = {
+        "rollout/ep_rew_mean",
+        "spikes/firing_rate/layer1",
+        "adaptation/accuracy/trial_0",
+    }
     assert names <= set(events.Tags()["scalars"])
-    assert [event.step for event in events.Scalars("system/steps_per_second")] == [32, 64, 96, 128]
+    assert [event.step for event in events.Scalars("system/steps_per_second")] == [
+        32,
+        64,
+        96,
+        128,
+    ]
 
 
 def test_what_tracks_films_and_draws_is_imported_when_it_is_needed():
     late = "{'wandb', 'av', 'altair', 'vl_convert'}"
     code = f"import train, evaluate, sys; sys.exit(bool({late} & sys.modules.keys()))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode
+        == 0
+    )
 
 
 @pytest.mark.parametrize("key", [None, "short"])
@@ -214,14 +249,21 @@ def test_steps_trained_again_after_a_crash_are_not_logged_again(writer):
     for step in (20, 30, 40):
         again.write({"a": -step}, {"a": ()}, step)
     assert first.asked is None and again.asked == "abc"
-    assert [row["global_step"] for row in first.run.rows + again.run.rows] == [10, 20, 30, 40]
+    assert [row["global_step"] for row in first.run.rows + again.run.rows] == [
+        10,
+        20,
+        30,
+        40,
+    ]
     assert again.run.rows == [{"a": -40, "global_step": 40}]
     again.write({"eval": 1}, {"eval": ()}, 40)  # of an evaluation at the same step
     assert again.run.rows[1:] == [{"eval": 1, "global_step": 40}]
 
 
 @pytest.mark.parametrize("where", ["log", "write_text"])
-def test_a_row_at_which_a_training_was_interrupted_is_not_logged_again(writer, monkeypatch, where):
+def test_a_row_at_which_a_training_was_interrupted_is_not_logged_again(
+    writer, monkeypatch, where
+):
     """Ctrl-C comes when wandb has the row, or while the step that it has is written down."""
 
     def interrupted(*_):
@@ -232,7 +274,11 @@ def test_a_row_at_which_a_training_was_interrupted_is_not_logged_again(writer, m
         first.run.rows.append(row)
         interrupted()
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt), writer() as first:
+    with (
+        monkeypatch.context() as patched,
+        pytest.raises(KeyboardInterrupt),
+        writer() as first,
+    ):
         first.write({"a": 10}, {"a": ()}, 10)
         if where == "log":
             patched.setattr(first.run, "log", logged)
@@ -242,7 +288,11 @@ def test_a_row_at_which_a_training_was_interrupted_is_not_logged_again(writer, m
     with writer() as again:
         for step in (20, 30):
             again.write({"a": -step}, {"a": ()}, step)
-    assert [row["global_step"] for row in first.run.rows + again.run.rows] == [10, 20, 30]
+    assert [row["global_step"] for row in first.run.rows + again.run.rows] == [
+        10,
+        20,
+        30,
+    ]
 
 
 def test_a_broken_wandb_ends_the_tracking_and_not_the_training(writer, capsys):
@@ -274,7 +324,9 @@ def test_a_table_of_an_evaluation_has_numbers_beside_their_intervals():
     assert found["return [95 %]"].startswith("4,000 [")
 
 
-def test_an_offline_evaluation_holds_report_tables_videos_and_files(tmp_path, monkeypatch):
+def test_an_offline_evaluation_holds_report_tables_videos_and_files(
+    tmp_path, monkeypatch
+):
     folder = write_example(tmp_path / "evaluation")
     (folder / "videos").mkdir()
     (folder / "videos" / "clean.mp4").write_bytes(b"not looked into")
@@ -294,19 +346,33 @@ def test_an_offline_evaluation_holds_report_tables_videos_and_files(tmp_path, mo
     rows = rows_of(found)
     sections = sections_of(rows, set())
     assert sections.keys() == {"adaptation"}
-    logged = {"adaptation/report", "adaptation/results", "adaptation/lesions", "adaptation/videos"}
+    logged = {
+        "adaptation/report",
+        "adaptation/results",
+        "adaptation/lesions",
+        "adaptation/videos",
+    }
     assert logged <= sections["adaptation"]
     assert rows[-1]["adaptation/videos.captions"] == ["clean"]
-    (artifact,) = [part for part in of_type(found, "artifact") if part["type"] == "evaluation"]
+    (artifact,) = [
+        part for part in of_type(found, "artifact") if part["type"] == "evaluation"
+    ]
     files = {part["path"] for part in artifact["manifest"]["contents"]}
-    assert files == {"results.csv", "evaluation.json", "report.html", "videos/clean.mp4"}
+    assert files == {
+        "results.csv",
+        "evaluation.json",
+        "report.html",
+        "videos/clean.mp4",
+    }
     # lineage: the policies that it evaluated go in, and its own files come out
     used = [part for part in of_type(found, "artifact") if part.get("use_after_commit")]
     assert {part["name"] for part in used} == set(evaluated)
     assert {part["type"] for part in used} == {"model"}
     (run,) = of_type(found, "run")
     assert run["entity"] == "someone"
-    assert {"evaluation", "HalfCheetah-v5", "ndp-oja", "trial", "robots"} <= set(run["tags"])
+    assert {"evaluation", "HalfCheetah-v5", "ndp-oja", "trial", "robots"} <= set(
+        run["tags"]
+    )
     assert [part.get("exit_code", 0) for part in of_type(found, "exit")] == [0]
 
 
@@ -321,7 +387,11 @@ def test_the_workspace_has_its_sections_and_panels():
         "learning", "spikes", "plasticity", "adaptation", "system",
     ]  # fmt: skip
     for section in sections:
-        plots = [part["config"] for part in section["panels"] if "Line Plot" in part["viewType"]]
+        plots = [
+            part["config"]
+            for part in section["panels"]
+            if "Line Plot" in part["viewType"]
+        ]
         shown = [(part["chartTitle"], part["metricRegex"]) for part in plots]
         known = dashboards.WORKSPACE[section["name"]]["plots"].items()
         assert shown == [(title, f"^{metrics}$") for title, metrics in known]

@@ -17,7 +17,13 @@ from conftest import Endless, make_venv
 from stable_baselines3.common.callbacks import BaseCallback
 from train_runs import CUE, SHORT, TINY, command, folder_of, run_process, with_folder
 
-from spikepropamine.agents.zoo import TrainerSettings, actor_parameters, agents, build, match_hidden
+from spikepropamine.agents.zoo import (
+    TrainerSettings,
+    actor_parameters,
+    agents,
+    build,
+    match_hidden,
+)
 from spikepropamine.envs.making import ENDLESS
 from spikepropamine.folder import find
 from spikepropamine.policies import NetworkConfig
@@ -59,8 +65,13 @@ def test_a_run_leaves_its_folder_and_goes_on_with_resume(tmp_path, run_here, cap
     }  # fmt: skip
     assert sorted(tmp_path.iterdir()) == [tmp_path / "runs"]
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    assert config["settings"]["steps"] == 320 and config["settings"]["network"]["ticks"] == 3
-    assert {"torch", "stable-baselines3", "gymnasium", "revision"} <= config["versions"].keys()
+    assert (
+        config["settings"]["steps"] == 320
+        and config["settings"]["network"]["ticks"] == 3
+    )
+    assert {"torch", "stable-baselines3", "gymnasium", "revision"} <= config[
+        "versions"
+    ].keys()
     assert steps_of(folder) == [160, 320]
     assert trained_steps(folder) == 320
     trained = load_policy(folder / "policy").policy.network_config
@@ -81,7 +92,9 @@ def test_a_run_leaves_its_folder_and_goes_on_with_resume(tmp_path, run_here, cap
     assert steps_of(folder) == [160, 320]
 
 
-def test_what_would_change_the_numbers_is_said_when_a_run_goes_on(tmp_path, run_here, capsys):
+def test_what_would_change_the_numbers_is_said_when_a_run_goes_on(
+    tmp_path, run_here, capsys
+):
     suite = tmp_path / "own.yaml"
     text = "train: {{noisy: obs_noise={}}}\nheld-out: {{noisier: obs_noise=0.3}}\n"
     suite.write_text(text.format(0.1))
@@ -96,16 +109,24 @@ def test_what_would_change_the_numbers_is_said_when_a_run_goes_on(tmp_path, run_
     assert "the content of" in said
     assert "fell to zero over 32 steps, and does over 64 now" in said
     assert "the training had ended at step 32, and new episodes begin there" in said
-    at_checkpoints = [*arguments, "--checkpoint-every", "32"]  # where they begin in one run too
+    at_checkpoints = [
+        *arguments,
+        "--checkpoint-every",
+        "32",
+    ]  # where they begin in one run too
     assert run_here(*at_checkpoints, "--overwrite") == 0
     assert run_here(*at_checkpoints, "--resume", "--steps", "64") == 0
     assert "new episodes" not in capsys.readouterr().err
 
 
-def test_a_config_does_not_say_where_is_written(tmp_path, run_here, capsys, monkeypatch):
+def test_a_config_does_not_say_where_is_written(
+    tmp_path, run_here, capsys, monkeypatch
+):
     arguments = [*CUE, "--policy", "snn", *TINY]
     assert run_here(*arguments) == 0
-    original, copied = (folder_of(path, policy="snn") for path in (tmp_path, tmp_path / "copy"))
+    original, copied = (
+        folder_of(path, policy="snn") for path in (tmp_path, tmp_path / "copy")
+    )
     shutil.copytree(original, copied)
     before = {file: file.read_bytes() for file in original.rglob("*") if file.is_file()}
     config = copied / "config.yaml"
@@ -119,7 +140,9 @@ def test_a_config_does_not_say_where_is_written(tmp_path, run_here, capsys, monk
     assert not settings.overwrite
     assert train.main([*resume, "--track", "off"]) == 0
     assert trained_steps(copied) == 64
-    assert before == {file: file.read_bytes() for file in original.rglob("*") if file.is_file()}
+    assert before == {
+        file: file.read_bytes() for file in original.rglob("*") if file.is_file()
+    }
     stored["settings"]["seed"] = 7
     config.write_text(yaml.safe_dump(stored))
     assert train.main(resume) == 2
@@ -160,7 +183,9 @@ def test_a_run_with_arguments_of_its_environment_goes_on(tmp_path, run_here, cap
     assert run_here(*CUE, "--policy", "snn", *TINY, "--resume", "--steps", "96") == 0
     folder = folder_of(tmp_path, policy="snn")
     assert trained_steps(folder) == 96
-    assert load_policy(folder / "policy").metadata["settings"]["env_kwargs"] == {"noise": 0.1}
+    assert load_policy(folder / "policy").metadata["settings"]["env_kwargs"] == {
+        "noise": 0.1
+    }
     capsys.readouterr()
     other = [*arguments[:-1], "0.2", "--resume", "--steps", "128"]
     assert run_here(*other) == 2
@@ -174,9 +199,14 @@ def test_a_run_with_arguments_of_its_environment_goes_on(tmp_path, run_here, cap
 def test_equal_seeds_give_equal_policies(tmp_path, run_here):
     weights = []
     for seed in ("3", "3", "4"):
-        assert run_here(*CUE, "--policy", "ndp-oja", *TINY, "--seed", seed, "--overwrite") == 0
+        assert (
+            run_here(*CUE, "--policy", "ndp-oja", *TINY, "--seed", seed, "--overwrite")
+            == 0
+        )
         policy = load_policy(folder_of(tmp_path, seed=seed) / "policy").policy
-        weights.append(np.concatenate([x.flatten() for x in policy.state_dict().values()]))
+        weights.append(
+            np.concatenate([x.flatten() for x in policy.state_dict().values()])
+        )
     assert np.array_equal(weights[0], weights[1])
     assert not np.array_equal(weights[0], weights[2])
 
@@ -193,7 +223,16 @@ def wait_for(condition, process, seconds=40):
 
 
 def test_an_interrupted_run_goes_on_from_its_last_checkpoint(tmp_path, run_here):
-    arguments = [*CUE, "--policy", "mlp", *TINY, "--log-every", "1", "--checkpoint-every", "64"]
+    arguments = [
+        *CUE,
+        "--policy",
+        "mlp",
+        *TINY,
+        "--log-every",
+        "1",
+        "--checkpoint-every",
+        "64",
+    ]
     folder = folder_of(tmp_path, policy="mlp")
     with subprocess.Popen(
         command(tmp_path, *arguments, "--steps", "1000000"),
@@ -202,7 +241,10 @@ def test_an_interrupted_run_goes_on_from_its_last_checkpoint(tmp_path, run_here)
         text=True,
     ) as process:
         progress = folder / "progress.csv"
-        wait_for(lambda: progress.exists() and len(progress.read_text().splitlines()) > 3, process)
+        wait_for(
+            lambda: progress.exists() and len(progress.read_text().splitlines()) > 3,
+            process,
+        )
         process.send_signal(signal.SIGTERM)
         error = process.communicate(timeout=30)[1]
     assert process.returncode == 130
@@ -214,7 +256,9 @@ def test_an_interrupted_run_goes_on_from_its_last_checkpoint(tmp_path, run_here)
     assert steps_of(folder) == list(range(32, done + 65, 32))
 
 
-def test_what_a_run_would_replace_is_not_its_own(tmp_path, run_here, monkeypatch, capsys):
+def test_what_a_run_would_replace_is_not_its_own(
+    tmp_path, run_here, monkeypatch, capsys
+):
     arguments = [*CUE, "--policy", "mlp", *TINY]
     checkpoints = folder_of(tmp_path, policy="mlp") / "checkpoints"
     assert run_here(*arguments) == 0 and listed(checkpoints)
@@ -244,10 +288,21 @@ SELDOM = {(policy, "cue", "ppo") for policy in agents()} | {
 
 @pytest.mark.parametrize(
     ("policy", "task", "kind"),
-    [*sorted(OFTEN), *(pytest.param(*x, marks=pytest.mark.slow) for x in sorted(SELDOM - OFTEN))],
+    [
+        *sorted(OFTEN),
+        *(pytest.param(*x, marks=pytest.mark.slow) for x in sorted(SELDOM - OFTEN)),
+    ],
 )
 def test_every_agent_trains_and_its_policy_acts(tmp_path, run_here, policy, task, kind):
-    arguments = ["--env", TASKS[task], "--policy", policy, *TINY, "--trainer.kind", kind]
+    arguments = [
+        "--env",
+        TASKS[task],
+        "--policy",
+        policy,
+        *TINY,
+        "--trainer.kind",
+        kind,
+    ]
     assert run_here(*arguments) == 0
     deployed = load_policy(folder_of(tmp_path, TASKS[task], policy) / "policy")
     env = gym.make(TASKS[task])
@@ -257,8 +312,13 @@ def test_every_agent_trains_and_its_policy_acts(tmp_path, run_here, policy, task
 
 
 def test_late_trials_are_those_of_the_task_however_short_a_rollout_is():
-    seen, logger = {}, SimpleNamespace(record=lambda name, value, **_: seen.update({name: value}))
-    venv = SimpleNamespace(has_attr=lambda name: name == "trials", get_attr=lambda _: [10, 10])
+    seen, logger = (
+        {},
+        SimpleNamespace(record=lambda name, value, **_: seen.update({name: value})),
+    )
+    venv = SimpleNamespace(
+        has_attr=lambda name: name == "trials", get_attr=lambda _: [10, 10]
+    )
     callback = CueAccuracy()
     callback.model = SimpleNamespace(get_env=lambda: venv, logger=logger)
     callback._on_training_start()
@@ -277,13 +337,30 @@ def test_late_trials_are_those_of_the_task_however_short_a_rollout_is():
 
 
 @pytest.mark.parametrize(("observations", "rewards"), [(True, False), (False, True)])
-def test_environments_are_seeded_and_normalised_as_the_settings_say(observations, rewards):
-    arguments = ["--env", "Pendulum-v1", "--policy", "mlp", "--n-envs", "2", "--seed", "5"]
+def test_environments_are_seeded_and_normalised_as_the_settings_say(
+    observations, rewards
+):
+    arguments = [
+        "--env",
+        "Pendulum-v1",
+        "--policy",
+        "mlp",
+        "--n-envs",
+        "2",
+        "--seed",
+        "5",
+    ]
     arguments += [f"--{'' if observations else 'no-'}normalize-observations"]
     arguments += [f"--{'' if rewards else 'no-'}normalize-rewards"]
     venv = make_envs(parse([*arguments, "--trainer.gamma", "0.85"]))
-    assert (venv.norm_obs, venv.norm_reward, venv.gamma) == (observations, rewards, 0.85)
-    expected = [gym.make("Pendulum-v1").reset(seed=seed)[0] for seed in venv.unwrapped._seeds]
+    assert (venv.norm_obs, venv.norm_reward, venv.gamma) == (
+        observations,
+        rewards,
+        0.85,
+    )
+    expected = [
+        gym.make("Pendulum-v1").reset(seed=seed)[0] for seed in venv.unwrapped._seeds
+    ]
     venv.reset()
     np.testing.assert_array_equal(venv.get_original_obs(), expected)
     venv.close()
@@ -304,10 +381,20 @@ def test_matched_actors_are_of_equal_size(agent):
 
 
 def test_the_size_to_match_is_that_of_the_policy_with_a_cue():
-    task = ["--env", "HalfCheetah-v5", "--perturb", "motor_signs=seen", "--cue", "--n-envs", "1"]
+    task = [
+        "--env",
+        "HalfCheetah-v5",
+        "--perturb",
+        "motor_signs=seen",
+        "--cue",
+        "--n-envs",
+        "1",
+    ]
     other = parse([*task, "--policy", "snn"])
     settings = parse([*task, "--policy", "mlp", "--match-parameters", "snn"])
-    venv = make_envs(replace(settings, cue=None))  # which a deployed policy does not see
+    venv = make_envs(
+        replace(settings, cue=None)
+    )  # which a deployed policy does not see
     found, target = (
         actor_parameters(build(name, venv, network, settings.trainer).policy)
         for name, network in (("mlp", train._matched(settings)), ("snn", other.network))
@@ -316,7 +403,9 @@ def test_the_size_to_match_is_that_of_the_policy_with_a_cue():
 
 
 def test_what_is_not_learned_cannot_be_matched():
-    trainer = TrainerSettings(n_steps=32, batch_size=32, untrained=("weights", "readout"))
+    trainer = TrainerSettings(
+        n_steps=32, batch_size=32, untrained=("weights", "readout")
+    )
     with pytest.raises(ValueError, match="however wide it is, so it cannot have 9999"):
         match_hidden("mlp", 9999, make_venv(), NetworkConfig(hidden=(64, 64)), trainer)
 
@@ -326,7 +415,10 @@ def test_what_is_not_learned_cannot_be_matched():
 
 @pytest.mark.parametrize(
     ("env", "more", "name"),
-    [("HalfCheetahCue-v0", [], "told"), ("CueAssociation-v0", ["noise", "0.4"], "noise")],
+    [
+        ("HalfCheetahCue-v0", [], "told"),
+        ("CueAssociation-v0", ["noise", "0.4"], "noise"),
+    ],
 )
 def test_evaluations_while_training_are_without_noise_and_help(env, more, name):
     arguments = ["--env-kwargs", *more] if more else []
@@ -337,7 +429,15 @@ def test_evaluations_while_training_are_without_noise_and_help(env, more, name):
 
 
 def test_evaluations_keep_the_best_policy_and_change_no_number(tmp_path, run_here):
-    arguments = ["--env", "Pendulum-v1", "--policy", "ndp-oja", *TINY, "--log-every", "1"]
+    arguments = [
+        "--env",
+        "Pendulum-v1",
+        "--policy",
+        "ndp-oja",
+        *TINY,
+        "--log-every",
+        "1",
+    ]
     arguments += ["--steps", "160", "--checkpoint-every", "64"]
     folder = folder_of(tmp_path, "Pendulum-v1")
     assert run_here(*arguments) == 0
@@ -349,7 +449,9 @@ def test_evaluations_keep_the_best_policy_and_change_no_number(tmp_path, run_her
         for row in rows_of(folder)
         if row["eval/mean_reward"]
     }
-    assert not any(row["train/loss"] for row in rows_of(folder) if row["eval/mean_reward"])
+    assert not any(
+        row["train/loss"] for row in rows_of(folder) if row["eval/mean_reward"]
+    )
     assert sum(bool(row["train/loss"]) for row in rows_of(folder)) == 4
     assert list(evaluated) == [64, 128, 160]
     best = load_policy(folder / "best/policy")
@@ -371,12 +473,19 @@ def test_a_task_without_a_time_limit_is_evaluated_in_episodes_that_are_cut(
     arguments = ["--env", "Endless-v0", "--policy", "mlp", *TINY]
     assert run_here(*arguments, "--eval-every", "32") == 0
     best = load_policy(folder_of(tmp_path, "Endless-v0", "mlp") / "best/policy")
-    assert best.metadata["evaluation"] == {"mean_reward": ENDLESS, "mean_ep_length": ENDLESS}
+    assert best.metadata["evaluation"] == {
+        "mean_reward": ENDLESS,
+        "mean_ep_length": ENDLESS,
+    }
     assert run_here(*arguments, "--trainer.kind", "evolution", "--overwrite") == 2
     assert "has no time limit; give it one by" in capsys.readouterr().err
     del gym.registry["Endless-v0"]
 
 
 def test_short_runs_have_twenty_rows():
-    assert [rows_every(None, steps, 1000) for steps in (5000, 40_000, 10**6)] == [1, 2, 10]
+    assert [rows_every(None, steps, 1000) for steps in (5000, 40_000, 10**6)] == [
+        1,
+        2,
+        10,
+    ]
     assert rows_every(7, 5000, 1000) == 7

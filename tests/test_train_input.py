@@ -117,7 +117,9 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_gets_one_line_exit_code_2_and_no_folder(tmp_path, run_here, capsys, case):
+def test_bad_input_gets_one_line_exit_code_2_and_no_folder(
+    tmp_path, run_here, capsys, case
+):
     arguments, words = BAD[case]
     assert run_here(*arguments) == 2
     printed = capsys.readouterr()
@@ -144,15 +146,32 @@ def test_options_that_change_nothing_are_named(policy, kind, idle):
 
 
 def test_initial_values_change_nothing_where_a_policy_starts_from_another():
-    given = ["--trainer.log-std-init", "-2", "--network.eta", "0.5", "--network.slope", "2"]
+    given = [
+        "--trainer.log-std-init",
+        "-2",
+        "--network.eta",
+        "0.5",
+        "--network.slope",
+        "2",
+    ]
     arguments = [*CUE, "--policy", "ndp-oja", *given]
     settings = replace(parse(arguments), start_from=Path("first"))
-    assert without_effect(settings, arguments) == ["--network.eta", "--trainer.log-std-init"]
+    assert without_effect(settings, arguments) == [
+        "--network.eta",
+        "--trainer.log-std-init",
+    ]
 
 
 def test_training_under_perturbations_and_with_the_previous_action(tmp_path, run_here):
     """A suite's name, the wrapper's channels, and both kept in the policy's settings."""
-    arguments = ["--env", "InvertedPendulum-v5", "--policy", "snn", "--perturb", "body-damage"]
+    arguments = [
+        "--env",
+        "InvertedPendulum-v5",
+        "--policy",
+        "snn",
+        "--perturb",
+        "body-damage",
+    ]
     assert run_here(*arguments, "--previous", *TINY) == 0
     policy = load_policy(folder_of(tmp_path, "InvertedPendulum-v5", "snn") / "policy")
     assert policy.policy.observation_space.shape == (4 + 1 + 1,)
@@ -162,7 +181,9 @@ def test_training_under_perturbations_and_with_the_previous_action(tmp_path, run
 
 def test_training_that_breaks_down_says_so_in_one_line(tmp_path, run_here, capsys):
     arguments = ["--env", "InvertedPendulum-v5", "--policy", "snn", *TINY]
-    assert run_here(*arguments, "--steps", "320", "--trainer.learning-rate", "1e38") == 1
+    assert (
+        run_here(*arguments, "--steps", "320", "--trainer.learning-rate", "1e38") == 1
+    )
     error = capsys.readouterr().err
     assert "training diverged at step" in error and "Traceback" not in error
     assert not (folder_of(tmp_path, "InvertedPendulum-v5", "snn") / "policy").exists()
@@ -170,20 +191,52 @@ def test_training_that_breaks_down_says_so_in_one_line(tmp_path, run_here, capsy
 
 BOX, TWO = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
 REFUSED = {
-    "actions that are whole numbers": (BOX, spaces.Box(-3, 3, (2,), np.int64), "a Box of int64"),
+    "actions that are whole numbers": (
+        BOX,
+        spaces.Box(-3, 3, (2,), np.int64),
+        "a Box of int64",
+    ),
     "a Discrete from 1": (spaces.Discrete(3, start=1), TWO, "let it start at 0"),
-    "very many choices": (spaces.Discrete(100_000), TWO, "100,000 numbers for a network to see"),
-    "a Dict in a Dict": (spaces.Dict(a=spaces.Dict(b=BOX)), TWO, "'a' is a nested Dict"),
-    "a key with a dot": (spaces.Dict({"a.b": BOX}), TWO, "'a.b' has a name that PyTorch"),
-    "a key of PyTorch's own": (spaces.Dict(values=BOX), TWO, "'values' has a name that PyTorch"),
+    "very many choices": (
+        spaces.Discrete(100_000),
+        TWO,
+        "100,000 numbers for a network to see",
+    ),
+    "a Dict in a Dict": (
+        spaces.Dict(a=spaces.Dict(b=BOX)),
+        TWO,
+        "'a' is a nested Dict",
+    ),
+    "a key with a dot": (
+        spaces.Dict({"a.b": BOX}),
+        TWO,
+        "'a.b' has a name that PyTorch",
+    ),
+    "a key of PyTorch's own": (
+        spaces.Dict(values=BOX),
+        TWO,
+        "'values' has a name that PyTorch",
+    ),
     "an empty Dict": (spaces.Dict(), TWO, "empty"),
     "a number alone": (spaces.Box(-1, 1, ()), TWO, "the shape (1,)"),
     "a Box of nothing": (spaces.Box(-1, 1, (0,)), TWO, "holds no number"),
     "a Tuple": (spaces.Tuple([BOX, BOX]), TWO, "is a Tuple; supported are Box"),
     "a Text in a Dict": (spaces.Dict(a=BOX, b=spaces.Text(4)), TWO, "'b' is a Text"),
-    "a table of choices": (spaces.MultiDiscrete([[2, 2], [3, 3]]), TWO, "one dimension"),
-    "actions from 1": (BOX, spaces.Discrete(3, start=1), "action space is a Discrete that starts"),
-    "choices from 1": (BOX, spaces.MultiDiscrete([2, 3], start=[0, 1]), "starts at [0, 1]"),
+    "a table of choices": (
+        spaces.MultiDiscrete([[2, 2], [3, 3]]),
+        TWO,
+        "one dimension",
+    ),
+    "actions from 1": (
+        BOX,
+        spaces.Discrete(3, start=1),
+        "action space is a Discrete that starts",
+    ),
+    "choices from 1": (
+        BOX,
+        spaces.MultiDiscrete([2, 3], start=[0, 1]),
+        "starts at [0, 1]",
+    ),
     "a Dict of actions": (BOX, spaces.Dict(a=TWO), "supported are Box"),
     "unbounded actions": (BOX, spaces.Box(-np.inf, np.inf, (2,)), "is unbounded"),
     "a number alone as action": (BOX, spaces.Box(-1, 1, ()), "the shape (1,)"),
@@ -198,7 +251,9 @@ def test_what_cannot_be_trained_on_is_named(case):
     assert words in reason and "\n" not in reason
 
 
-@pytest.mark.parametrize("action", [TWO, BOX, spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(2)])
+@pytest.mark.parametrize(
+    "action", [TWO, BOX, spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(2)]
+)
 @pytest.mark.parametrize(
     "observation",
     [BOX, TWO, spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(3), spaces.Dict(a=BOX, b=TWO),

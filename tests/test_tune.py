@@ -39,7 +39,14 @@ def study(tmp_path):
 
 
 def arguments(study, trials) -> list[str]:
-    more = ["--study", study, "--search", study.parent / "search.yaml", "--trials", trials]
+    more = [
+        "--study",
+        study,
+        "--search",
+        study.parent / "search.yaml",
+        "--trials",
+        trials,
+    ]
     return [*TINY, *map(str, more)]
 
 
@@ -62,7 +69,10 @@ def test_a_study_has_its_trials_and_the_best_as_a_config(study, capsys):
     assert found["critic"] == json.loads(best.params["trainer.critic"])
     command = text.splitlines()[1].removeprefix("# spikepropamine train ").split()
     settings = tune.training.parse(command)
-    assert settings.trainer.learning_rate == found["learning_rate"] and settings.steps == 64
+    assert (
+        settings.trainer.learning_rate == found["learning_rate"]
+        and settings.steps == 64
+    )
     assert settings.normalize_observations and not settings.normalize_rewards
     # a trial is the mean over two seeds, each told to the pruner at its own steps
     assert max(best.intermediate_values) > tune.REPORTS
@@ -73,7 +83,10 @@ def test_a_study_has_its_trials_and_the_best_as_a_config(study, capsys):
 
 def test_a_setting_is_a_whole_number_where_that_is_all_it_takes():
     settings = defaults("CueAssociation-v0", "mlp")
-    space = {name: {"low": 1, "high": 9} for name in ("trainer.n_epochs", "trainer.max_grad_norm")}
+    space = {
+        name: {"low": 1, "high": 9}
+        for name in ("trainer.n_epochs", "trainer.max_grad_norm")
+    }
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
     epochs, norm = tune.suggested(trial, space, settings).values()
     assert isinstance(epochs, int) and norm % 1
@@ -88,9 +101,9 @@ def test_the_value_of_a_trial_is_what_its_policies_earn_in_new_episodes(tmp_path
         policy = load_policy(tmp_path / f"CueAssociation-v0/mlp/seed-{seed}/policy")
         venv = evaluation_envs(settings)
         venv.seed(SEED)
-        returns += evaluate_policy(policy, venv, EPISODES, return_episode_rewards=True, warn=False)[
-            0
-        ]
+        returns += evaluate_policy(
+            policy, venv, EPISODES, return_episode_rewards=True, warn=False
+        )[0]
     assert value == pytest.approx(np.mean(returns)) and np.std(returns) > 0
 
 
@@ -126,20 +139,32 @@ def test_a_trial_that_falls_behind_is_given_up():
     reported(6.0, [])
     with pytest.raises(optuna.TrialPruned):
         reported(1.0, [])
-    assert [t.intermediate_values for t in study.trials] == [{5: 5.0}, {5: 6.0}, {5: 1.0}]
+    assert [t.intermediate_values for t in study.trials] == [
+        {5: 5.0},
+        {5: 6.0},
+        {5: 1.0},
+    ]
 
 
-@pytest.mark.parametrize("policy", ["mlp", "lstm", "gru", "snn", "rsnn", "dp-bcm", "ndp-oja"])
+@pytest.mark.parametrize(
+    "policy", ["mlp", "lstm", "gru", "snn", "rsnn", "dp-bcm", "ndp-oja"]
+)
 def test_every_policy_has_something_to_search(policy):
     space = tune.search_space(None, defaults("CueAssociation-v0", policy))
     assert "trainer.learning_rate" in space
     assert ("network.plasticity_gain" in space) == policy.startswith(("dp", "ndp"))
     assert ("network.modulator_gain" in space) == policy.startswith("ndp")
     assert ("network.slope" in space) == (policy not in ("mlp", "lstm", "gru"))
-    for task in ("CartPoleNoVelocity-v0", "PendulumNoVelocity-v0"):  # networks have one layer
+    for task in (
+        "CartPoleNoVelocity-v0",
+        "PendulumNoVelocity-v0",
+    ):  # networks have one layer
         settings = defaults(task, policy)
         space = tune.search_space(None, settings)
-        layers = {len(hidden) for hidden in space.get("network.hidden", {"choices": []})["choices"]}
+        layers = {
+            len(hidden)
+            for hidden in space.get("network.hidden", {"choices": []})["choices"]
+        }
         assert layers <= {len(settings.network.hidden)}
 
 
@@ -158,10 +183,22 @@ def test_nothing_is_searched_that_has_no_effect():
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"all": {"trainer.learning_rat": {"low": 1, "high": 2}}}, "did you mean 'learning_rate'"),
-        ({"all": {"trainer.learning_rate": {"low": 1e-3}}}, "needs `choices`, or `low` and `high`"),
-        ({"all": {"trainer.learning_rate": {"low": -1.0, "high": 1.0}}}, "learning_rate"),
-        ({"all": {"trainer.n_epochs": {"low": 3, "high": 2}}}, "low must be below high"),
+        (
+            {"all": {"trainer.learning_rat": {"low": 1, "high": 2}}},
+            "did you mean 'learning_rate'",
+        ),
+        (
+            {"all": {"trainer.learning_rate": {"low": 1e-3}}},
+            "needs `choices`, or `low` and `high`",
+        ),
+        (
+            {"all": {"trainer.learning_rate": {"low": -1.0, "high": 1.0}}},
+            "learning_rate",
+        ),
+        (
+            {"all": {"trainer.n_epochs": {"low": 3, "high": 2}}},
+            "low must be below high",
+        ),
         (
             {"all": {"trainer.ent_coef": {"low": 0.0, "high": 1.0, "log": True}}},
             "above 0 where log",

@@ -32,10 +32,18 @@ def test_numbers_have_about_three_digits(value, text):
 
 
 def test_numbers_in_words():
-    assert [plain(percent(x)) for x in (0.917, -0.004, -0.12)] == ["92 %", "0 %", "-12 %"]
+    assert [plain(percent(x)) for x in (0.917, -0.004, -0.12)] == [
+        "92 %",
+        "0 %",
+        "-12 %",
+    ]
     assert with_interval(1.0, (0.9, 1.1)) == "1.00 [0.90, 1.10]"
     assert plain(with_interval(1.0, (0.9, 1.1), as_percent=True)) == "100 % [90, 110]"
-    assert [listed(list("abc")[:n]) for n in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
+    assert [listed(list("abc")[:n]) for n in (1, 2, 3)] == [
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
     assert [plural(1, "seed"), plural(2000, "seed")] == ["1 seed", "2,000 seeds"]
     assert [p_value(0.0321), p_value(0.0002)] == ["0.032", "< 0.001"]
 
@@ -67,7 +75,9 @@ def test_paces_in_contexts():
     found = example(contexts=True)
     said = said_of(found, "ndp-oja")
     for pace in (4.3 / 5.1, 0.3 / 5.1):
-        assert said.count(f"{plain(percent(pace))} [") == 2  # of early contexts and of later ones
+        assert (
+            said.count(f"{plain(percent(pace))} [") == 2
+        )  # of early contexts and of later ones
     assert "after 40 steps" in said
     assert said.count("75 %") == 2  # of its own changes, and of the teacher's
 
@@ -78,14 +88,24 @@ def clean(**returns):
     for policy, values in returns.items():
         measured[policy, "clean", "return"] = values = np.array(values, dtype=float)
         measured[policy, "clean", "length"] = np.full(values.shape, 100.0)
-        measured[policy, None, "random_return"] = np.tile([-1.0, 0, 0, 0, 1], (len(values), 1))
+        measured[policy, None, "random_return"] = np.tile(
+            [-1.0, 0, 0, 0, 1], (len(values), 1)
+        )
     return evaluation([condition()], measured)
 
 
 def test_who_earns_no_more_than_random_actions_has_not_learned():
     found = clean(good=[[5, 6, 7, 8, 9]], bad=[[-1, 0, 1, 0, 1]], few=[[5, 6, 7]])
     assert [found.learned(name) for name in found.policies] == [[True], [False], [None]]
-    assert len({sentences("verdict", found, name)[0].split("(")[0] for name in found.policies}) == 3
+    assert (
+        len(
+            {
+                sentences("verdict", found, name)[0].split("(")[0]
+                for name in found.policies
+            }
+        )
+        == 3
+    )
     # one episode makes the mean higher, and all others are lower than those of random actions
     assert clean(lucky=[[-2.0] * 9 + [90.0]]).learned("lucky") == [False]
 
@@ -109,7 +129,12 @@ def test_a_third_policy_that_was_trained_once_makes_no_difference_to_two():
     (alone,) = clean(**pair).comparisons
     beside, *others = clean(**pair, c=spread[:1]).comparisons
     assert beside.found == alone.found and alone.verdict == NO_DIFFERENCE
-    assert [part.once for part in (alone, beside, *others)] == [False, False, True, True]
+    assert [part.once for part in (alone, beside, *others)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_episodes_without_a_late_answer_are_in_no_comparison():
@@ -118,7 +143,9 @@ def test_episodes_without_a_late_answer_are_in_no_comparison():
         correct = np.full((1, 8, 4), right)
         correct[0, 7, 2:] = np.nan if policy == "b" else right
         measured[policy, "clean", "correct"] = correct
-        measured[policy, "clean", "return"] = correct.sum(axis=2, where=np.isfinite(correct))
+        measured[policy, "clean", "return"] = correct.sum(
+            axis=2, where=np.isfinite(correct)
+        )
     (alone,) = evaluation([condition()], measured).comparisons
     assert (alone.measure, alone.found.mean) == ("late accuracy", 1.0)
     assert alone.verdict == HIGHER
@@ -129,7 +156,9 @@ def test_what_the_numbers_cannot_tell_is_told():
     before = sentences("caveats", found)
     for run in found.asked["runs"]:
         run["steps"] = 500_000 if run["policy"] == "mlp" else 1_000_000
-    stopped, unequal = (text for text in sentences("caveats", found) if text not in before)
+    stopped, unequal = (
+        text for text in sentences("caveats", found) if text not in before
+    )
     assert "500,000 of 1,000,000" in stopped and "500,000" in unequal
     without_limit = sentences("caveats", example(own_limit=False))
     assert len(without_limit) == len(before) + 1

@@ -18,7 +18,15 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from spikepropamine.envs.making import make
 from spikepropamine.envs.rendering import INSTALL, CannotDraw
 from spikepropamine.evaluation.ask.lesions import PlasticityOff
-from spikepropamine.evaluation.film.panel import ABOVE, BELOW, INK, MARK, Outline, Panel, diverging
+from spikepropamine.evaluation.film.panel import (
+    ABOVE,
+    BELOW,
+    INK,
+    MARK,
+    Outline,
+    Panel,
+    diverging,
+)
 from spikepropamine.evaluation.film.video import HEIGHT, WIDTH, Take, film, mp4, pace
 from spikepropamine.evaluation.run.episodes import Moment, run_episodes
 from spikepropamine.policies.deployed import DeployedPolicy
@@ -30,7 +38,12 @@ from spikepropamine.training import run as train
 
 @pytest.mark.parametrize(
     ("clock", "steps", "rate", "stride"),
-    [(20, 1000, 20, 1), (125, 1000, Fraction(125, 3), 3), (None, 60, 3, 1), (None, 5, 2, 1)],
+    [
+        (20, 1000, 20, 1),
+        (125, 1000, Fraction(125, 3), 3),
+        (None, 60, 3, 1),
+        (None, 5, 2, 1),
+    ],
 )
 def test_a_video_runs_as_fast_as_the_task(clock, steps, rate, stride):
     assert pace(clock, steps) == (rate, stride)
@@ -83,7 +96,9 @@ def test_a_video_shows_the_episode_that_is_evaluated(tmp_path):
     for total, hooks in zip(returns, ((), (hook,))):
         state = policy.policy.initial_state(10)
         create = partial(make, "CueAssociation-v0", {"trials": 4})
-        (episode,) = run_episodes(policy, create, [23], width=10, initial_state=state, hooks=hooks)
+        (episode,) = run_episodes(
+            policy, create, [23], width=10, initial_state=state, hooks=hooks
+        )
         assert total == episode.total_reward
 
 
@@ -97,7 +112,10 @@ def test_a_policy_without_spikes_is_filmed_too(tmp_path):
 
 def test_a_video_that_fails_leaves_nothing(tmp_path):
     frame = np.zeros((16, 16, 3), dtype=np.uint8)
-    with pytest.raises(KeyboardInterrupt), mp4(tmp_path / "x.mp4", 16, 16, Fraction(5)) as add:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        mp4(tmp_path / "x.mp4", 16, 16, Fraction(5)) as add,
+    ):
         add(frame)
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())
@@ -110,7 +128,11 @@ def test_a_video_that_fails_leaves_nothing(tmp_path):
 
 
 def python(code, **environment):
-    variables = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
+    variables = {
+        k: v
+        for k, v in os.environ.items()
+        if k not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")
+    }
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=variables | {"PYTHONPATH": str(ROOT)} | environment,
@@ -168,13 +190,17 @@ def test_a_robot_is_filmed_and_the_ground_never_ends():
     assert found["shape"] == [90, 120, 3] and found["spread"] > 20
     assert found["far"] < 2 < found["half"]
     assert found["floor"]
-    assert 0.19 < found["behind"] < 0.21  # the camera follows late, and the robot stays in view
+    assert (
+        0.19 < found["behind"] < 0.21
+    )  # the camera follows late, and the robot stays in view
 
 
 def test_a_machine_that_cannot_draw_is_told_what_to_install(tmp_path):
     (tmp_path / "OpenGL").mkdir()
     (tmp_path / "OpenGL" / "__init__.py").write_text("raise ImportError('no GL here')")
-    found = json.loads(python(ROBOT, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}").splitlines()[-1])
+    found = json.loads(
+        python(ROBOT, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}").splitlines()[-1]
+    )
     assert found["backend"] is None
     assert found["error"].endswith(INSTALL) and "\n" not in found["error"]
 
@@ -194,7 +220,9 @@ def test_evaluation_films_what_was_asked_for(tmp_path, monkeypatch):
     assert quote(video.name) in (folder / "report.html").read_text()
 
 
-def test_an_evaluation_without_a_way_to_draw_says_so_and_goes_on(tmp_path, monkeypatch, capsys):
+def test_an_evaluation_without_a_way_to_draw_says_so_and_goes_on(
+    tmp_path, monkeypatch, capsys
+):
     run = save_run(tmp_path, "InvertedPendulum-v5", "ndp-oja")
     monkeypatch.setattr(evaluate, "choose_backend", lambda: None)
     monkeypatch.delenv("MUJOCO_GL", raising=False)
@@ -223,7 +251,10 @@ def trained(tmp_path, monkeypatch, capsys):
     def run(name, *options):
         runs = tmp_path / name
         assert train.main([*TINY, "--runs", str(runs), *options], "train.py") == 0
-        return runs / "CueAssociation-v0" / "ndp-oja" / "seed-0", capsys.readouterr().err
+        return (
+            runs / "CueAssociation-v0" / "ndp-oja" / "seed-0",
+            capsys.readouterr().err,
+        )
 
     return run
 
@@ -237,18 +268,32 @@ def test_training_makes_videos_and_is_the_same_as_without(trained):
     filmed, _ = trained("filmed", "--video-every", "32")
     names = sorted(path.name for path in (filmed / "videos").iterdir())
     assert names == [f"ndp-oja-seed0-step{step:09d}.mp4" for step in (32, 64, 96)]
-    assert described(filmed / "videos" / names[0])[2:] == ((2 * WIDTH, HEIGHT + 24), 2, 41)
+    assert described(filmed / "videos" / names[0])[2:] == (
+        (2 * WIDTH, HEIGHT + 24),
+        2,
+        41,
+    )
     assert weights(plain) == weights(filmed)
 
 
 @pytest.mark.parametrize(
     ("step", "error", "words"),
     [
-        ("film", RuntimeError("the disk is full\nand more"), "from here on: the disk is full\n"),
-        ("check_drawing", CannotDraw("install something"), "no videos: install something"),
+        (
+            "film",
+            RuntimeError("the disk is full\nand more"),
+            "from here on: the disk is full\n",
+        ),
+        (
+            "check_drawing",
+            CannotDraw("install something"),
+            "no videos: install something",
+        ),
     ],
 )
-def test_a_training_goes_on_where_nothing_can_be_filmed(trained, monkeypatch, step, error, words):
+def test_a_training_goes_on_where_nothing_can_be_filmed(
+    trained, monkeypatch, step, error, words
+):
     def broken(*_, **__):
         raise error
 
@@ -274,7 +319,9 @@ def test_a_spike_lights_the_pixels_of_its_neuron_and_tick():
     rows, columns = plot.shape[:2]
     panel.add(moment_of([0, 0, 0, 0]))
     assert not pixels(plot, INK)[0].size
-    panel.add(moment_of([1, 0, 0, 0]))  # neuron 0 is at the bottom, step 1 the second of ten
+    panel.add(
+        moment_of([1, 0, 0, 0])
+    )  # neuron 0 is at the bottom, step 1 the second of ten
     lit_rows, lit_columns = pixels(plot, INK)
     found = lit_rows.min(), lit_rows.max(), lit_columns.min(), lit_columns.max()
     box = (0.75 * rows, rows - 1, 0.1 * columns, 0.2 * columns - 1)
@@ -289,7 +336,9 @@ def test_a_spike_lights_the_pixels_of_its_neuron_and_tick():
 def test_a_change_is_marked_when_it_comes_and_not_before():
     panel = panel_of(steps=10, onsets=(3,))
     for step in range(10):
-        marked = {name: pixels(panel.plots[name], MARK)[1] for name in ("spikes", "reward")}
+        marked = {
+            name: pixels(panel.plots[name], MARK)[1] for name in ("spikes", "reward")
+        }
         if step < 3:
             assert not marked["spikes"].size and not marked["reward"].size
         if step > 3:
@@ -329,7 +378,9 @@ def test_a_fast_weight_is_drawn_where_it_belongs(shape):
 
 
 def test_a_layer_of_graded_units_has_the_panel_without_spikes():
-    moment = Moment({}, 1.0, np.zeros(1), None, np.ones((2, 4), np.float32), np.ones((4, 3)))
+    moment = Moment(
+        {}, 1.0, np.zeros(1), None, np.ones((2, 4), np.float32), np.ones((4, 3))
+    )
     panel = Panel([Outline(np.ones(5), moment, largest=1.0)], 560, 400)
     assert set(panel.plots) == {"modulator", "fast_weights", "reward"}
     panel.add(moment)

@@ -24,7 +24,9 @@ GROUPS = set(get_args(Group))
 @pytest.mark.parametrize("agent", agents())
 def test_every_parameter_has_a_group(agent):
     network = NetworkConfig()
-    policy = build(agent, make_venv(), network, TrainerSettings(n_steps=32, batch_size=32)).policy
+    policy = build(
+        agent, make_venv(), network, TrainerSettings(n_steps=32, batch_size=32)
+    ).policy
     groups = {name: parameter_group(name) for name, _ in policy.named_parameters()}
     present = {"weights", "readout", "critic"}
     if agent.startswith(("dp", "ndp")):
@@ -33,7 +35,9 @@ def test_every_parameter_has_a_group(agent):
         present |= {"neuromodulator"}
     assert set(groups.values()) == present <= GROUPS
     assert all(
-        "value_net" in name or "critic" in name for name in groups if groups[name] == "critic"
+        "value_net" in name or "critic" in name
+        for name in groups
+        if groups[name] == "critic"
     )
 
 
@@ -50,7 +54,11 @@ def by_group(policy):
         ("ndp-oja", ("plasticity", "neuromodulator"), "ppo"),
         ("ndp-oja", ("weights", "plasticity", "readout"), "supervised"),
         ("ndp-oja", (), "ppo"),
-        ("mlp", ("weights",), "ppo"),  # of which the readout comes after layers that stay
+        (
+            "mlp",
+            ("weights",),
+            "ppo",
+        ),  # of which the readout comes after layers that stay
     ],
 )
 def test_what_is_left_untrained_stays_and_all_else_learns(agent, untrained, kind):
@@ -61,10 +69,15 @@ def test_what_is_left_untrained_stays_and_all_else_learns(agent, untrained, kind
     model = build(agent, make_vec_env("CueAssociation-v0", 2), network, trainer)
     before = by_group(model.policy)
     model.learn(128)
-    trained = before.keys() - {*untrained, *(["critic"] if kind == "supervised" else [])}
+    trained = before.keys() - {
+        *untrained,
+        *(["critic"] if kind == "supervised" else []),
+    }
     after = by_group(model.policy)
     for group, parameters in before.items():
-        moved = [not torch.equal(x, after[group][name]) for name, x in parameters.items()]
+        moved = [
+            not torch.equal(x, after[group][name]) for name, x in parameters.items()
+        ]
         assert any(moved) == (group in trained), group
 
 
@@ -78,15 +91,32 @@ def test_what_is_left_untrained_is_not_counted_as_learned():
     assert actor_parameters(whole) - actor_parameters(part) == removed > 0
     for parameter in part.parameters():
         parameter.requires_grad_()  # as of a policy that was saved and loaded
-    assert actor_parameters(part, ["neuromodulator"]) == actor_parameters(whole) - removed
+    assert (
+        actor_parameters(part, ["neuromodulator"]) == actor_parameters(whole) - removed
+    )
 
 
 @pytest.mark.parametrize(
     ("policy", "kind", "untrained", "words"),
     [
-        ("mlp", "ppo", ("weights", "readout", "critic"), "nothing of mlp would be left to train"),
-        ("snn", "ppo", ("neuromodulator",), "snn has no neuromodulator that could be left"),
-        ("mlp", "sac", ("weights", "readout"), "nothing of the actor of mlp would be left"),
+        (
+            "mlp",
+            "ppo",
+            ("weights", "readout", "critic"),
+            "nothing of mlp would be left to train",
+        ),
+        (
+            "snn",
+            "ppo",
+            ("neuromodulator",),
+            "snn has no neuromodulator that could be left",
+        ),
+        (
+            "mlp",
+            "sac",
+            ("weights", "readout"),
+            "nothing of the actor of mlp would be left",
+        ),
         ("mlp", "tqc", ("critic",), "nothing of the critics of mlp would be left"),
     ],
 )
@@ -113,13 +143,17 @@ def test_every_setting_of_the_trainer_arrives(agent):
     model = build(agent, make_venv(action="box"), NetworkConfig(hidden=(6, 6)), trainer)
     for name in OF_PPO:
         value = getattr(model, name)
-        assert (value(1.0) if callable(value) else value) == getattr(trainer, name), name
+        assert (value(1.0) if callable(value) else value) == getattr(trainer, name), (
+            name
+        )
     assert [model.lr_schedule(left) for left in (1.0, 0.5, 0.1)] == pytest.approx(
         [0.01, 0.005, 0.001]
     )
     assert (model.policy.log_std == -1.0).all()
     widths = [
-        m.out_features for m in model.policy.mlp_extractor.value_net if hasattr(m, "out_features")
+        m.out_features
+        for m in model.policy.mlp_extractor.value_net
+        if hasattr(m, "out_features")
     ]
     assert widths == [5, 4]
     if agent == "ndp-oja":

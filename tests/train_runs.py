@@ -26,7 +26,11 @@ def command(tmp_path, *arguments):
 def run_process(tmp_path, *arguments):
     """train.py in a process of its own, started elsewhere than in the repository."""
     return subprocess.run(
-        command(tmp_path, *arguments), cwd=tmp_path, capture_output=True, text=True, timeout=300
+        command(tmp_path, *arguments),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 

@@ -154,7 +154,9 @@ def rollout_steps(model: Any) -> int:
     """Environment steps of a rollout; of a generation, if its episodes are as long as can be."""
     if isinstance(model, Evolution):
         return (model.population + 1) * model.n_envs * horizon_of_all(model.env, 1000)
-    steps = model.train_freq.frequency if hasattr(model, "train_freq") else model.n_steps
+    steps = (
+        model.train_freq.frequency if hasattr(model, "train_freq") else model.n_steps
+    )
     return steps * model.n_envs
 
 
@@ -189,7 +191,9 @@ class Progress(BaseCallback):
         self.waits_for = ["first update", "first step"]
 
     def _on_training_start(self) -> None:
-        self.bar = progress_bar(self.total, "steps", initial=self.num_timesteps, unit_scale=True)
+        self.bar = progress_bar(
+            self.total, "steps", initial=self.num_timesteps, unit_scale=True
+        )
         self._wait()
 
     def _wait(self) -> None:
@@ -282,7 +286,9 @@ class Diagnostics(BetweenSteps):
                 line = f"{bound}: lower network.eta or raise network.clip"
             if line is not None and kind not in self.warned:
                 self.warned.add(kind)
-                tqdm.write(f"warning, at step {self.num_timesteps:,}: {line}", file=sys.stderr)
+                tqdm.write(
+                    f"warning, at step {self.num_timesteps:,}: {line}", file=sys.stderr
+                )
 
 
 @torch.no_grad()
@@ -337,7 +343,11 @@ def fast_weights(layer: SpikingLayer, fast: Tensor) -> dict[str, float]:
     size = torch.linalg.matrix_norm(fixed).item()
     moved = torch.linalg.matrix_norm(parameters.plasticity_gain * fast).mean().item()
     return {
-        "plasticity/fast_weight_norm": fast.square().mean(dim=(-2, -1)).sqrt().mean().item(),
+        "plasticity/fast_weight_norm": fast.square()
+        .mean(dim=(-2, -1))
+        .sqrt()
+        .mean()
+        .item(),
         "plasticity/clipped": (fast.abs() >= layer.spec.clip).float().mean().item(),
         "adaptation/drift": moved / size if size else math.nan,
     }
@@ -354,9 +364,13 @@ def learned_parameters(layers: Any) -> dict[str, float]:
         scalars = ("eta", "pre_decay", "post_decay", "threshold_decay")
         measured |= {name: getattr(parameters, name) for name in scalars}
         if parameters.coefficients is not None:
-            measured |= zip(RULES[layer.spec.rule].coefficients, parameters.coefficients)
+            measured |= zip(
+                RULES[layer.spec.rule].coefficients, parameters.coefficients
+            )
         if parameters.synaptic is not None:
-            measured |= zip(RULES[layer.spec.rule].synaptic, parameters.synaptic.mean(dim=(1, 2)))
+            measured |= zip(
+                RULES[layer.spec.rule].synaptic, parameters.synaptic.mean(dim=(1, 2))
+            )
         known = {name: x.item() for name, x in measured.items() if x is not None}
         values |= {f"plasticity/{name}/layer{index}": x for name, x in known.items()}
     return values
@@ -398,9 +412,13 @@ class Guard(BaseCallback):
             rewards = self.normalisation.old_reward
         if bad := unsound(rewards, LIMIT):
             self._environment("reward", *bad[1:])
-        plain: dict[int, Any] = getattr(self.normalisation, "old_last", {})  # SB3's own has none
+        plain: dict[int, Any] = getattr(
+            self.normalisation, "old_last", {}
+        )  # SB3's own has none
         for index in () if evolves else np.flatnonzero(self.locals["dones"]):
-            final = plain.get(int(index), self.locals["infos"][index].get("terminal_observation"))
+            final = plain.get(
+                int(index), self.locals["infos"][index].get("terminal_observation")
+            )
             if final is not None and (bad := unsound(final, LIMIT)):
                 self._environment(bad[0], (int(index), *bad[1]), bad[2])
         return True
@@ -434,4 +452,6 @@ class Guard(BaseCallback):
 
     def _learner(self, what: str) -> None:
         bad = f"{what} is not finite or too large"
-        raise Diverged(f"training diverged at step {self.num_timesteps:,}: {bad}; {ADVICE}")
+        raise Diverged(
+            f"training diverged at step {self.num_timesteps:,}: {bad}; {ADVICE}"
+        )

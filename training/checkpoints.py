@@ -39,7 +39,9 @@ NUMBERS = (int, float, np.number)
 FORMAT = 2
 NAME = re.compile(r"step-(\d{12})-([0-9a-f]{16})\.safetensors")
 LOCK = ".lock"
-PATIENCE = 5.0  # seconds for a training that is just ending, since what started it was killed
+PATIENCE = (
+    5.0  # seconds for a training that is just ending, since what started it was killed
+)
 PROGRESS = (
     "num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining",
     "ep_info_buffer", "ep_success_buffer", "_left_out_in_a_row", "_episode_ended", "_was_told",
@@ -94,13 +96,19 @@ def restore(algorithm: BaseAlgorithm, state: dict[str, Any]) -> None:
         for name, part in _parts(algorithm).items():
             part.restore(state[name])
     except (ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"it is of another network or task: {reason(error)}") from error
+        raise ValueError(
+            f"it is of another network or task: {reason(error)}"
+        ) from error
 
 
 def _parts(algorithm: BaseAlgorithm) -> dict[str, Any]:
     """What else an algorithm goes on from, by its name in a checkpoint."""
     named = {"replay": "replay_buffer", "search": "search"}
-    return {k: getattr(algorithm, name) for k, name in named.items() if hasattr(algorithm, name)}
+    return {
+        k: getattr(algorithm, name)
+        for k, name in named.items()
+        if hasattr(algorithm, name)
+    }
 
 
 def log_on(algorithm: BaseAlgorithm, state: dict[str, Any]) -> None:
@@ -126,7 +134,10 @@ def begin_episodes(algorithm: BaseAlgorithm, seed: int) -> None:
     states = getattr(algorithm, "_last_lstm_states", None)
     if states is not None:
         zeros: dict[int, torch.Tensor] = {}  # what was shared stays shared
-        pairs = [[zeros.setdefault(x.data_ptr(), torch.zeros_like(x)) for x in s] for s in states]
+        pairs = [
+            [zeros.setdefault(x.data_ptr(), torch.zeros_like(x)) for x in s]
+            for s in states
+        ]
         algorithm._last_lstm_states = type(states)(*map(tuple, pairs))  # type: ignore[attr-defined]
 
 
@@ -144,8 +155,13 @@ def _check_parameters(algorithm: BaseAlgorithm, found: dict[str, Any]) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         for index, state in there["state"].items():
             for key, x in state.items():
-                if x.shape not in (parameters[index].shape, ()) or x.dtype != torch.float32:
-                    raise ValueError(f"the optimiser's {key} has shape {tuple(x.shape)}")
+                if (
+                    x.shape not in (parameters[index].shape, ())
+                    or x.dtype != torch.float32
+                ):
+                    raise ValueError(
+                        f"the optimiser's {key} has shape {tuple(x.shape)}"
+                    )
 
 
 def _attributes(thing: Any, names: tuple[str, ...]) -> dict[str, Any]:
@@ -197,9 +213,15 @@ def _packed(value: Any, arrays: Arrays) -> Any:
         arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
         return {kind: name}
     if isinstance(value, RunningMeanStd):
-        return {"statistics": [_packed(x, arrays) for x in (value.mean, value.var, value.count)]}
+        return {
+            "statistics": [
+                _packed(x, arrays) for x in (value.mean, value.var, value.count)
+            ]
+        }
     if isinstance(value, dict):
-        return {"dict": [[_packed(k, arrays), _packed(x, arrays)] for k, x in value.items()]}
+        return {
+            "dict": [[_packed(k, arrays), _packed(x, arrays)] for k, x in value.items()]
+        }
     if isinstance(value, tuple):
         return {"tuple": [_packed(x, arrays) for x in value]}
     if isinstance(value, list | deque):
@@ -215,7 +237,13 @@ def _unpacked(value: Any, arrays: Arrays) -> Any:
     ((kind, inner),) = value.items()
     if kind in ("array", "tensor"):
         array = arrays[inner]
-        return torch.from_numpy(array) if kind == "tensor" else array if array.ndim else array[()]
+        return (
+            torch.from_numpy(array)
+            if kind == "tensor"
+            else array
+            if array.ndim
+            else array[()]
+        )
     parts = _unpacked(inner, arrays)
     if kind == "statistics":
         statistics = RunningMeanStd()
@@ -291,7 +319,9 @@ def lock(folder: Path) -> AcquireReturnProxy:
 
 def interval(settings: Settings, venv: Any) -> int:
     """Steps between checkpoints: as asked, or so many that few episodes are cut short."""
-    return settings.checkpoint_every or max(50_000, 5 * venv.num_envs * horizon_of_all(venv, 0))
+    return settings.checkpoint_every or max(
+        50_000, 5 * venv.num_envs * horizon_of_all(venv, 0)
+    )
 
 
 class Checkpoints(Periodic):
@@ -331,5 +361,8 @@ class Checkpoints(Periodic):
         """Writes a checkpoint, of now."""
         self.before()
         kept = self.settings.as_dict(), self.versions, state_of(self.model)
-        write(self.settings.folder.checkpoints, Checkpoint(self.model.num_timesteps, *kept))
+        write(
+            self.settings.folder.checkpoints,
+            Checkpoint(self.model.num_timesteps, *kept),
+        )
         self.after()

@@ -44,7 +44,13 @@ EPISODES = 10
 SEED = 2**30
 """Of these environments: neither training nor `evaluate` has their episodes."""
 FILMED_STEPS = 400  # always of the same episode
-CANNOT_SHOW = ("stdout", "log", "json", "csv", "tensorboard")  # formats of the logger, of videos
+CANNOT_SHOW = (
+    "stdout",
+    "log",
+    "json",
+    "csv",
+    "tensorboard",
+)  # formats of the logger, of videos
 
 
 def env_maker(settings: Settings) -> partial[gym.Env]:
@@ -54,7 +60,9 @@ def env_maker(settings: Settings) -> partial[gym.Env]:
     text = None
     if settings.perturb is not None:
         with bad_input():
-            text = making.training_text(settings.perturb, settings.env, settings.env_kwargs)
+            text = making.training_text(
+                settings.perturb, settings.env, settings.env_kwargs
+            )
     return partial(
         making.make,
         settings.env,
@@ -71,7 +79,9 @@ def make_envs(settings: Settings) -> VecEnv:
     """
     make_one = env_maker(settings)
     if settings.env_kwargs.get("render_mode") == "human":
-        raise UsageError("--env-kwargs render_mode human: watch with `spikepropamine enjoy RUN`")
+        raise UsageError(
+            "--env-kwargs render_mode human: watch with `spikepropamine enjoy RUN`"
+        )
     with bad_input():
         env = make_one()
     if why := obstacle(env.observation_space, env.action_space):
@@ -82,7 +92,9 @@ def make_envs(settings: Settings) -> VecEnv:
     env.reset(seed=0)  # some arguments are found to be wrong only here
     env.step(env.action_space.sample())
     if settings.perturb is not None and is_suite(settings.perturb):
-        found = making.training_conditions(settings.perturb, settings.env, settings.env_kwargs)
+        found = making.training_conditions(
+            settings.perturb, settings.env, settings.env_kwargs
+        )
         for why in dict.fromkeys(filter(None, found.values())):
             print(f"left out of {settings.perturb}: {why}", file=sys.stderr)
     shape = env.observation_space.shape or ()
@@ -90,24 +102,36 @@ def make_envs(settings: Settings) -> VecEnv:
         flat = f"{settings.env}: observations of the shape {shape} are flattened"
         print(f"{flat}; a CNN gets pictures of uint8 from 0 to 255", file=sys.stderr)
     taught = settings.teacher is not None
-    if settings.trainer.kind == "supervised" and not taught and not _reports_targets(env):
+    if (
+        settings.trainer.kind == "supervised"
+        and not taught
+        and not _reports_targets(env)
+    ):
         none = f"{settings.env} reports no action in info['target'] to learn from"
         raise UsageError(f"{none}; use --trainer.kind ppo, a cue task, or a --teacher")
-    venv: VecEnv = SideBySide([make_one] * settings.n_envs, settings.seed, settings.threads)
+    venv: VecEnv = SideBySide(
+        [make_one] * settings.n_envs, settings.seed, settings.threads
+    )
     if settings.teacher is not None:
         venv = _taught(venv, settings, settings.teacher)
     if settings.cue is not None or settings.critic_told:
         hidden = _hidden(make_one.keywords["perturb"] or "", one_hot=True)
         numbers = len(hidden(env.reset(seed=0)[1]))
         cue = None if settings.cue is None else (settings.cue[0], settings.cue[1])
-        with bad_input(f"{'--critic-told' if cue is None else '--cue'}: {settings.env}"):
-            venv = Shown(venv, hidden, numbers, cue, settings.critic_told, settings.seed)
+        with bad_input(
+            f"{'--critic-told' if cue is None else '--cue'}: {settings.env}"
+        ):
+            venv = Shown(
+                venv, hidden, numbers, cue, settings.critic_told, settings.seed
+            )
     env.close()
     space, keys = venv.observation_space, None
     if isinstance(space, spaces.Dict):
         keys = [key for key, part in space.items() if is_normalised(part)]
     normalize = settings.normalize_observations and (bool(keys) or is_normalised(space))
-    normalize_rewards = settings.normalize_rewards and settings.trainer.kind != "evolution"
+    normalize_rewards = (
+        settings.normalize_rewards and settings.trainer.kind != "evolution"
+    )
     if normalize or normalize_rewards:
         venv = Normalised(
             venv,
@@ -133,7 +157,9 @@ def _taught(venv: VecEnv, settings: Settings, teacher: Path) -> Taught:
         if shown is not None:
             _check_contexts(shown, settings)
         hidden = None if shown is None else _hidden(shown)
-        return Taught(venv, policy, trainer.guided_steps, trainer.opening, settings.seed, hidden)
+        return Taught(
+            venv, policy, trainer.guided_steps, trainer.opening, settings.seed, hidden
+        )
 
 
 def _hidden(text: str, one_hot: bool = False) -> partial[list[float]]:
@@ -145,7 +171,10 @@ def _hidden(text: str, one_hot: bool = False) -> partial[list[float]]:
 def _check_task(learned: dict[str, Any], settings: Settings) -> None:
     """Raises ValueError where a teacher of these settings learned what cannot be translated."""
     env = learned.get("env", settings.env)
-    if env not in gym.registry or gym.spec(env).entry_point != gym.spec(settings.env).entry_point:
+    if (
+        env not in gym.registry
+        or gym.spec(env).entry_point != gym.spec(settings.env).entry_point
+    ):
         raise ValueError(f"it learned {env}, which is another task than {settings.env}")
     if learned.get("previous", False):
         own = "would see the learner's previous action as its own"
@@ -157,7 +186,9 @@ def _check_task(learned: dict[str, Any], settings: Settings) -> None:
     if all(isinstance(s, spaces.Box) and len(s.shape) == 1 for s in both):
         (channels,), (there,) = (cast(tuple[int], space.shape) for space in both)
         if channels != there and not all(
-            np.array_equal(theirs.reset(seed=seed)[0], ours.reset(seed=seed)[0][:channels])
+            np.array_equal(
+                theirs.reset(seed=seed)[0], ours.reset(seed=seed)[0][:channels]
+            )
             for seed in range(3)
         ):
             raise ValueError(
@@ -175,7 +206,9 @@ def _check_contexts(shown: str, settings: Settings) -> None:
     known, hidden = (sorted(making.contexts_of(one)) for one in (shown, text))
     if known != hidden:
         theirs = f"it was shown the contexts {', '.join(known) or 'of its task alone'}"
-        raise ValueError(f"{theirs}, those here are {', '.join(hidden) or 'of the task alone'}")
+        raise ValueError(
+            f"{theirs}, those here are {', '.join(hidden) or 'of the task alone'}"
+        )
 
 
 def _reports_targets(env: gym.Env) -> bool:
@@ -263,7 +296,9 @@ def evaluation_envs(settings: Settings) -> VecEnv:
     with closing(env_maker(settings)(arguments=arguments)) as env:
         if making.horizon_of(env) is None:
             arguments["max_episode_steps"] = making.ENDLESS
-    return SideBySide([env_maker(replace(settings, env_kwargs=arguments))] * EPISODES, SEED)
+    return SideBySide(
+        [env_maker(replace(settings, env_kwargs=arguments))] * EPISODES, SEED
+    )
 
 
 @contextmanager
@@ -283,7 +318,9 @@ class Evaluations(Periodic):
     present policy in a folder, with metadata.
     """
 
-    def __init__(self, settings: Settings, save: Callable[[Path, dict[str, Any]], None]) -> None:
+    def __init__(
+        self, settings: Settings, save: Callable[[Path, dict[str, Any]], None]
+    ) -> None:
         super().__init__(settings.eval_every)
         self.best = RunFolder(settings.folder.best).policy
         self.venv, self.save = evaluation_envs(settings), save
@@ -292,7 +329,9 @@ class Evaluations(Periodic):
     def _on_training_start(self) -> None:
         super()._on_training_start()
         with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-            self.highest = float(load_policy(self.best).metadata["evaluation"]["mean_reward"])
+            self.highest = float(
+                load_policy(self.best).metadata["evaluation"]["mean_reward"]
+            )
 
     def _on_training_end(self) -> None:
         super()._on_training_end()
@@ -305,8 +344,13 @@ class Evaluations(Periodic):
         with _deployed(self.model) as policy:
             torch.manual_seed(SEED)
             returns, lengths = evaluate_policy(policy, self.venv, EPISODES, **how)  # type: ignore[arg-type]
-        found = {"mean_reward": float(np.mean(returns)), "mean_ep_length": float(np.mean(lengths))}
-        row = Logger(None, self.logger.output_formats)  # without what waits for the next row
+        found = {
+            "mean_reward": float(np.mean(returns)),
+            "mean_ep_length": float(np.mean(lengths)),
+        }
+        row = Logger(
+            None, self.logger.output_formats
+        )  # without what waits for the next row
         for name, value in found.items():
             row.record(f"eval/{name}", value)
         row.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
@@ -346,13 +390,24 @@ class Films(Periodic):
         from spikepropamine.evaluation.film.video import Take, film
 
         settings, steps = self.settings, self.num_timesteps
-        path = settings.folder.videos / f"{settings.policy}-seed{settings.seed}-step{steps:09d}.mp4"
+        path = (
+            settings.folder.videos
+            / f"{settings.policy}-seed{settings.seed}-step{steps:09d}.mp4"
+        )
         title = f"{settings.policy} on {settings.env}, {steps:,} steps of training"
         take, most = [Take(self.make)], FILMED_STEPS
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with _deployed(self.model) as policy:
-                film(path, policy, take, UNSEEN_SEED, title, max_steps=most, progress=False)
+                film(
+                    path,
+                    policy,
+                    take,
+                    UNSEEN_SEED,
+                    title,
+                    max_steps=most,
+                    progress=False,
+                )
             self.logger.record("adaptation/videos", path, exclude=CANNOT_SHOW)
         except Exception as error:  # a video is never worth a training
             self.failed = True

@@ -36,7 +36,10 @@ class ProgressCSV(sb3.KVWriter):
 
     def _rewrite(self, keys: list[str], rows: list[dict[str, str]]) -> None:
         self.keys = keys
-        with whole_file(self.path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        with (
+            whole_file(self.path) as part,
+            part.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, keys, lineterminator="\n")
             if keys:
                 writer.writeheader()
@@ -44,7 +47,10 @@ class ProgressCSV(sb3.KVWriter):
         self.file = appended(self.path)
 
     def write(
-        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
+        self,
+        key_values: dict[str, Any],
+        key_excluded: dict[str, tuple[str, ...]],
+        step: int = 0,
     ) -> None:
         """Appends one row."""
         row = sb3.filter_excluded_keys(key_values, key_excluded, "csv")
@@ -116,22 +122,37 @@ class WandbWriter(sb3.KVWriter):
         try:
             action()
             self._remember()
-        except Exception as error:  # of many kinds, a service that was killed among them
+        except (
+            Exception
+        ) as error:  # of many kinds, a service that was killed among them
             self.failed = True
-            tqdm.write(f"tracking ends here, training goes on: {reason(error)}", file=sys.stderr)
+            tqdm.write(
+                f"tracking ends here, training goes on: {reason(error)}",
+                file=sys.stderr,
+            )
 
     def _remember(self) -> None:
-        write_text(self.file, json.dumps({"id": self.run.id, "last_step": self.last_step}) + "\n")
+        write_text(
+            self.file,
+            json.dumps({"id": self.run.id, "last_step": self.last_step}) + "\n",
+        )
 
     def write(
-        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
+        self,
+        key_values: dict[str, Any],
+        key_excluded: dict[str, tuple[str, ...]],
+        step: int = 0,
     ) -> None:
         """Logs one row."""
         if step <= self.resumed_at:
             return
-        self.last_step = step  # first, so that a row at which Ctrl-C comes is not logged again
+        self.last_step = (
+            step  # first, so that a row at which Ctrl-C comes is not logged again
+        )
         kept = sb3.filter_excluded_keys(key_values, key_excluded, "wandb")
-        row = {key: _loggable(value) for key, value in kept.items()} | {"global_step": step}
+        row = {key: _loggable(value) for key, value in kept.items()} | {
+            "global_step": step
+        }
         self._attempt(lambda: self.run.log(row))
 
     def log_checkpoint(self) -> None:

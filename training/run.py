@@ -24,7 +24,13 @@ from tqdm.contrib import DummyTqdmFile
 
 from spikepropamine.agents.helped import Taught, deployed, shown
 from spikepropamine.agents.zoo import actor_parameters, agents, build, match_hidden
-from spikepropamine.common import UsageError, bad_input, command_words, run_command, write_text
+from spikepropamine.common import (
+    UsageError,
+    bad_input,
+    command_words,
+    run_command,
+    write_text,
+)
 from spikepropamine.folder import RunFolder, check_writable
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, save_policy, widen
@@ -70,8 +76,12 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
             raise
 
     def told() -> str:
-        kept = [] if settings is None else checkpoints.listed(settings.folder.checkpoints)
-        if settings is not None and not settings.resume:  # what it has not replaced is not its own
+        kept = (
+            [] if settings is None else checkpoints.listed(settings.folder.checkpoints)
+        )
+        if (
+            settings is not None and not settings.resume
+        ):  # what it has not replaced is not its own
             kept = [path for path in kept if path.stat().st_mtime >= began]
         if settings is None or not kept:
             return "interrupted before there was a checkpoint; nothing of this training is kept"
@@ -102,15 +112,22 @@ def train(settings: Settings, callbacks: Sequence[BaseCallback] = ()) -> None:
     called = [*callbacks, *films(settings)]  # the second before MuJoCo is imported
     venv = make_envs(settings)
     # what the policy's name stands for
-    settings = replace(settings, network=agents()[settings.policy].network(settings.network))
+    settings = replace(
+        settings, network=agents()[settings.policy].network(settings.network)
+    )
     with bad_input("", AssertionError, MemoryError):
-        if settings.match_parameters and not (settings.resume and folder.config.is_file()):
+        if settings.match_parameters and not (
+            settings.resume and folder.config.is_file()
+        ):
             settings = replace(settings, network=_matched(settings))
         network, helped = settings.network, shown(venv)
         if helped is not None and network.exogenous is not None:
             # where channels are appended, those that are counted from the end
             more = helped.channels
-            named = (x + more if isinstance(x, int) and x < 0 else x for x in network.exogenous)
+            named = (
+                x + more if isinstance(x, int) and x < 0 else x
+                for x in network.exogenous
+            )
             network = replace(network, exogenous=tuple(named))
         made = settings.trainer, settings.seed, settings.device, settings.backend
         algorithm = build(settings.policy, venv, network, *made)
@@ -163,11 +180,15 @@ def _is_finished(settings: Settings) -> bool:
     folder = settings.folder
     done = _steps_of_policy(folder.policy)
     if done is None:
-        again = f"{folder.path} was stopped before its first checkpoint, and starts again"
+        again = (
+            f"{folder.path} was stopped before its first checkpoint, and starts again"
+        )
         print(again, file=sys.stderr)
     elif done < settings.steps:
         there = f"{folder.path} has a policy of {done} steps and no checkpoint to go on from"
-        raise UsageError(f"{there}; train anew with --overwrite, or elsewhere with --from")
+        raise UsageError(
+            f"{there}; train anew with --overwrite, or elsewhere with --from"
+        )
     else:
         print(FINISHED.format(folder.path, done))
     return done is not None
@@ -185,10 +206,14 @@ def _learn(
     config["command"] = command_words()
 
     def save(to: Path, about: dict[str, Any]) -> None:
-        save_policy(to, *deployed(algorithm), about | {"steps": algorithm.num_timesteps})
+        save_policy(
+            to, *deployed(algorithm), about | {"steps": algorithm.num_timesteps}
+        )
 
     if done >= settings.steps:
-        if _steps_of_policy(folder.policy) != done:  # the end came before it was written
+        if (
+            _steps_of_policy(folder.policy) != done
+        ):  # the end came before it was written
             save(folder.policy, config)
         print(FINISHED.format(folder.path, done))
         return
@@ -201,10 +226,16 @@ def _learn(
     )
     if isinstance(algorithm, FastPPO):
         print(f"rollouts and updates: {way(algorithm.policy)}")
-    with nullcontext() if settings.track == "off" else WandbWriter(settings, config) as tracking:
+    with (
+        nullcontext()
+        if settings.track == "off"
+        else WandbWriter(settings, config) as tracking
+    ):
         writers: list[Any] = [] if tracking is None else [tracking]
         rows = ProgressCSV(folder.progress, done)
-        console = HumanOutputFormat(cast(TextIO, DummyTqdmFile(sys.stdout)))  # above the bar
+        console = HumanOutputFormat(
+            cast(TextIO, DummyTqdmFile(sys.stdout))
+        )  # above the bar
         if settings.tensorboard:
             writers.append(ResumableTensorBoard(folder.tensorboard, done))
         algorithm.set_logger(Logger(str(folder.path), [console, rows, *writers]))
@@ -213,15 +244,23 @@ def _learn(
         depends = config["versions"] | contents_of(settings)
         policy = partial(save, folder.policy, config)
         resumed = checkpoint is not None
-        last: list[BaseCallback] = [Checkpoints(settings, depends, rows.sync, policy, resumed)]
+        last: list[BaseCallback] = [
+            Checkpoints(settings, depends, rows.sync, policy, resumed)
+        ]
         if settings.eval_every:
-            last.insert(0, Evaluations(settings, lambda to, found: save(to, config | found)))
+            last.insert(
+                0, Evaluations(settings, lambda to, found: save(to, config | found))
+            )
         try:
             _train(algorithm, settings, more, last, resumed)
         finally:
             algorithm.logger.close()
-    print(f"trained for {algorithm.num_timesteps:,} steps; the policy is in {folder.policy}")
-    taught = unwrap_vec_wrapper(algorithm.env, Taught) if algorithm.env is not None else None
+    print(
+        f"trained for {algorithm.num_timesteps:,} steps; the policy is in {folder.policy}"
+    )
+    taught = (
+        unwrap_vec_wrapper(algorithm.env, Taught) if algorithm.env is not None else None
+    )
     if taught is not None and taught.share:
         acted = f"the teacher still acted in {taught.share:.0%} of the episodes"
         what = "what the policy earns, `spikepropamine evaluate` says"
@@ -273,7 +312,9 @@ def resume(algorithm: BaseAlgorithm, settings: Settings) -> Checkpoint:
     UsageError: it cannot be the same.
     """
     checkpoint = checkpoints.latest(settings.folder.checkpoints)
-    training.check_unchanged(training.completed(checkpoint.settings), settings.as_dict())
+    training.check_unchanged(
+        training.completed(checkpoint.settings), settings.as_dict()
+    )
     assert algorithm.env is not None
     # `learn` would reset, and statistics would take in what it shows; `Checkpoints` does it
     algorithm._last_obs = algorithm.env.reset()  # type: ignore[assignment]
@@ -281,7 +322,10 @@ def resume(algorithm: BaseAlgorithm, settings: Settings) -> Checkpoint:
         checkpoints.restore(algorithm, checkpoint.state)
     if checkpoint.steps < settings.steps:  # otherwise nothing is left that could differ
         for line in _changes(checkpoint, settings, algorithm):
-            print(f"from here on the numbers are not those of one run: {line}", file=sys.stderr)
+            print(
+                f"from here on the numbers are not those of one run: {line}",
+                file=sys.stderr,
+            )
     return checkpoint
 
 
@@ -292,11 +336,15 @@ def contents_of(settings: Settings) -> dict[str, str]:
     texts = [settings.perturb, settings.teacher, *settings.env_kwargs.values()]
     digests = digests_of(str(text) for text in texts if text is not None)
     contents = {f"the content of {text}": digest for text, digest in digests.items()}
-    contents |= {f"the code of {name}": of for name, of in code_of(settings.imports).items()}
+    contents |= {
+        f"the code of {name}": of for name, of in code_of(settings.imports).items()
+    }
     return {name: digest[:12] for name, digest in contents.items()}
 
 
-def _changes(checkpoint: Checkpoint, settings: Settings, algorithm: BaseAlgorithm) -> list[str]:
+def _changes(
+    checkpoint: Checkpoint, settings: Settings, algorithm: BaseAlgorithm
+) -> list[str]:
     """What makes the numbers others than those of a run that was never interrupted."""
     now, lines = versions() | contents_of(settings), []
     for name, version in checkpoint.versions.items():
@@ -307,10 +355,17 @@ def _changes(checkpoint: Checkpoint, settings: Settings, algorithm: BaseAlgorith
         if then != getattr(settings, name):
             lines.append(f"{name} was {then}, and is {getattr(settings, name)} now")
     then = checkpoint.settings["steps"]
-    ended, before = checkpoint.steps, checkpoint.steps - measures.rollout_steps(algorithm)
+    ended, before = (
+        checkpoint.steps,
+        checkpoint.steps - measures.rollout_steps(algorithm),
+    )
     every = checkpoints.interval(settings, algorithm.env)
-    if ended >= then and ended // every == before // every:  # no episodes would begin here
-        lines.append(f"the training had ended at step {ended:,}, and new episodes begin there")
+    if (
+        ended >= then and ended // every == before // every
+    ):  # no episodes would begin here
+        lines.append(
+            f"the training had ended at step {ended:,}, and new episodes begin there"
+        )
     if then != settings.steps and settings.trainer.learning_rate_schedule == "linear":
         fell = f"the learning rate fell to zero over {then:,} steps"
         lines.append(f"{fell}, and does over {settings.steps:,} now")
@@ -355,6 +410,12 @@ def _matched(settings: Settings) -> NetworkConfig:
     the inputs that no deployed policy has.
     """
     other = training.matched(settings)
-    with closing(make_envs(replace(settings, cue=None, critic_told=False, n_envs=1))) as venv:
-        target = actor_parameters(build(other.policy, venv, other.network, other.trainer).policy)
-        return match_hidden(settings.policy, target, venv, settings.network, settings.trainer)
+    with closing(
+        make_envs(replace(settings, cue=None, critic_told=False, n_envs=1))
+    ) as venv:
+        target = actor_parameters(
+            build(other.policy, venv, other.network, other.trainer).policy
+        )
+        return match_hidden(
+            settings.policy, target, venv, settings.network, settings.trainer
+        )

@@ -11,10 +11,25 @@ import torch
 
 from spikepropamine import options
 from spikepropamine.agents.zoo import OFF_POLICY, TrainerSettings, agents, concerned
-from spikepropamine.common import Parser, UsageError, bad_input, check_known, require, unknown
+from spikepropamine.common import (
+    Parser,
+    UsageError,
+    bad_input,
+    check_known,
+    require,
+    unknown,
+)
 from spikepropamine.envs import making
 from spikepropamine.folder import RunFolder, find
-from spikepropamine.options import Count, Few, NotNegative, Number, Scalar, Seed, updated
+from spikepropamine.options import (
+    Count,
+    Few,
+    NotNegative,
+    Number,
+    Scalar,
+    Seed,
+    updated,
+)
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.network import completed_network
@@ -29,7 +44,13 @@ CHANGEABLE = {
     "log_every", "threads", "device", "backend", "track", "tensorboard",
     "video_every", "eval_every", "imports", "trainer.workers", "trainer.cluster",
 }  # fmt: skip
-CHANGES_NO_NUMBER = CHANGEABLE - {"steps", "n_envs", "checkpoint_every", "device", "backend"}
+CHANGES_NO_NUMBER = CHANGEABLE - {
+    "steps",
+    "n_envs",
+    "checkpoint_every",
+    "device",
+    "backend",
+}
 # what is not taken from the config.yaml of another run
 OF_ONE_RUN = {
     "env", "policy", "seed", "imports", "runs", "resume", "overwrite", "start_from", "track",
@@ -41,7 +62,10 @@ INITIAL = {"trainer.log_std_init"} | {f"network.{name}" for name in (
 )}  # fmt: skip
 """What is learned; where a policy starts from another, it has the values of that one."""
 Sections = list[tuple[Path, dict[str, Any]]]  # files, and what their sections say
-CUE = 2.0, 0.35  # share of the episodes at first; without it after this part of the training
+CUE = (
+    2.0,
+    0.35,
+)  # share of the episodes at first; without it after this part of the training
 
 
 @dataclass(frozen=True)
@@ -192,7 +216,9 @@ def sections_of(policy: str, taught: bool, cued: bool, kind: str) -> list[list[s
     by pass through all files.
     """
     names = list(dict.fromkeys(("all", policy.split("-")[0], policy)))
-    ways = {"sac": ["sac"], "tqc": ["sac", "tqc"], "evolution": ["evolution"]}.get(kind, [])
+    ways = {"sac": ["sac"], "tqc": ["sac", "tqc"], "evolution": ["evolution"]}.get(
+        kind, []
+    )
     if taught or cued:
         ways.append("taught" if taught else "sac-cue" if kind in OFF_POLICY else "cue")
     return [names, *([way, *(f"{way}-{name}" for name in names[1:])] for way in ways)]
@@ -207,13 +233,19 @@ def _own_config(file: Path, env: str, policy: str, *how: Any) -> Sections:
     if isinstance(content, dict) and "settings" in content:
         learned = _read_config(file)
         if (learned.get("env"), learned.get("policy")) != (env, policy):
-            raise UsageError(f"{file} is of {learned.get('policy')} on {learned.get('env')}")
-        return [(file, {"all": {k: v for k, v in learned.items() if k not in OF_ONE_RUN}})]
+            raise UsageError(
+                f"{file} is of {learned.get('policy')} on {learned.get('env')}"
+            )
+        return [
+            (file, {"all": {k: v for k, v in learned.items() if k not in OF_ONE_RUN}})
+        ]
     files = with_bases(file, CONFIGS)
     names = set(itertools.chain(*sections_of(policy, *how)))
     if not any(names & sections.keys() for _, sections in files):
         found = ", ".join(map(str, files[-1][1]))
-        raise UsageError(f"{file} has no section for {policy}, only {found or 'nothing'}")
+        raise UsageError(
+            f"{file} has no section for {policy}, only {found or 'nothing'}"
+        )
     return files
 
 
@@ -228,7 +260,9 @@ def with_bases(file: Path, folder: Path) -> Sections:
             raise UsageError(f"{part.name} is its own base")
         content = files[part] = read_yaml(part)
         if not isinstance(content, dict):
-            raise UsageError(f"{part}: must have sections such as `all`, got {content!r:.60}")
+            raise UsageError(
+                f"{part}: must have sections such as `all`, got {content!r:.60}"
+            )
         part = folder / f"{content['base']}.yaml" if "base" in content else None
     return [*files.items()][::-1]
 
@@ -237,12 +271,20 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     """Settings out of the arguments of a command, over the defaults in `configs/`; `program` is how
     its name was typed. Raises UsageError: what is wrong with them; SystemExit after --help.
     """
-    helping, values = "--help" in arguments or "-h" in arguments, _read(arguments, program)
-    env, policy, config = (values.pop(name, None) for name in ("env", "policy", "config"))
+    helping, values = (
+        "--help" in arguments or "-h" in arguments,
+        _read(arguments, program),
+    )
+    env, policy, config = (
+        values.pop(name, None) for name in ("env", "policy", "config")
+    )
     env, modules = (None, []) if env is None else making.split_env(env)
     imports = tuple(dict.fromkeys([*values.get("imports", ()), *modules]))
     import_modules(imports)
-    for option, known in (("--env CueAssociation-v0", env), ("--policy ndp-oja", policy)):
+    for option, known in (
+        ("--env CueAssociation-v0", env),
+        ("--policy ndp-oja", policy),
+    ):
         if not known and not helping:
             raise UsageError(f"{option.split()[0]} is missing, for instance {option}")
     if env is not None:
@@ -254,11 +296,18 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     config = None if helping or config is None else Path(config)
     named = env or "ENV", policy or "POLICY"
     settings = defaults(*named, taught, cued, kind or "ppo", config)
-    if config is not None:  # which may say how it is learned, too: that has sections in `configs/`
-        taught, cued = taught or settings.teacher is not None, cued or settings.cue is not None
+    if (
+        config is not None
+    ):  # which may say how it is learned, too: that has sections in `configs/`
+        taught, cued = (
+            taught or settings.teacher is not None,
+            cued or settings.cue is not None,
+        )
         settings = defaults(*named, taught, cued, kind or settings.trainer.kind, config)
     if helping:
-        settings = updated(settings, {"trainer": {"kind": kind or settings.trainer.kind}})
+        settings = updated(
+            settings, {"trainer": {"kind": kind or settings.trainer.kind}}
+        )
         _parser(settings, program, policy, taught).parse_args(["--help"])
     for name, option in (("teacher", "teacher"), ("start_from", "from")):
         if (folder := values.get(name, getattr(settings, name))) is not None:
@@ -278,10 +327,14 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     if config is not None:
         own = _own_config(config, stored.env, stored.policy, *stored.how)
         stored = _in_sections(stored, own, *stored.how)
-    resumed = validated(_over(stored, values | {"runs": given.runs, "seed": given.seed}))
+    resumed = validated(
+        _over(stored, values | {"runs": given.runs, "seed": given.seed})
+    )
     # the name of the policy has had its say, too
     network = agents()[stored.policy].network(resumed.network)
-    if stored.match_parameters is not None:  # the widths that were given have been scaled
+    if (
+        stored.match_parameters is not None
+    ):  # the widths that were given have been scaled
         network = replace(network, hidden=tuple(then["network"]["hidden"]))
     resumed = replace(resumed, network=network)
     check_unchanged(then, resumed.as_dict())
@@ -301,13 +354,17 @@ def check_unchanged(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             key = next(k for k in [*old, *new] if old.get(k) != new.get(k))
             old, new, option = old.get(key), new.get(key), f"{option} {key}"
         never = "it cannot change when a run is resumed; a new one can have its weights (--from)"
-        raise UsageError(f"{option} was {old!r} when the run was made, and is {new!r} now: {never}")
+        raise UsageError(
+            f"{option} was {old!r} when the run was made, and is {new!r} now: {never}"
+        )
 
 
 def _check_given(settings: Settings, values: Mapping[str, Any]) -> None:
     """Raises UsageError where what the command line says contradicts itself or the policy."""
     if values.get("resume") and values.get("overwrite"):
-        raise UsageError("--resume goes on with a run and --overwrite replaces it; give one")
+        raise UsageError(
+            "--resume goes on with a run and --overwrite replaces it; give one"
+        )
     policy, network = settings.policy, values.get("network", {})
     agent = agents()[policy]
     for name in ("rule", "modulation"):
@@ -328,13 +385,21 @@ def without_effect(settings: Settings, arguments: Sequence[str]) -> list[str]:
     """
     values, matters = _read(arguments, ""), has_effect(settings)
     values.pop("config", None)
-    inner = [f"{part}.{name}" for part in ("network", "trainer") for name in values.get(part, {})]
-    return [f"--{name}".replace("_", "-") for name in (*values, *inner) if not matters(name)]
+    inner = [
+        f"{part}.{name}"
+        for part in ("network", "trainer")
+        for name in values.get(part, {})
+    ]
+    return [
+        f"--{name}".replace("_", "-") for name in (*values, *inner) if not matters(name)
+    ]
 
 
 def has_effect(settings: Settings) -> Callable[[str], bool]:
     """Whether a setting, by its dotted name, has an effect in a training with such settings."""
-    matters = concerned(settings.policy, settings.teacher is not None, settings.trainer.kind)
+    matters = concerned(
+        settings.policy, settings.teacher is not None, settings.trainer.kind
+    )
     started = settings.start_from is not None and settings.trainer.kind != "evolution"
     return lambda name: matters(name) and not (started and name in INITIAL)
 
@@ -342,7 +407,9 @@ def has_effect(settings: Settings) -> Callable[[str], bool]:
 def _read(arguments: Sequence[str], program: str) -> dict[str, Any]:
     """What a command line says, by the names of the settings, without --help."""
     asked = [word for word in arguments if word not in ("-h", "--help")]
-    return options.parsed(_parser(Settings("ENV", "POLICY"), program, None, False), asked)
+    return options.parsed(
+        _parser(Settings("ENV", "POLICY"), program, None, False), asked
+    )
 
 
 def _named(option: str, name: Path) -> Path:
@@ -370,7 +437,9 @@ def _started(settings: Settings, folder: Path) -> Settings:
     return updated(settings, kept, f"--from {folder}")
 
 
-def _parser(settings: Settings, program: str, policy: str | None, taught: bool) -> Parser:
+def _parser(
+    settings: Settings, program: str, policy: str | None, taught: bool
+) -> Parser:
     """The command line, whose defaults are `settings`; --help shows what concerns the policy."""
     more = "`--help` with `--policy NAME` shows the settings of that policy and of its training."
     if policy is not None:
@@ -395,7 +464,9 @@ def _parser(settings: Settings, program: str, policy: str | None, taught: bool) 
         return parser
     # its name has a say in what is used
     settings = replace(settings, network=agents()[policy].network(settings.network))
-    options.add_options(parser, settings, concerned(policy, taught, settings.trainer.kind))
+    options.add_options(
+        parser, settings, concerned(policy, taught, settings.trainer.kind)
+    )
     return parser
 
 
@@ -420,7 +491,9 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     without what is no option any more.
     """
     known, later = Settings.__dataclass_fields__, options.plain(TrainerSettings())
-    trainer = {name: settings["trainer"].get(name, value) for name, value in later.items()}
+    trainer = {
+        name: settings["trainer"].get(name, value) for name, value in later.items()
+    }
     return {name: value for name, value in settings.items() if name in known} | {
         "network": completed_network(settings["network"]),
         "trainer": trainer,
@@ -433,7 +506,9 @@ def _read_config(file: Path) -> dict[str, Any]:
     try:
         return completed(content["settings"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{file} is damaged: it has no settings of a training") from error
+        raise UsageError(
+            f"{file} is damaged: it has no settings of a training"
+        ) from error
 
 
 def validated(settings: Settings) -> Settings:
@@ -447,7 +522,11 @@ def validated(settings: Settings) -> Settings:
         require("tensorboard", "tensorboard", "--tensorboard")
     trainer = settings.trainer
     if settings.cue is not None and (settings.reveal or len(settings.cue) != 2):
-        why = "leave out --reveal" if settings.reveal else "it takes a share and steps, as 0.7 1e6"
+        why = (
+            "leave out --reveal"
+            if settings.reveal
+            else "it takes a share and steps, as 0.7 1e6"
+        )
         raise UsageError(f"--cue: {why}")
     if trainer.kind == "evolution":
         require("evotorch", "evolution", "--trainer.kind evolution")
@@ -457,12 +536,19 @@ def validated(settings: Settings) -> Settings:
         if settings.device == "cuda":
             raise UsageError("evolution runs on processors; use --device cpu")
     drawn = settings.n_envs * (trainer.burn_in + trainer.sequence_length + 1)
-    for name, steps in (("learning-starts", trainer.learning_starts), ("sequence-length", drawn)):
+    for name, steps in (
+        ("learning-starts", trainer.learning_starts),
+        ("sequence-length", drawn),
+    ):
         if trainer.kind in OFF_POLICY and settings.steps <= steps:
             why = f"more than {steps:,} steps, or less --trainer.{name}"
-            raise UsageError(f"--steps {settings.steps:,}: to learn something it takes {why}")
+            raise UsageError(
+                f"--steps {settings.steps:,}: to learn something it takes {why}"
+            )
     if settings.critic_first and trainer.kind != "ppo":
         raise UsageError("--critic-first is for trainer.kind ppo")
     if settings.teacher is not None and trainer.kind != "supervised":
-        raise UsageError("with a teacher, trainer.kind must be supervised; leave it out")
+        raise UsageError(
+            "with a teacher, trainer.kind must be supervised; leave it out"
+        )
     return settings

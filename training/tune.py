@@ -48,7 +48,9 @@ HEARTBEAT = 60  # seconds; a trial that is silent for two of them is tried again
 FIRST_SEED = 900  # of the trials, beyond those of results
 
 
-def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, Settings]:
+def parse(
+    arguments: Sequence[str], program: str
+) -> tuple[argparse.Namespace, Settings]:
     """What to search, and the settings that all trials have in common."""
     parser = Parser(
         program,
@@ -58,8 +60,18 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, S
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--env", metavar="ID", required=True, help="the task (`spikepropamine list envs`)")
-    add("--policy", metavar="NAME", required=True, help="the policy (`... list policies`)")
+    add(
+        "--env",
+        metavar="ID",
+        required=True,
+        help="the task (`spikepropamine list envs`)",
+    )
+    add(
+        "--policy",
+        metavar="NAME",
+        required=True,
+        help="the policy (`... list policies`)",
+    )
     text = "shared by the processes (runs/tune/ENV/POLICY)"
     add("--study", metavar="FOLDER", type=Path, help=text)
     text = "what is searched (configs/search/ENV.yaml or default.yaml)"
@@ -69,11 +81,24 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, S
     options, rest = parser.parse_known_args(arguments)
     for name in ("trials", "seeds"):
         if getattr(options, name) < 1:
-            raise UsageError(f"--{name} must be 1 or more, got {getattr(options, name)}")
-    for name in ("--seed", "--runs", "--resume", "--overwrite", "--track", "--eval-every"):
+            raise UsageError(
+                f"--{name} must be 1 or more, got {getattr(options, name)}"
+            )
+    for name in (
+        "--seed",
+        "--runs",
+        "--resume",
+        "--overwrite",
+        "--track",
+        "--eval-every",
+    ):
         if name in [word.partition("=")[0].replace("_", "-") for word in rest]:
-            raise UsageError(f"{name} is for `spikepropamine train`; each trial has its own")
-    settings = training.parse(["--env", options.env, "--policy", options.policy, *rest], program)
+            raise UsageError(
+                f"{name} is for `spikepropamine train`; each trial has its own"
+            )
+    settings = training.parse(
+        ["--env", options.env, "--policy", options.policy, *rest], program
+    )
     options.rest = rest
     if options.study is None:
         options.study = Path("runs") / "tune" / settings.env / settings.policy
@@ -109,7 +134,9 @@ def _check_range(settings: Settings, name: str, of: Any, where: str) -> None:
         raise UsageError(f"{where}: cannot be searched; each trial has its own")
     keys = set(of) if isinstance(of, Mapping) else set()
     if keys != {"choices"} and not {"low", "high"} <= keys <= {"low", "high", "log"}:
-        raise UsageError(f"{where}: needs `choices`, or `low` and `high` and perhaps `log`")
+        raise UsageError(
+            f"{where}: needs `choices`, or `low` and `high` and perhaps `log`"
+        )
     ends = of["choices"] if "choices" in of else [of["low"], of["high"]]
     if not isinstance(ends, list) or not ends:
         raise UsageError(f"{where}: choices must be a list")
@@ -117,8 +144,14 @@ def _check_range(settings: Settings, name: str, of: Any, where: str) -> None:
         updated(settings, nested({name: value}), where)
     if "choices" not in of:
         numbers = all(isinstance(end, int | float) for end in ends)
-        if not numbers or not of["low"] < of["high"] or (of.get("log") and of["low"] <= 0):
-            raise UsageError(f"{where}: low must be below high, and above 0 where log is true")
+        if (
+            not numbers
+            or not of["low"] < of["high"]
+            or (of.get("log") and of["low"] <= 0)
+        ):
+            raise UsageError(
+                f"{where}: low must be below high, and above 0 where log is true"
+            )
 
 
 def suggested(
@@ -156,7 +189,9 @@ class Reports(BetweenSteps):
     def latest(self) -> float | None:
         """Mean return of the last episodes of training; None before the first is over."""
         episodes = self.model.ep_info_buffer
-        return float(np.mean([episode["r"] for episode in episodes])) if episodes else None
+        return (
+            float(np.mean([episode["r"] for episode in episodes])) if episodes else None
+        )
 
     def _on_rollout_end(self) -> None:
         import optuna
@@ -165,7 +200,9 @@ class Reports(BetweenSteps):
         if due <= self.told or self.latest is None:
             return
         self.told = due
-        self.trial.report(float(np.mean([*self.done, self.latest])), len(self.done) * REPORTS + due)
+        self.trial.report(
+            float(np.mean([*self.done, self.latest])), len(self.done) * REPORTS + due
+        )
         if self.trial.should_prune():
             raise optuna.TrialPruned
 
@@ -178,18 +215,24 @@ def value_of(trial: Any, settings: Settings, seeds: int, folder: Path) -> float:
 
     returns, values = list[float](), list[float]()
     for seed in range(FIRST_SEED, FIRST_SEED + seeds):
-        one = replace(settings, seed=seed, runs=folder, overwrite=True, eval_every=settings.steps)
+        one = replace(
+            settings, seed=seed, runs=folder, overwrite=True, eval_every=settings.steps
+        )
         reports = Reports(trial, returns, one.steps)
         try:
             train(one, callbacks=[reports])
         except Diverged as error:
             raise optuna.TrialPruned from error
         if reports.latest is None:
-            raise UsageError(f"no episode is over within {one.steps} steps; raise --steps")
+            raise UsageError(
+                f"no episode is over within {one.steps} steps; raise --steps"
+            )
         returns.append(reports.latest)
         # training returns would tell of exploration, too
         values.append(
-            load_policy(RunFolder(one.folder.best).policy).metadata["evaluation"]["mean_reward"]
+            load_policy(RunFolder(one.folder.best).policy).metadata["evaluation"][
+                "mean_reward"
+            ]
         )
     return float(np.mean(values))
 
@@ -216,7 +259,9 @@ def tune(options: argparse.Namespace, settings: Settings) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         told = "given up"
         try:
-            mine = training.validated(updated(settings, nested(values), f"trial {trial.number}"))
+            mine = training.validated(
+                updated(settings, nested(values), f"trial {trial.number}")
+            )
             log = appended(folder / "training.log")
             with log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
                 value = value_of(trial, mine, options.seeds, folder)
@@ -235,7 +280,9 @@ def tune(options: argparse.Namespace, settings: Settings) -> None:
             study.enqueue_trial(trial.params)
             raise
         finally:
-            shutil.rmtree(folder / settings.env, ignore_errors=True)  # runs and checkpoints
+            shutil.rmtree(
+                folder / settings.env, ignore_errors=True
+            )  # runs and checkpoints
             print(f"trial {trial.number}: {told}  {json.dumps(values)}", flush=True)
 
     complete, pruned = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED
@@ -246,7 +293,9 @@ def tune(options: argparse.Namespace, settings: Settings) -> None:
 
     def write_best(*_: Any) -> None:
         if ended(complete):
-            _write_best(study.best_trial, len(ended(complete, pruned)), options, settings)
+            _write_best(
+                study.best_trial, len(ended(complete, pruned)), options, settings
+            )
 
     with _in_one_line(options.study):
         if len(ended(complete, pruned)) < options.trials:
@@ -267,7 +316,9 @@ def _in_one_line(folder: Path) -> Iterator[None]:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
         raise UsageError(f"{folder}: {reason(error)}") from error
-    except UnboundLocalError as error:  # Optuna's, where a signal comes while it stores a trial
+    except (
+        UnboundLocalError
+    ) as error:  # Optuna's, where a signal comes while it stores a trial
         if isinstance(error.__context__, KeyboardInterrupt):
             raise error.__context__ from error
         raise
@@ -293,36 +344,57 @@ def _study(folder: Path, name: str) -> Any:
         direction="maximize",
         load_if_exists=True,
         sampler=optuna.samplers.TPESampler(multivariate=True, constant_liar=True),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=REPORTS // 3),
+        pruner=optuna.pruners.MedianPruner(
+            n_startup_trials=STARTUP, n_warmup_steps=REPORTS // 3
+        ),
     )
 
 
 def _check_same(
-    options: argparse.Namespace, settings: Settings, space: Mapping[str, Mapping[str, Any]]
+    options: argparse.Namespace,
+    settings: Settings,
+    space: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Raises UsageError where the folder has a study of something else, whose values would mean
     nothing beside those of this one.
     """
     without = training.CHANGES_NO_NUMBER
-    plain = nested({k: x for k, x in flat(settings.as_dict()).items() if k not in without})
-    asked = json.dumps({"seeds": options.seeds, "settings": plain, "search": space}, indent=1)
-    file = options.study / "study.json"  # one for all the studies that a journal can hold
+    plain = nested(
+        {k: x for k, x in flat(settings.as_dict()).items() if k not in without}
+    )
+    asked = json.dumps(
+        {"seeds": options.seeds, "settings": plain, "search": space}, indent=1
+    )
+    file = (
+        options.study / "study.json"
+    )  # one for all the studies that a journal can hold
     if not file.is_file():
         write_text(file, asked)
     if read_text(file) != asked:
-        other = f"{options.study} has a study with other settings ({file.name} has them)"
+        other = (
+            f"{options.study} has a study with other settings ({file.name} has them)"
+        )
         why = "whose values cannot be compared with those of this one"
         raise UsageError(f"{other}, {why}; give another --study")
 
 
-def _write_best(best: Any, count: int, options: argparse.Namespace, settings: Settings) -> None:
+def _write_best(
+    best: Any, count: int, options: argparse.Namespace, settings: Settings
+) -> None:
     """`best.yaml`: a section for `configs/ENV.yaml`, and the command that trains with it."""
     name = training.sections_of(settings.policy, *settings.how)[-1][-1]
     values = {
         name: parse_json(value, name) if isinstance(value, str) else value
         for name, value in best.params.items()
     }
-    chosen = ["--env", options.env, "--policy", settings.policy, *options.rest, *words(values)]
+    chosen = [
+        "--env",
+        options.env,
+        "--policy",
+        settings.policy,
+        *options.rest,
+        *words(values),
+    ]
     head = (
         f"# trial {best.number} of {count}: mean return {best.value:.6g} after training, "
         f"seeds: {options.seeds}\n# spikepropamine train {shlex.join(chosen)}\n"

@@ -10,4 +10,12 @@ from spikepropamine.envs.perturbations.catalogue import CATALOGUE, Bound, Family
 from spikepropamine.envs.perturbations.notation import Term, parse
 from spikepropamine.envs.perturbations.wrapper import Perturbed, reason_against
 
-__all__ = ["CATALOGUE", "Bound", "Family", "Perturbed", "Term", "parse", "reason_against"]
+__all__ = [
+    "CATALOGUE",
+    "Bound",
+    "Family",
+    "Perturbed",
+    "Term",
+    "parse",
+    "reason_against",
+]

@@ -16,17 +16,24 @@ from spikepropamine.envs.rendering import is_mujoco
 class Act:
     """One term at work in one environment."""
 
-    def __init__(self, env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> None:
+    def __init__(
+        self, env: gym.Env, term: Term, alternative: int, spread: np.ndarray
+    ) -> None:
         self.term, self.family, self.alternative = term, term.family, alternative
         # spaces are those that the wrapper sees: other wrappers may lie between it and the task
         seen: Any = env if self.family.group in ("sensing", "acting") else env.unwrapped
         if reason := self.family.reason_against(seen):
             name = env.spec.id if env.spec else type(env.unwrapped).__name__
             raise ValueError(f"{term.label} would change nothing in {name}: {reason}")
-        space = env.action_space if self.family.observe is None else env.observation_space
+        space = (
+            env.action_space if self.family.observe is None else env.observation_space
+        )
         self.bound = Bound(target=self._target(seen), spread=spread, space=space)
         self.chosen = False  # whether this episode has it at all
-        self.value, self.now = self.family.nominal, 0.0  # and its severity, at the present step
+        self.value, self.now = (
+            self.family.nominal,
+            0.0,
+        )  # and its severity, at the present step
         self.changed = False  # whether they are others than at the step before
 
     @property
@@ -72,11 +79,18 @@ class Act:
     def _target(self, task: Any) -> Any:
         name, targets = self.term.target, self.family.targets_in(task)
         if name is None:
-            return targets[self.family.default or next(iter(targets))] if targets else None
+            return (
+                targets[self.family.default or next(iter(targets))] if targets else None
+            )
         if name in targets:
             return targets[name]
-        numbered = [target for known, target in targets.items() if known not in ("all", "each")]
-        count, wrong = len(numbered), unknown(f"target of {self.family.name}", name, targets)
+        numbered = [
+            target for known, target in targets.items() if known not in ("all", "each")
+        ]
+        count, wrong = (
+            len(numbered),
+            unknown(f"target of {self.family.name}", name, targets),
+        )
         if not targets:
             wrong = f"{self.family.name} has no targets"
         elif name.lstrip("-").isdecimal():
@@ -89,12 +103,18 @@ class Act:
 class ContextAct(Act):
     """A term whose episodes are in one context, or in several, one after the other."""
 
-    def __init__(self, env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> None:
+    def __init__(
+        self, env: gym.Env, term: Term, alternative: int, spread: np.ndarray
+    ) -> None:
         super().__init__(env, term, alternative, spread)
         self._contexts: Contexts = self.bound.target
-        self.context = self._plain = self._contexts.of_code(0)  # the present one, int64 [channels]
+        self.context = self._plain = self._contexts.of_code(
+            0
+        )  # the present one, int64 [channels]
         self.began = 0  # the step at which it began
-        self._plan: list[tuple[int, np.ndarray]] = []  # when contexts of an episode begin
+        self._plan: list[
+            tuple[int, np.ndarray]
+        ] = []  # when contexts of an episode begin
         if not term.severities:
             self._codes = term.codes(self._contexts.codes)
 
@@ -119,7 +139,9 @@ class ContextAct(Act):
         that has just begun.
         """
         first, of = self.context, self._contexts
-        self._plan = [(0, of.opposite(first) if isinstance(code, str) else of.of_code(code))]
+        self._plan = [
+            (0, of.opposite(first) if isinstance(code, str) else of.of_code(code))
+        ]
         self.chosen = True
         self.move_to(0, None)
 

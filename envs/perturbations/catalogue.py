@@ -112,7 +112,9 @@ class Family:
             range_ = f"[{low:g}, {high:g}] ({self.unit})"
             raise ValueError(f"{self.name} must be in {range_}, got {value:g}")
         if self.whole and value != int(value):
-            raise ValueError(f"{self.name} must be a whole number ({self.unit}), got {value:g}")
+            raise ValueError(
+                f"{self.name} must be a whole number ({self.unit}), got {value:g}"
+            )
         if value == self.nominal:
             return 0.0
         towards_hardest = (value > self.nominal) == (self.hardest > self.nominal)
@@ -156,5 +158,7 @@ def register(family: Family) -> None:
             f"a perturbation's name has letters, digits and underscores only, not {family.name!r}"
         )
     if CATALOGUE.get(family.name, family) is not family:
-        raise ValueError(f"there is a perturbation {family.name} already; take another name")
+        raise ValueError(
+            f"there is a perturbation {family.name} already; take another name"
+        )
     CATALOGUE[family.name] = family

@@ -38,11 +38,15 @@ class Contexts:
         two have the same, and random numbers the rest.
         """
         if not 0 <= code < self.codes:
-            raise ValueError(f"there are {self.codes} contexts, from 0 to {self.codes - 1}")
+            raise ValueError(
+                f"there are {self.codes} contexts, from 0 to {self.codes - 1}"
+            )
         size, settles_all = self._free, self.all <= MOST_CODES or code == 0
         random = np.random.default_rng([len(self.channels), code])
         if not self.ordered:
-            flipped = np.zeros(size, int) if settles_all else random.integers(2, size=size)
+            flipped = (
+                np.zeros(size, int) if settles_all else random.integers(2, size=size)
+            )
             flipped[:CODE_BITS] = code >> np.arange(min(size, CODE_BITS)) & 1
             return self._signs(flipped)
         left, order, settled = list(range(size)), [], 1
@@ -91,7 +95,9 @@ class Contexts:
         return np.roll(context, 1) if len(context) % 2 else context[::-1].copy()
 
     def _signs(self, flipped: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(1 - 2 * flipped.astype(np.int64), self.channels.shape).copy()
+        return np.broadcast_to(
+            1 - 2 * flipped.astype(np.int64), self.channels.shape
+        ).copy()
 
 
 def in_context(values: np.ndarray, value: float, bound: Bound) -> np.ndarray:
@@ -103,7 +109,9 @@ def in_context(values: np.ndarray, value: float, bound: Bound) -> np.ndarray:
 def codes_of(contexts: int, name: str) -> np.ndarray:
     """The codes, rising, of a set out of `SETS`, where so many contexts have a code."""
     # stored results depend on this: the seed and the rule must stay as they are
-    held_out = np.random.default_rng(0).permutation(np.arange(1, contexts))[: contexts // 4]
+    held_out = np.random.default_rng(0).permutation(np.arange(1, contexts))[
+        : contexts // 4
+    ]
     if name == "held_out":
         return np.sort(held_out)
     return np.setdiff1d(np.arange(contexts), held_out)

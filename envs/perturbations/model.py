@@ -61,8 +61,12 @@ class EditableModel:
                 self._scratch = mujoco.MjData(model)
             mujoco.mj_setConst(model, self._scratch)
         self._edited = bool(spec_edits or model_edits)
-        renderer = getattr(self._task, "mujoco_renderer", None) if self._additions else None
-        for viewer in getattr(renderer, "_viewers", {}).values():  # windows that are open
+        renderer = (
+            getattr(self._task, "mujoco_renderer", None) if self._additions else None
+        )
+        for viewer in getattr(
+            renderer, "_viewers", {}
+        ).values():  # windows that are open
             viewer.make_context_current()
             for field in range(model.nhfield):
                 mujoco.mjr_uploadHField(model, viewer.con, field)
@@ -80,12 +84,16 @@ class EditableModel:
 
     def _compiled(self, edits: Sequence[Edit]) -> mujoco.MjModel:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # advice to the author of the file
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # advice to the author of the file
             spec = mujoco.MjSpec.from_file(self._task.fullpath)
             for addition in self._additions:
                 addition(spec)
             model, reference = spec.compile(), self._first[0]
-            if model.nq != reference.nq or not np.array_equal(model.body_mass, reference.body_mass):
+            if model.nq != reference.nq or not np.array_equal(
+                model.body_mass, reference.body_mass
+            ):
                 raise ValueError(
                     f"the model is not the one that {self._task.fullpath} describes, so its "
                     "geometry cannot be changed: apply this perturbation first"
@@ -98,7 +106,9 @@ class EditableModel:
                     edit(spec)
                 if total > 0:
                     # the densities stay what the nominal total makes them
-                    spec.compiler.settotalmass = total * spec.compile().body_mass.sum() / before
+                    spec.compiler.settotalmass = (
+                        total * spec.compile().body_mass.sum() / before
+                    )
                 model = spec.compile()
         visual, live = model.vis.global_, reference.vis.global_
         visual.offwidth, visual.offheight = live.offwidth, live.offheight
@@ -107,7 +117,9 @@ class EditableModel:
 
 def same_model(one: mujoco.MjModel, other: mujoco.MjModel) -> bool:
     """Whether two models are equal, to the last bit."""
-    first, second = (np.zeros(mujoco.mj_sizeModel(x), dtype=np.uint8) for x in (one, other))
+    first, second = (
+        np.zeros(mujoco.mj_sizeModel(x), dtype=np.uint8) for x in (one, other)
+    )
     mujoco.mj_saveModel(one, None, first)
     mujoco.mj_saveModel(other, None, second)
     return np.array_equal(first, second)
@@ -116,8 +128,14 @@ def same_model(one: mujoco.MjModel, other: mujoco.MjModel) -> bool:
 def _arrays(one: mujoco.MjModel, other: mujoco.MjModel) -> Pairs:
     """The arrays of two models, in pairs; views that last as long as the models."""
     names = [name for name in dir(one) if not name.startswith("_")]
-    arrays = {name: array for name in names if isinstance(array := getattr(one, name), np.ndarray)}
-    return [(array, getattr(other, name)) for name, array in arrays.items() if array.size]
+    arrays = {
+        name: array
+        for name in names
+        if isinstance(array := getattr(one, name), np.ndarray)
+    }
+    return [
+        (array, getattr(other, name)) for name, array in arrays.items() if array.size
+    ]
 
 
 def _copy(pairs: Pairs, source: mujoco.MjModel, target: mujoco.MjModel) -> None:

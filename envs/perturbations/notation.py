@@ -40,7 +40,9 @@ class Schedule:
     """Strength over the steps of an episode."""
 
     start: int = 0  # the first step at which it acts
-    end: int | None = None  # the first of full strength, until which it grows; None: at once
+    end: int | None = (
+        None  # the first of full strength, until which it grows; None: at once
+    )
     # of contexts, each time that another one takes over: between which steps an episode draws it
     changes: tuple[tuple[int, int], ...] = ()
 
@@ -73,7 +75,10 @@ class Schedule:
         if not match:
             forms = ", ".join(FORMS.values())
             raise ValueError(f"a schedule is a step such as 500, {forms}, got {text!r}")
-        name, found = match[1], [RANGE.fullmatch(part.strip()) for part in match[2].split(",")]
+        name, found = (
+            match[1],
+            [RANGE.fullmatch(part.strip()) for part in match[2].split(",")],
+        )
         check_known("schedule", name, FORMS, error=ValueError)
         ranges = [(int(one[1]), int(one[2] or one[1])) for one in found if one]
         apart = all(one[1] < other[0] for one, other in pairwise([(-1, -1), *ranges]))
@@ -83,8 +88,13 @@ class Schedule:
                 return cls(changes=tuple(ranges))
             if name == "ramp" and len(ranges) == 2 and ".." not in text:
                 return cls(ranges[0][0], ranges[1][0])
-        rules = {"ramp": "two rising steps", "change": "rising steps from 1 on, or ranges of them"}
-        raise ValueError(f"{name} takes {rules[name]}, such as {FORMS[name]}, got {text!r}")
+        rules = {
+            "ramp": "two rising steps",
+            "change": "rising steps from 1 on, or ranges of them",
+        }
+        raise ValueError(
+            f"{name} takes {rules[name]}, such as {FORMS[name]}, got {text!r}"
+        )
 
 
 @dataclass(frozen=True)
@@ -98,7 +108,9 @@ class Term:
     high: float
     severities: bool  # whether these are severities, not values (or codes of contexts)
     schedule: Schedule
-    context_set: str | None = None  # "seen" or "held_out", of contexts, in the place of numbers
+    context_set: str | None = (
+        None  # "seen" or "held_out", of contexts, in the place of numbers
+    )
 
     @property
     def label(self) -> str:
@@ -123,7 +135,9 @@ class Term:
         elif self.high < contexts:
             codes = np.arange(int(self.low), int(self.high) + 1)
         else:
-            raise ValueError(f"{where}there are {contexts} contexts, from 0 to {contexts - 1}")
+            raise ValueError(
+                f"{where}there are {contexts} contexts, from 0 to {contexts - 1}"
+            )
         if not len(codes):
             raise ValueError(f"{where}of {contexts} contexts none is held out")
         if self.schedule.changes and len(codes) < 2:
@@ -170,7 +184,10 @@ def _alternative(text: str) -> tuple[Term, ...]:
 def _term(text: str) -> Term:
     match = TERM.fullmatch(text)
     if not match:
-        name, what = re.split(r"[^\w-]", text, maxsplit=1)[0], f"cannot read {shown(text)}"
+        name, what = (
+            re.split(r"[^\w-]", text, maxsplit=1)[0],
+            f"cannot read {shown(text)}",
+        )
         if not name:
             raise ValueError(f"{what}; a perturbation is written as in {EXAMPLE!r}")
         family = _family(name, text)
@@ -198,7 +215,9 @@ def _checked(text: str, match: re.Match[str], family: Family) -> Term:
     severities = match["kind"] == "~"
     if match["set"]:
         if not family.contexts or severities or match["high"]:
-            raise ValueError(f"{match['set']} is a set of contexts, as in 'motor_signs=seen'")
+            raise ValueError(
+                f"{match['set']} is a set of contexts, as in 'motor_signs=seen'"
+            )
         low = high = 0.0
     else:
         low = float(match["low"])
@@ -210,16 +229,26 @@ def _checked(text: str, match: re.Match[str], family: Family) -> Term:
             raise ValueError(f"a severity is in [0, 1], got {number:g}")
         if not severities and not family.contexts:
             family.severity(number)
-        if not severities and family.contexts and (number < 0 or not number.is_integer()):
+        if (
+            not severities
+            and family.contexts
+            and (number < 0 or not number.is_integer())
+        ):
             raise ValueError(
                 f"the code of a context is a whole number from 0 on, got {number:g}; a "
                 f"{family.unit} is written {family.name}~{number:g}"
             )
     if schedule.changes and (not family.contexts or severities):
-        raise ValueError("what changes is a context of several, as in motor_signs=seen@change(100)")
+        raise ValueError(
+            "what changes is a context of several, as in motor_signs=seen@change(100)"
+        )
     if schedule.end is not None and family.contexts:
-        raise ValueError(f"{family.name} cannot grow along a ramp; give the step that it begins at")
-    return Term(text, family, match["target"], low, high, severities, schedule, match["set"])
+        raise ValueError(
+            f"{family.name} cannot grow along a ramp; give the step that it begins at"
+        )
+    return Term(
+        text, family, match["target"], low, high, severities, schedule, match["set"]
+    )
 
 
 @dataclass(frozen=True)
@@ -262,7 +291,9 @@ def load_suite(
         check_known("suite", str(suite), suite_names(), error=ValueError)
     content = read_yaml(file)
     try:
-        tasks = _mapping(_mapping(content, "it", (*KEYS, "tasks")).pop("tasks", {}), "tasks")
+        tasks = _mapping(
+            _mapping(content, "it", (*KEYS, "tasks")).pop("tasks", {}), "tasks"
+        )
         for name, changes in tasks.items():
             _mapping(changes, f"tasks: {name}", KEYS)
         return _conditions(content | tasks.get(task, {}), horizon)
@@ -270,26 +301,39 @@ def load_suite(
         raise ValueError(f"{file.name}, for {task}: {one_line(error)}") from error
 
 
-def _conditions(content: Mapping[str, Any], horizon: int | None) -> tuple[SuiteCondition, ...]:
+def _conditions(
+    content: Mapping[str, Any], horizon: int | None
+) -> tuple[SuiteCondition, ...]:
     severities = content.get("severities", [])
-    numbers = isinstance(severities, list) and {type(x) for x in severities} <= {int, float}
+    numbers = isinstance(severities, list) and {type(x) for x in severities} <= {
+        int,
+        float,
+    }
     if not numbers:
-        raise ValueError(f"severities must be a list of numbers in [0, 1], got {severities!r}")
+        raise ValueError(
+            f"severities must be a list of numbers in [0, 1], got {severities!r}"
+        )
     if any(after <= before for before, after in pairwise([0.0, *severities])):
         raise ValueError(f"severities must rise, and begin above 0, got {severities}")
     onset = content.get("onset")
     if isinstance(onset, str) and PERCENT.fullmatch(f"{{{onset}}}"):
         onset = int(_in_steps(f"{{{onset}}}", horizon))
     if onset is not None and (not isinstance(onset, int) or onset < 0):
-        raise ValueError(f"onset must be a step, at least 0, or a percentage, got {onset!r}")
+        raise ValueError(
+            f"onset must be a step, at least 0, or a percentage, got {onset!r}"
+        )
     conditions = []
     for split in SPLITS:
         for name, text in _mapping(content.get(split), split).items():
             if not name or not isinstance(text, str):
-                wrong = f"a condition has a name, and a text that perturbs, got {text!r}"
+                wrong = (
+                    f"a condition has a name, and a text that perturbs, got {text!r}"
+                )
                 raise ValueError(f"{split}: {name}: {wrong}")
             for severity in (severities if "{severity}" in text else []) or [None]:
-                filled = text.replace("{severity}", f"{severity}").replace("{onset}", f"{onset}")
+                filled = text.replace("{severity}", f"{severity}").replace(
+                    "{onset}", f"{onset}"
+                )
                 try:
                     filled = _in_steps(filled, horizon)
                     parse(filled)
@@ -310,7 +354,9 @@ def _in_steps(text: str, horizon: int | None) -> str:
     """The text with steps of an episode in the place of percents, as {50%}."""
     if horizon is None and PERCENT.search(text):
         raise ValueError("steps in percent need a task whose episodes have a limit")
-    return PERCENT.sub(lambda match: str(round(float(match[1]) / 100 * (horizon or 0))), text)
+    return PERCENT.sub(
+        lambda match: str(round(float(match[1]) / 100 * (horizon or 0))), text
+    )
 
 
 def _mapping(content: Any, where: str, keys: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -318,5 +364,7 @@ def _mapping(content: Any, where: str, keys: tuple[str, ...] = ()) -> dict[str, 
     if not isinstance(content, dict):
         raise ValueError(f"{where} must be a mapping, {{}} for none, got {content!r}")
     for key in content if keys else ():
-        check_known("key", str(key), keys, f"{where}: ".removeprefix("it: "), ValueError)
+        check_known(
+            "key", str(key), keys, f"{where}: ".removeprefix("it: "), ValueError
+        )
     return content

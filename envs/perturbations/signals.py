@@ -26,11 +26,20 @@ FLOATS: Need = (  # discrete codes have no scale on which a sensor could be slig
     "its observations are no array of floats",
 )
 ZEROS: Need = (
-    lambda env: (env.observation_space.low <= 0).all() and (env.observation_space.high >= 0).all(),
+    lambda env: (
+        (env.observation_space.low <= 0).all()
+        and (env.observation_space.high >= 0).all()
+    ),
     "0 is none of its observations",
 )
-SENSORS: Need = lambda env: np.prod(env.observation_space.shape) > 1, "it has one sensor only"
-BOX: Need = lambda env: isinstance(env.action_space, gym.spaces.Box), "its actions are no Box"
+SENSORS: Need = (
+    lambda env: np.prod(env.observation_space.shape) > 1,
+    "it has one sensor only",
+)
+BOX: Need = (
+    lambda env: isinstance(env.action_space, gym.spaces.Box),
+    "its actions are no Box",
+)
 BOUNDED: Need = lambda env: env.action_space.is_bounded(), "its actions have no bounds"
 SYMMETRIC: Need = (
     lambda env: (env.action_space.low == -env.action_space.high).all(),
@@ -38,7 +47,9 @@ SYMMETRIC: Need = (
 )
 MOTORS: Need = lambda env: np.prod(env.action_space.shape) > 1, "it has one motor only"
 ALIKE: Need = (
-    lambda env: all(len(np.unique(x)) == 1 for x in (env.action_space.low, env.action_space.high)),
+    lambda env: all(
+        len(np.unique(x)) == 1 for x in (env.action_space.low, env.action_space.high)
+    ),
     "its actions have different bounds",
 )
 # Gymnasium's locomotion tasks and those of this project all name their weight so
@@ -48,7 +59,10 @@ DIRECTION: tuple[Need, ...] = (
         lambda task: not hasattr(task, "target_velocity"),
         "its reward asks for a velocity, whatever the direction",
     ),
-    (lambda task: getattr(task, WEIGHT, 0), "its reward has no part for moving forward"),
+    (
+        lambda task: getattr(task, WEIGHT, 0),
+        "its reward has no part for moving forward",
+    ),
     (
         lambda task: not hasattr(task, "trial_steps"),
         "its cues tell the direction; cue_reversal reverses them",
@@ -90,7 +104,9 @@ def actuators(task: Any) -> dict[str, np.ndarray]:
         name = ""
         if model is not None and model.nu == size:
             joint = joint_of_actuator(model, index)
-            name = model.actuator(index).name or ("" if joint is None else model.joint(joint).name)
+            name = model.actuator(index).name or (
+                "" if joint is None else model.joint(joint).name
+            )
         targets[name or f"action_{index}"] = np.array([index])
     return with_all(targets)
 
@@ -112,7 +128,9 @@ def _observe_noise(observation: np.ndarray, value: float, bound: Bound) -> np.nd
 
 def _observe_bias(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
     if "bias" not in bound.kept:
-        bound.kept["bias"] = bound.spread * bound.random.standard_normal(observation.shape)
+        bound.kept["bias"] = bound.spread * bound.random.standard_normal(
+            observation.shape
+        )
     return (observation + value * bound.kept["bias"]).astype(observation.dtype)
 
 
@@ -124,7 +142,9 @@ def _drop_sensors(observation: np.ndarray, value: float, bound: Bound) -> np.nda
 def _stick(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
     """The sensors that stick at a higher severity include those that stick at a lower one."""
     if "rank" not in bound.kept:
-        bound.kept["rank"] = bound.random.permutation(observation.size).reshape(observation.shape)
+        bound.kept["rank"] = bound.random.permutation(observation.size).reshape(
+            observation.shape
+        )
         bound.kept["stuck"] = np.zeros(observation.shape, dtype=bool)
         bound.kept["reading"] = observation.copy()
     stuck = bound.kept["rank"] < math.ceil(value * observation.size)
@@ -134,7 +154,9 @@ def _stick(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
     return np.where(stuck, bound.kept["reading"], observation)
 
 
-def _delay(first: Callable[[Any], Any], x: np.ndarray, value: float, bound: Bound) -> np.ndarray:
+def _delay(
+    first: Callable[[Any], Any], x: np.ndarray, value: float, bound: Bound
+) -> np.ndarray:
     """What comes is that of some steps ago; `first` makes what is there before an episode's first.
 
     Of observations that is the first itself, unlike in Gymnasium's DelayObservation: zeros would be
@@ -162,7 +184,9 @@ def _drop_action(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:
 
 
 def _turn(task: Any, value: float, bound: Bound) -> None:
-    setattr(task, WEIGHT, bound.kept.setdefault("weight", getattr(task, WEIGHT)) * value)
+    setattr(
+        task, WEIGHT, bound.kept.setdefault("weight", getattr(task, WEIGHT)) * value
+    )
     if value == 1:
         bound.kept.clear()
 
@@ -171,10 +195,15 @@ def _remap(task: Any, value: float, bound: Bound) -> None:
     """From the present trial on; the cues changed at a higher value include those at a lower."""
     original = bound.kept.setdefault("targets", task.targets.copy())
     changed = np.where(
-        task.order < math.ceil(value * task.cues), (original + 1) % task.actions, original
+        task.order < math.ceil(value * task.cues),
+        (original + 1) % task.actions,
+        original,
     )
     trial = bound.time // task.trial_steps
-    if hasattr(task, "context_began") and (task.targets[trial:] != changed[trial:]).any():
+    if (
+        hasattr(task, "context_began")
+        and (task.targets[trial:] != changed[trial:]).any()
+    ):
         task.context_began = bound.time
     task.targets[trial:] = changed[trial:]
     if value == 0:

@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 
 from spikepropamine.envs.perturbations.catalogue import Bound, Family, Need, register
-from spikepropamine.envs.perturbations.signals import actuators, joint_of_actuator, with_all
+from spikepropamine.envs.perturbations.signals import (
+    actuators,
+    joint_of_actuator,
+    with_all,
+)
 from spikepropamine.envs.rendering import is_mujoco
 
 AIR_DENSITY = 1.2  # kg/m^3
@@ -27,12 +31,19 @@ TERRAIN_RISEN = 0.15  # severity from which on none of that is left
 TERRAIN_AWAY = -5.0  # m, where it touches nothing
 TERRAIN_FLAT = 0.4  # m around the robot's first place; as far again the bumps grow
 STRENGTH = ["actuator_gainprm", "actuator_biasprm"]
-AXES = {"x": np.array([1.0, 0, 0]), "y": np.array([0, 1.0, 0]), "z": np.array([0, 0, 1.0])}
+AXES = {
+    "x": np.array([1.0, 0, 0]),
+    "y": np.array([0, 1.0, 0]),
+    "z": np.array([0, 0, 1.0]),
+}
 
 
 def each_body(task: Any) -> dict[str, np.ndarray]:
     """Every body but the world by its name; the first is the root."""
-    return {body_name(task.model, body): np.array([body]) for body in range(1, task.model.nbody)}
+    return {
+        body_name(task.model, body): np.array([body])
+        for body in range(1, task.model.nbody)
+    }
 
 
 def body_name(model: Any, body: int) -> str:
@@ -49,7 +60,9 @@ def driven_joints(task: Any) -> dict[str, np.ndarray]:
     """The joints with an actuator, each by its name."""
     model = task.model
     driven = {joint_of_actuator(model, actuator) for actuator in range(model.nu)}
-    return {joint_name(model, j): np.array([j]) for j in range(model.njnt) if j in driven}
+    return {
+        joint_name(model, j): np.array([j]) for j in range(model.njnt) if j in driven
+    }
 
 
 def joint_name(model: Any, joint: int) -> str:
@@ -72,7 +85,9 @@ def limbs(task: Any) -> dict[str, np.ndarray]:
         chain = [body]
         while len(children[chain[-1]]) == 1:
             chain.append(children[chain[-1]][0])
-        joints = [joint for joint in range(model.njnt) if model.jnt_bodyid[joint] in chain]
+        joints = [
+            joint for joint in range(model.njnt) if model.jnt_bodyid[joint] in chain
+        ]
         driven = [a for a in range(model.nu) if joint_of_actuator(model, a) in joints]
         if driven and not len(children[chain[-1]]):
             targets[body_name(model, body)] = np.array(driven)
@@ -89,8 +104,13 @@ def segments(task: Any) -> dict[str, np.ndarray]:
 def damped_joints(task: Any) -> dict[str, np.ndarray]:
     """The degrees of freedom of each joint that has damping, by its name, and all of them."""
     model = task.model
-    dofs = {joint_name(model, j): np.flatnonzero(model.dof_jntid == j) for j in range(model.njnt)}
-    return with_all({name: some for name, some in dofs.items() if model.dof_damping[some].any()})
+    dofs = {
+        joint_name(model, j): np.flatnonzero(model.dof_jntid == j)
+        for j in range(model.njnt)
+    }
+    return with_all(
+        {name: some for name, some in dofs.items() if model.dof_damping[some].any()}
+    )
 
 
 def feels(model: Any, direction: np.ndarray) -> bool:
@@ -118,7 +138,9 @@ def has_contacts(model: Any, dimensions: int = 1) -> bool:
     apart = model.geom_bodyid[:, None] != model.geom_bodyid[None, :]
     # MuJoCo takes the larger number of the two that touch
     enough = np.maximum.outer(model.geom_condim, model.geom_condim) >= dimensions
-    return bool(((may | may.T) & apart & enough).any() or (model.pair_dim >= dimensions).any())
+    return bool(
+        ((may | may.T) & apart & enough).any() or (model.pair_dim >= dimensions).any()
+    )
 
 
 def floor_of(model: Any) -> int | None:
@@ -132,7 +154,9 @@ def floor_of(model: Any) -> int | None:
 
 def wind_directions(task: Any) -> dict[str, np.ndarray]:
     """Where wind may blow to: against the robot, or from its side if it can move sideways."""
-    return {"head": -AXES["x"]} | ({"side": AXES["y"]} if feels(task.model, AXES["y"]) else {})
+    return {"head": -AXES["x"]} | (
+        {"side": AXES["y"]} if feels(task.model, AXES["y"]) else {}
+    )
 
 
 MODEL: Need = is_mujoco, "it has no MuJoCo model"
@@ -156,7 +180,9 @@ OTHER_MOTORS: Need = (
 
 def _moved_along(axis: str, name: str) -> Need:
     """A pull along an axis, called so, has to move the robot."""
-    return lambda task: feels(task.model, AXES[axis]), f"{name} moves none of its joints"
+    return lambda task: feels(
+        task.model, AXES[axis]
+    ), f"{name} moves none of its joints"
 
 
 def _scale(arrays: Sequence[str], model: Any, value: float, bound: Bound) -> None:
@@ -212,7 +238,9 @@ def _lock(model: Any, value: float, bound: Bound) -> None:
     if model.jnt_limited[joint]:
         low, high = model.jnt_range[joint]
         angle = np.clip(angle, low, high)
-    model.jnt_range[joint] = [angle + (1 - value) * (end - angle) for end in (low, high)]
+    model.jnt_range[joint] = [
+        angle + (1 - value) * (end - angle) for end in (low, high)
+    ]
     model.jnt_limited[joint] = True
 
 
@@ -247,13 +275,20 @@ def _push(task: Any, value: float, bound: Bound) -> None:
     seconds = getattr(task, "dt", model.opt.timestep)
     if "sideways" not in kept:
         kept["sideways"] = feels(model, AXES["y"])
-        kept["weight"] = float(model.body_subtreemass[0] * np.linalg.norm(model.opt.gravity))
+        kept["weight"] = float(
+            model.body_subtreemass[0] * np.linalg.norm(model.opt.gravity)
+        )
         kept["left"] = 0
-    begins, angle = bound.random.random() < PUSH_RATE * seconds, 2 * np.pi * bound.random.random()
+    begins, angle = (
+        bound.random.random() < PUSH_RATE * seconds,
+        2 * np.pi * bound.random.random(),
+    )
     if begins and not kept["left"]:
         kept["left"] = max(1, round(PUSH_SECONDS / seconds))
         direction = np.array([np.cos(angle), np.sin(angle), 0])
-        kept["direction"] = direction if kept["sideways"] else np.sign(direction) * AXES["x"]
+        kept["direction"] = (
+            direction if kept["sideways"] else np.sign(direction) * AXES["x"]
+        )
     if kept["left"]:
         kept["left"] -= 1
         force = value * kept["weight"] * kept["direction"]
@@ -270,11 +305,23 @@ def _add_terrain(spec: Any, value: float, bound: Bound) -> None:
     if any(field.name == TERRAIN for field in spec.hfields):
         return
     size = TERRAIN_CELLS * TERRAIN_CELL
-    floor = next(geom for geom in spec.worldbody.geoms if geom.type == mujoco.mjtGeom.mjGEOM_PLANE)
+    floor = next(
+        geom
+        for geom in spec.worldbody.geoms
+        if geom.type == mujoco.mjtGeom.mjGEOM_PLANE
+    )
     cells, heights = 2 * TERRAIN_CELLS + 1, [size, size, BUMPS + TERRAIN_DEPTH, 0.1]
     flat = np.zeros(cells * cells)
     spec.add_hfield(name=TERRAIN, size=heights, nrow=cells, ncol=cells, userdata=flat)
-    like = ("contype", "conaffinity", "condim", "friction", "solref", "solimp", "margin")
+    like = (
+        "contype",
+        "conaffinity",
+        "condim",
+        "friction",
+        "solref",
+        "solimp",
+        "margin",
+    )
     spec.worldbody.add_geom(
         name=TERRAIN,
         type=mujoco.mjtGeom.mjGEOM_HFIELD,
@@ -292,7 +339,9 @@ def _raise_terrain(model: Any, value: float, bound: Bound) -> None:
     kept, geom = bound.kept, model.geom(TERRAIN).id
     if "bumps" not in kept:
         cells = np.arange(2 * TERRAIN_CELLS + 1) % TERRAIN_CELLS
-        bumps = bound.random.random((TERRAIN_CELLS, TERRAIN_CELLS))[np.ix_(cells, cells)]
+        bumps = bound.random.random((TERRAIN_CELLS, TERRAIN_CELLS))[
+            np.ix_(cells, cells)
+        ]
         metres = TERRAIN_CELL * np.minimum(cells, TERRAIN_CELLS - cells)
         distance = np.hypot(metres[:, None], metres[None, :])
         kept["bumps"] = bumps, np.clip(distance / TERRAIN_FLAT - 1, 0, 1)

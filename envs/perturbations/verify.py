@@ -28,7 +28,14 @@ from spikepropamine.envs.task import said
 from spikepropamine.versions import add_import, import_modules, unless_imported
 
 TASKS = (
-    *("HalfCheetah-v5", "Ant-v5", "Hopper-v5", "Walker2d-v5", "Swimmer-v5", "Humanoid-v5"),
+    *(
+        "HalfCheetah-v5",
+        "Ant-v5",
+        "Hopper-v5",
+        "Walker2d-v5",
+        "Swimmer-v5",
+        "Humanoid-v5",
+    ),
     *("InvertedPendulum-v5", "InvertedDoublePendulum-v5", "HalfCheetahDirection-v0"),
     *("HalfCheetahVelocity-v0", "HalfCheetahCue-v0", "HalfCheetahCueLesson-v0"),
     *("CueAssociation-v0", "EvidenceAccumulation-v0", "KeyValue-v0"),
@@ -46,10 +53,17 @@ SEEDS = (0, 1, 2)
 ONSET = 20
 WINDOW = 10  # steps in which differences grow by what caused them, before they grow by themselves
 SMALLEST = 1e-9  # differences below count as this one, so that their logarithm exists
-TOLERANCE = 0.15  # contacts are chaotic: a severity may change so much less than the one below
-PERIODS = (30, 80)  # steps of the waves on a tape: a delay of white noise would have no size
+TOLERANCE = (
+    0.15  # contacts are chaotic: a severity may change so much less than the one below
+)
+PERIODS = (
+    30,
+    80,
+)  # steps of the waves on a tape: a delay of white noise would have no size
 COLUMNS = "{:25} {:14} {:49} {:25} {}"  # of the table
-SATURATION = 0.8  # of the difference between unrelated episodes, where there is hardly any more
+SATURATION = (
+    0.8  # of the difference between unrelated episodes, where there is hardly any more
+)
 
 
 @dataclass
@@ -92,7 +106,9 @@ class Player:
         env = self.make()
         steps = max(steps, round(SECONDS / getattr(env.unwrapped, "dt", SECONDS)))
         self.steps = min(steps, said(env, "episode_steps") or steps)
-        self.tapes = {seed: tape_of(env.action_space, self.steps, seed) for seed in SEEDS}
+        self.tapes = {
+            seed: tape_of(env.action_space, self.steps, seed) for seed in SEEDS
+        }
         self.spread: np.ndarray | float = 1.0
         self.warnings = 0  # of MuJoCo, that a state of a simulation is bad
         self.plain = {seed: self.play(env, seed) for seed in SEEDS}
@@ -106,7 +122,9 @@ class Player:
         """The task, perturbed if there is a text."""
         # Gymnasium's checker complains about steps after a fall
         plain: dict[str, Any] = {"disable_env_checker": True, "max_episode_steps": -1}
-        env: gym.Env = Probe(gym.make(self.task, **plain, **ARGUMENTS.get(self.task, {})))
+        env: gym.Env = Probe(
+            gym.make(self.task, **plain, **ARGUMENTS.get(self.task, {}))
+        )
         return env if text is None else Perturbed(env, text, self.spread)
 
     def play(self, env: gym.Env, seed: int) -> np.ndarray:
@@ -116,7 +134,11 @@ class Player:
             import mujoco
 
             task, kinds = cast(Any, env.unwrapped), mujoco.mjtWarning
-            for kind in (kinds.mjWARN_BADQPOS, kinds.mjWARN_BADQVEL, kinds.mjWARN_BADQACC):
+            for kind in (
+                kinds.mjWARN_BADQPOS,
+                kinds.mjWARN_BADQVEL,
+                kinds.mjWARN_BADQACC,
+            ):
                 self.warnings += int(task.data.warning[kind].number)
         return rows
 
@@ -151,13 +173,18 @@ class Player:
         logarithms = np.log(np.maximum(np.sqrt(found), SMALLEST))
         return tuple(np.exp(logarithms.mean(axis=1)).tolist())
 
-    def rises(self, deviations: Sequence[float], whole: bool, strictly: bool = True) -> bool:
+    def rises(
+        self, deviations: Sequence[float], whole: bool, strictly: bool = True
+    ) -> bool:
         """Whether more severity means more deviation, as far as there can be more.
 
         Episodes of different seeds are about as far apart as trajectories can get. Not `strictly`:
         all severities may be one, as a sign of one motor is.
         """
-        others = {seed: self.plain[other] for seed, other in zip(SEEDS, (*SEEDS[1:], SEEDS[0]))}
+        others = {
+            seed: self.plain[other]
+            for seed, other in zip(SEEDS, (*SEEDS[1:], SEEDS[0]))
+        }
         most = self.deviations([others], whole)[0]
         capped = np.minimum(deviations, most)
         steps = capped[1:] >= (1 - TOLERANCE) * capped[:-1]
@@ -193,7 +220,9 @@ def verify_family(player: Player, family: Family) -> Row:
     except (AssertionError, ValueError, FloatingPointError) as error:
         row.failures.append(str(error))
     except Exception as error:  # of any kind: the family may be anybody's
-        row.failures.append(f"it cannot be played: {type(error).__name__}: {one_line(error)}")
+        row.failures.append(
+            f"it cannot be played: {type(error).__name__}: {one_line(error)}"
+        )
     env.close()
     return row
 
@@ -209,7 +238,9 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
 
     def differs(rows: dict[int, np.ndarray], steps: slice = slice(None)) -> bool:
         """Whether an episode of any seed differs from the plain one in these steps."""
-        return not all(_equal(rows[seed][steps], player.plain[seed][steps]) for seed in rows)
+        return not all(
+            _equal(rows[seed][steps], player.plain[seed][steps]) for seed in rows
+        )
 
     def played(text: str, seeds: Sequence[int] = SEEDS) -> dict[int, np.ndarray]:
         wrapper = Perturbed(env, text, player.spread)
@@ -217,7 +248,10 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
         wrapper.undo()
         return rows
 
-    require(not differs(played(f"{family.name}~0")), "severity 0 differs from the plain task")
+    require(
+        not differs(played(f"{family.name}~0")),
+        "severity 0 differs from the plain task",
+    )
     trajectories = []
     for severity in SEVERITIES:
         player.warnings = 0
@@ -245,18 +279,30 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
     for target in ("all", "each") if family.contexts else ():
         if target not in family.targets_in(env):
             continue
-        changing = Perturbed(env, f"{family.name}:{target}=seen@change({ONSET})", player.spread)
+        changing = Perturbed(
+            env, f"{family.name}:{target}=seen@change({ONSET})", player.spread
+        )
         undone = player.play(translated(changing), first)
-        require(_equal(undone, player.plain[first]), "who is told does not get the plain task")
-        require(not _equal(player.play(changing, first), undone), f"{target} changes nothing")
+        require(
+            _equal(undone, player.plain[first]),
+            "who is told does not get the plain task",
+        )
+        require(
+            not _equal(player.play(changing, first), undone),
+            f"{target} changes nothing",
+        )
         changing.undo()
 
     wrapper, plain = Perturbed(env, f"{family.name}~1", player.spread), player.make()
     milder = player.make(f"{family.name}~{SEVERITIES[0]}")
-    together = zip(*(player.steps_of(other, first) for other in (wrapper, milder, plain)))
+    together = zip(
+        *(player.steps_of(other, first) for other in (wrapper, milder, plain))
+    )
     ours, theirs, untouched = (np.stack(rows) for rows in zip(*together))
     require(_equal(untouched, player.plain[first]), "it reaches another environment")
-    apart = _equal(ours, trajectories[-1][first]) and _equal(theirs, trajectories[0][first])
+    apart = _equal(ours, trajectories[-1][first]) and _equal(
+        theirs, trajectories[0][first]
+    )
     require(apart, "two perturbed environments reach each other")
     plain.close()
     milder.close()
@@ -266,7 +312,9 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
         from spikepropamine.envs.perturbations.model import same_model
 
         require(same_model(task.model, before), "the model is not restored")
-    require(_equal(player.play(env, first), player.plain[first]), "the task is not restored")
+    require(
+        _equal(player.play(env, first), player.plain[first]), "the task is not restored"
+    )
     assert isinstance(env, Probe)
     require(not env.wrong_actions, "an action is not in the action space")
 
@@ -288,7 +336,9 @@ def verify(task: str, families: Sequence[str] = ()) -> list[Row]:
 def line(row: Row) -> str:
     """A row as a line of the table."""
     if row.reason:
-        return COLUMNS.format(row.task, row.family, "", "", f"not applicable: {row.reason}")
+        return COLUMNS.format(
+            row.task, row.family, "", "", f"not applicable: {row.reason}"
+        )
     values = ", ".join(f"{value:.3g}" for value in row.values)
     values += f" {CATALOGUE[row.family].unit}" if row.values else ""
     deviations = ", ".join("0" if d <= SMALLEST else f"{d:.2g}" for d in row.deviations)
@@ -300,9 +350,14 @@ def main(arguments: Sequence[str], program: str = "spikepropamine verify") -> in
     """Runs the command line, several tasks at a time; returns 1 if anything failed, else 0."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument(
-        "--env", nargs="+", default=list(TASKS), help="Gymnasium ids, or MODULE:ID (all)"
+        "--env",
+        nargs="+",
+        default=list(TASKS),
+        help="Gymnasium ids, or MODULE:ID (all)",
     )
-    parser.add_argument("--only", nargs="+", default=[], help="names of perturbations (all)")
+    parser.add_argument(
+        "--only", nargs="+", default=[], help="names of perturbations (all)"
+    )
     add_import(parser)
     options = parser.parse_args(arguments)
     split = [split_env(task) for task in options.env]
@@ -310,7 +365,9 @@ def main(arguments: Sequence[str], program: str = "spikepropamine verify") -> in
     import_modules(modules)
     for name in options.only:
         if name not in CATALOGUE:
-            raise UsageError(unknown("perturbation", name, CATALOGUE) + unless_imported())
+            raise UsageError(
+                unknown("perturbation", name, CATALOGUE) + unless_imported()
+            )
     for task, _ in split:
         check_env_id(task, modules)
     return table([task for task, _ in split], options.only)
@@ -320,7 +377,10 @@ def table(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
     """Prints the table; the result is 1 if anything failed, else 0."""
     start, rows = time.perf_counter(), list[Row]()
     values = f"values at severity {', '.join(map(str, SEVERITIES))}"
-    print(COLUMNS.format("task", "perturbation", values, "deviations", "verdict"), flush=True)
+    print(
+        COLUMNS.format("task", "perturbation", values, "deviations", "verdict"),
+        flush=True,
+    )
     # forked, so that they know of environments and perturbations that were imported; where that is
     # not possible (Windows), tasks are verified one by one
     workers: Any = nullcontext()
@@ -328,7 +388,9 @@ def table(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
         count = min(len(tasks), common.cores())
         workers = multiprocessing.get_context("fork").Pool(count, common.become_worker)
     with workers as pool:
-        for found in (pool.imap if pool else map)(partial(verify, families=names), tasks):
+        for found in (pool.imap if pool else map)(
+            partial(verify, families=names), tasks
+        ):
             print("\n".join(line(row) for row in found), flush=True)
             rows += found
     applied = [row for row in rows if not row.reason]

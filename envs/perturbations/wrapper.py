@@ -8,7 +8,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spikepropamine.envs.perturbations.acts import ContextAct, act_of, by_label, present, undone
+from spikepropamine.envs.perturbations.acts import (
+    ContextAct,
+    act_of,
+    by_label,
+    present,
+    undone,
+)
 from spikepropamine.envs.perturbations.notation import parse
 from spikepropamine.envs.task import Start, Step, said
 
@@ -44,7 +50,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             perturbation could change nothing in this environment, or this is perturbed already.
     """
 
-    def __init__(self, env: gym.Env, text: str, spread: np.ndarray | float = 1.0) -> None:
+    def __init__(
+        self, env: gym.Env, text: str, spread: np.ndarray | float = 1.0
+    ) -> None:
         plain = np.asarray(spread).tolist()  # which a spec can be written with
         gym.utils.RecordConstructorArgs.__init__(self, text=text, spread=plain)
         gym.Wrapper.__init__(self, env)
@@ -52,7 +60,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         while isinstance(env, gym.Wrapper):
             if isinstance(env, Perturbed):
                 joined = "mass=1.5 + obs_noise=0.2"
-                raise ValueError(f"perturbed by {env.text!r} already: join both, as {joined!r}")
+                raise ValueError(
+                    f"perturbed by {env.text!r} already: join both, as {joined!r}"
+                )
             env = env.env
         self._task: Any = env
         alternatives = parse(text)
@@ -65,12 +75,18 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         ]
         if any(act.family.unbounded for act in self._acts):
             space: Any = self.env.observation_space
-            self.observation_space = gym.spaces.Box(-np.inf, np.inf, space.shape, space.dtype.type)
+            self.observation_space = gym.spaces.Box(
+                -np.inf, np.inf, space.shape, space.dtype.type
+            )
         acting = [act for act in self._acts if act.ever_acts]
         self._stepping = [act for act in acting if act.family.each_step]
-        self._editing = [act for act in acting if act.family.edit_model or act.family.edit_spec]
+        self._editing = [
+            act for act in acting if act.family.edit_model or act.family.edit_spec
+        ]
         self._asking = [act for act in acting if act.family.edit_task]
-        self._contexts = by_label([act for act in self._acts if isinstance(act, ContextAct)])
+        self._contexts = by_label(
+            [act for act in self._acts if isinstance(act, ContextAct)]
+        )
         self._model: Any = None
         if self._editing:
             from spikepropamine.envs.perturbations.model import EditableModel
@@ -83,7 +99,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._started = False
         self._find_live()
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> Start:
         """Start an episode; a seed seeds the environment and all perturbations.
 
         Options are the environment's; but where the text has contexts, "context" is the code of the
@@ -125,7 +143,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             action = self._act(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
         if self._stepping:
-            self._task.data.xfrc_applied[:] = 0  # so that forces of several add up, in one step
+            self._task.data.xfrc_applied[:] = (
+                0  # so that forces of several add up, in one step
+            )
         self._time += 1
         for act in self._live:
             act.bound.time = self._time
@@ -138,7 +158,13 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             if any(act.changed and act.family.edit_spec for act in self._editing):
                 self._model.find_places()
             self._show()
-        return self._observe(observation), reward, terminated, truncated, self._with_values(info)
+        return (
+            self._observe(observation),
+            reward,
+            terminated,
+            truncated,
+            self._with_values(info),
+        )
 
     @property
     def context(self) -> list[int]:
@@ -151,7 +177,10 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         context = said(self._task, "context")
         own: Any = context if isinstance(context, list | tuple | np.ndarray) else []
         whole = all(isinstance(number, int | np.integer) for number in own)
-        return {"task": [int(number) for number in own] if whole else [], **self._numbers}
+        return {
+            "task": [int(number) for number in own] if whole else [],
+            **self._numbers,
+        }
 
     @property
     def context_began(self) -> int:
@@ -204,7 +233,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return np.clip(action, space.low, space.high).astype(space.dtype)
 
     def _edit_model(self, start: bool = False) -> None:
-        if not self._editing or not (start or any(act.changed for act in self._editing)):
+        if not self._editing or not (
+            start or any(act.changed for act in self._editing)
+        ):
             return
         now = [act for act in self._editing if act.now]
         edits = (
@@ -213,7 +244,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         )
         self._model.apply(*edits, constants=any(act.family.constants for act in now))
 
-    def _edit_task(self, observation: Any, info: dict[str, Any], start: bool = False) -> Any:
+    def _edit_task(
+        self, observation: Any, info: dict[str, Any], start: bool = False
+    ) -> Any:
         """Edit the task as it is to be at this step; the result is the observation, which tells
         what then holds.
         """
@@ -225,7 +258,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return observation
 
     def _undo_task(self) -> None:
-        for act in reversed(self._asking if self._started else []):  # each gives back what it found
+        for act in reversed(
+            self._asking if self._started else []
+        ):  # each gives back what it found
             act.hook("edit_task", self._task, act.family.nominal)
 
     def _find_live(self) -> None:
@@ -233,7 +268,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
         Contexts that it does not have are left out; what draws or remembers does so at every step.
         """
-        self._live = [act for act in self._acts if act.chosen or not act.family.contexts]
+        self._live = [
+            act for act in self._acts if act.chosen or not act.family.contexts
+        ]
         self._observing = [act for act in self._live if act.family.observe]
         self._acting = [act for act in self._live if act.family.act]
         self._moving = [act for act in self._live if act.moves]
@@ -243,13 +280,20 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     def _show(self) -> None:
         """Find what infos say until the next change."""
-        self._shown = [(act.term.label, act.now, act.value) for act in self._acts if act.chosen]
+        self._shown = [
+            (act.term.label, act.now, act.value) for act in self._acts if act.chosen
+        ]
         there = {label: present(acts) for label, acts in self._contexts.items()}
-        self._numbers = {label: [int(n) for n in act.context] for label, act in there.items()}
+        self._numbers = {
+            label: [int(n) for n in act.context] for label, act in there.items()
+        }
         self._began = max((act.began for act in there.values()), default=0)
 
     def _with_values(self, info: dict[str, Any]) -> dict[str, Any]:
-        values = {label: {"severity": now, "value": value} for label, now, value in self._shown}
+        values = {
+            label: {"severity": now, "value": value}
+            for label, now, value in self._shown
+        }
         info = {**info, "perturbations": values}
         if self._contexts or "context" in info:
             info["context"], info["contexts"] = self.context, self.contexts
@@ -260,7 +304,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if isinstance(context, str) and context == "opposite":
             return [context] * len(self._contexts)
         codes = list(context) if np.ndim(context) else [context]
-        if len(codes) != len(self._contexts) or any(code != int(code) for code in codes):
+        if len(codes) != len(self._contexts) or any(
+            code != int(code) for code in codes
+        ):
             labels = ", ".join(self._contexts)
             whole = f"whole numbers, the codes of {labels}"
             raise ValueError(f"options['context'] must be {whole}, got {context!r}")
@@ -310,5 +356,7 @@ def _checked_spread(spread: np.ndarray | float, space: gym.Space) -> np.ndarray:
         if array.ndim:
             np.broadcast_to(array, space.shape or ())
     except ValueError as error:
-        raise ValueError(f"spread {array.shape} and observations {space.shape} differ") from error
+        raise ValueError(
+            f"spread {array.shape} and observations {space.shape} differ"
+        ) from error
     return array

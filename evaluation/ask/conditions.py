@@ -10,7 +10,14 @@ from typing import Any
 import gymnasium as gym
 
 from spikepropamine.common import CLEAN_KEY, check_known
-from spikepropamine.envs.making import ENDLESS, contexts_of, horizon_of, make, terms_of, unhelped
+from spikepropamine.envs.making import (
+    ENDLESS,
+    contexts_of,
+    horizon_of,
+    make,
+    terms_of,
+    unhelped,
+)
 from spikepropamine.envs.perturbations import parse, reason_against
 from spikepropamine.envs.perturbations.notation import is_suite, load_suite, suite_names
 from spikepropamine.envs.rendering import is_mujoco
@@ -36,7 +43,9 @@ class Task:
     return_range: tuple[float, float] | None = None
 
 
-def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int = 1) -> Task:
+def task_of(
+    environment: str, arguments: Mapping[str, Any], horizon_factor: int = 1
+) -> Task:
     """The task without perturbations, noise and help, with episodes `horizon_factor` times as long.
     Raises ValueError: the environment cannot be made, or its episodes cannot be made longer.
     """
@@ -45,12 +54,17 @@ def task_of(environment: str, arguments: Mapping[str, Any], horizon_factor: int 
     limit = env.spec.max_episode_steps if env.spec else None
     own_limit, simulated = horizon_of(env), is_mujoco(env)
     names = ("episode_steps", "trials", "trial_steps", "actions", "return_range")
-    own_steps, trials, trial_steps, answers, earned = (said(env, name) for name in names)
+    own_steps, trials, trial_steps, answers, earned = (
+        said(env, name) for name in names
+    )
     env.close()
     horizon = (ENDLESS if own_limit is None else own_limit) * horizon_factor
     if own_steps is None and horizon != limit:
         arguments["max_episode_steps"] = horizon
-    elif horizon_factor > 1 and "trials" not in inspect.signature(type(env.unwrapped)).parameters:
+    elif (
+        horizon_factor > 1
+        and "trials" not in inspect.signature(type(env.unwrapped)).parameters
+    ):
         why = f"{environment} has neither a time limit nor an argument `trials` to multiply"
         raise ValueError(f"{why}; leave --horizon-factor out")
     elif horizon_factor > 1:
@@ -92,7 +106,9 @@ class Condition:
     label: str  # name without severity and lesion; conditions of one label make a severity curve
     intact: str  # key of the same condition without the lesion; its own key where there is none
     text: str = ""  # of the perturbation; "" for none
-    severity: float | None = None  # in [0, 1]; None where the text has a value of its own
+    severity: float | None = (
+        None  # in [0, 1]; None where the text has a value of its own
+    )
     split: str | None = None  # "train" (training may have had it), "held-out" or None
     # first step at which the perturbation acts; None: from the start, or none
     onset: int | None = None
@@ -138,12 +154,19 @@ class Condition:
 
 
 def perturbed(
-    key: str, label: str, text: str, severity: float | None = None, split: str | None = None
+    key: str,
+    label: str,
+    text: str,
+    severity: float | None = None,
+    split: str | None = None,
 ) -> Condition:
     """The condition of a text."""
     onset = min((term.schedule.onset for term in terms_of(text)), default=0) or None
     begins = [
-        min(s.changes[0][1] if s.changes else s.onset for s in (term.schedule for term in terms))
+        min(
+            s.changes[0][1] if s.changes else s.onset
+            for s in (term.schedule for term in terms)
+        )
         for terms in parse(text)
         if terms
     ]
@@ -203,7 +226,9 @@ def conditions_of(
                 found.append(perturbed(text, text, text))
     for first, second in itertools.combinations(found, 2):
         if first.key == second.key:
-            one, other = (repr(c.text) if c.text else "the clean task" for c in (first, second))
+            one, other = (
+                repr(c.text) if c.text else "the clean task" for c in (first, second)
+            )
             both = f"{one} and {other} would both be called {first.key!r}"
             raise ValueError(f"{both}: rename one in its suite")
     there = {(condition.intact, condition.lesion) for condition in found}
@@ -216,7 +241,9 @@ def conditions_of(
     return found + lesioned, skipped
 
 
-def _of_suite(env: gym.Env, task: Task, suite: str) -> tuple[list[Condition], list[Skipped]]:
+def _of_suite(
+    env: gym.Env, task: Task, suite: str
+) -> tuple[list[Condition], list[Skipped]]:
     """The conditions of a suite, but for the clean one, that apply, and those that do not."""
     if suite == STANDARD:
         asked = list(STANDARD_CONDITIONS[1:])
@@ -262,5 +289,8 @@ def choose(conditions: Sequence[Condition], names: Sequence[str]) -> list[Condit
 
 def severest(conditions: Sequence[Condition]) -> list[Condition]:
     """Of each label, with each lesion and without, the condition of the greatest severity."""
-    last = {(c.label, c.lesion): c for c in sorted(conditions, key=lambda c: c.severity or 0.0)}
+    last = {
+        (c.label, c.lesion): c
+        for c in sorted(conditions, key=lambda c: c.severity or 0.0)
+    }
     return [c for c in conditions if last[c.label, c.lesion] is c]

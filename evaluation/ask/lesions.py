@@ -29,7 +29,9 @@ class Hook:
         `infos` has what the environments of the running rows said last.
         """
 
-    def after(self, step: int, state: Any, running: Sequence[int], over: Sequence[int]) -> None:
+    def after(
+        self, step: int, state: Any, running: Sequence[int], over: Sequence[int]
+    ) -> None:
         """After a step of the rows `running`, of which those of `over` ended their episode."""
 
 
@@ -45,7 +47,9 @@ class Wave:
     layout: "StateLayout"  # of the policy's state
     seeds: Sequence[int]  # of the episodes; an episode has row `seed % width`
     width: int  # of the batch
-    freeze_at: int = 0  # the step from which on "frozen" leaves fast weights as they are
+    freeze_at: int = (
+        0  # the step from which on "frozen" leaves fast weights as they are
+    )
     # runs the intact policy in the same condition, with seeds, a hook, and options for the reset
     run_intact: Callable[..., Any] | None = None
     has_contexts: bool = False  # whether the condition has contexts
@@ -111,7 +115,9 @@ class Record(Hook):
     at_end: bool = False
     kept: ByRow = field(default_factory=dict)
 
-    def after(self, step: int, state: Any, running: Sequence[int], over: Sequence[int]) -> None:
+    def after(
+        self, step: int, state: Any, running: Sequence[int], over: Sequence[int]
+    ) -> None:
         """Keep the fields of the rows."""
         names = [name for kind in self.kinds for name in fields_of(self.layout, kind)]
         now = {name: self.layout.get(state[0], name)[0] for name in names}

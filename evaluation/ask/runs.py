@@ -36,16 +36,22 @@ class Run:
     name: str  # of the policy, as `train.py` has it, or as it is called in this evaluation
     environment: str  # of its training
     arguments: dict[str, Any]  # of the environment in its training
-    perturb: str | None  # text of the perturbations that it was trained under; None: none
+    perturb: (
+        str | None
+    )  # text of the perturbations that it was trained under; None: none
     previous: bool  # whether it observes its previous action and reward
     revealed: str | None  # text of the perturbations that it is told; None: none
     seed: int  # of the training
     steps: int  # of the training
-    learning: dict[str, Any]  # the other settings of the training, see `learning_settings`
+    learning: dict[
+        str, Any
+    ]  # the other settings of the training, see `learning_settings`
 
 
 def load_runs(
-    folders: Sequence[Path], horizon_factor: int = 1, names: Mapping[Path, str] | None = None
+    folders: Sequence[Path],
+    horizon_factor: int = 1,
+    names: Mapping[Path, str] | None = None,
 ) -> tuple[list[Run], Task]:
     """The runs in these folders, each once, by the `names` that resolved folders are given or their
     own, and the task that they have in common, with episodes `horizon_factor` times as long.
@@ -54,9 +60,14 @@ def load_runs(
     different tasks, the same policy and seed twice or trained in different ways.
     """
     given = {folder.resolve(): folder for folder in reversed(folders)}
-    runs = [_load_run(given[folder]) for folder in dict.fromkeys(f.resolve() for f in folders)]
+    runs = [
+        _load_run(given[folder])
+        for folder in dict.fromkeys(f.resolve() for f in folders)
+    ]
     called = {} if names is None else names
-    runs = [replace(run, name=called.get(run.folder.resolve(), run.name)) for run in runs]
+    runs = [
+        replace(run, name=called.get(run.folder.resolve(), run.name)) for run in runs
+    ]
     tasks = []
     for run in runs:
         tasks.append(task_of(run.environment, run.arguments, horizon_factor))
@@ -66,7 +77,9 @@ def load_runs(
         for run, task in zip(runs, tasks)
     }
     if len(different) > 1:
-        listed = "; ".join(f"{name_of(run)} of {text}" for text, run in different.items())
+        listed = "; ".join(
+            f"{name_of(run)} of {text}" for text, run in different.items()
+        )
         raise ValueError(f"the runs are of different tasks: {listed}")
     first: dict[str, Run] = {}
     seen: dict[tuple[str, int], Run] = {}
@@ -96,7 +109,9 @@ def load_teacher(folder: Path, task: Task) -> Run:
     return teacher
 
 
-def applicable(run: Run, conditions: Sequence[Condition]) -> tuple[list[Condition], list[Skipped]]:
+def applicable(
+    run: Run, conditions: Sequence[Condition]
+) -> tuple[list[Condition], list[Skipped]]:
     """Those of the conditions that mean something for the run, and those that do not."""
     if is_plastic(run.policy):
         return list(conditions), []
@@ -119,7 +134,9 @@ def _load_run(folder: Path) -> Run:
             policy=policy,
             name=settings["policy"],
             environment=settings["env"],
-            arguments={k: v for k, v in settings["env_kwargs"].items() if k != "render_mode"},
+            arguments={
+                k: v for k, v in settings["env_kwargs"].items() if k != "render_mode"
+            },
             perturb=settings.get("perturb"),
             previous=settings.get("previous", False),
             revealed=revealed_text(settings),
@@ -144,16 +161,27 @@ def _check_types(settings: Any, steps: Any) -> None:
     name = settings["policy"]
     if not isinstance(name, str) or not POLICY_NAME.fullmatch(name):
         raise TypeError(f"{name!r} is not the name of a policy")
-    needed: dict[str, Any] = {"env": str, "env_kwargs": dict, "seed": int, "n_envs": int}
+    needed: dict[str, Any] = {
+        "env": str,
+        "env_kwargs": dict,
+        "seed": int,
+        "n_envs": int,
+    }
     optional = {"perturb": str, "previous": bool, "reveal": bool, "steps": int}
-    given = {what: kind for what, kind in optional.items() if settings.get(what) is not None}
-    told: list[Any] = [(what, settings[what], kind) for what, kind in (needed | given).items()]
+    given = {
+        what: kind for what, kind in optional.items() if settings.get(what) is not None
+    }
+    told: list[Any] = [
+        (what, settings[what], kind) for what, kind in (needed | given).items()
+    ]
     for what, value, kind in (*told, ("steps", steps, int)):
         if type(value) is not kind or (kind is int and not 0 <= value < 2**63):
             meant = "whole number from 0 on" if kind is int else kind.__name__
             raise TypeError(f"{what} is {shown(value)}, and should be a {meant}")
     if ":" in settings["env"]:  # Gymnasium would import what stands before it
-        raise TypeError(f"env is {settings['env']!r}, and should name no module; --import does")
+        raise TypeError(
+            f"env is {settings['env']!r}, and should name no module; --import does"
+        )
 
 
 def _imports_of(folder: Path) -> list[str]:
@@ -162,7 +190,9 @@ def _imports_of(folder: Path) -> list[str]:
     """
     try:
         description = read_json(RunFolder(folder).policy / "policy.json", inside=folder)
-        return [str(name) for name in description["metadata"]["settings"].get("imports", [])]
+        return [
+            str(name) for name in description["metadata"]["settings"].get("imports", [])
+        ]
     except (ValueError, KeyError, TypeError, AttributeError):
         return []
 
@@ -187,7 +217,9 @@ def _difference(one: Run, other: Run) -> str:
     """In what two runs differ that should be seeds of one policy; empty where in nothing."""
     for what in ("perturb", "previous", "revealed", "arguments"):
         if getattr(one, what) != getattr(other, what):
-            return {"revealed": "--reveal", "arguments": "--env-kwargs"}.get(what, f"--{what}")
+            return {"revealed": "--reveal", "arguments": "--env-kwargs"}.get(
+                what, f"--{what}"
+            )
     for name, first in one.learning.items():  # a setting of another version is unknown
         if (second := other.learning.get(name, first)) != first:
             return f"--{name.replace('_', '-')} ({shown(first)}, {shown(second)})"
@@ -201,7 +233,11 @@ def _check_observations(run: Run, task: Task) -> None:
     env.close()
     expected = run.policy.policy.observation_space.shape
     shape = env.observation_space.shape
-    if shape and is_image_space(env.observation_space) and shape[-1:] + shape[:-1] == expected:
+    if (
+        shape
+        and is_image_space(env.observation_space)
+        and shape[-1:] + shape[:-1] == expected
+    ):
         return  # the channels come first in the policy, which turns pictures itself
     if shape != expected:
         raise ValueError(

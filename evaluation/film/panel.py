@@ -21,7 +21,12 @@ from spikepropamine.evaluation.run.episodes import Moment
 BLUE, GREY, PURPLE = "#0072B2", "#6E6E6E", "#AA4682"
 INK, PAPER, MARK = (34, 34, 34), (255, 255, 255), (213, 94, 0)
 BELOW, ABOVE = (33, 102, 172), (178, 24, 43)  # ends of the colour scale
-SHARES = {"spikes": 4.9, "modulator": 1.4, "fast_weights": 2.0, "reward": 1.7}  # of the height
+SHARES = {
+    "spikes": 4.9,
+    "modulator": 1.4,
+    "fast_weights": 2.0,
+    "reward": 1.7,
+}  # of the height
 TICKS_SHOWN, NEURONS_SHOWN = 225, 64  # where there are more than can be told apart
 THICKNESS = 2  # pixels of a mark
 WINDOW = 50  # steps that a reward rate is a mean over, less in a short episode
@@ -57,7 +62,9 @@ class Panel:
 
     def __init__(self, outlines: Sequence[Outline], width: int, height: int) -> None:
         self.outline = outline = outlines[0]
-        self.bound = max(1e-9, *(x.largest for x in outlines))  # one scale for all fast weights
+        self.bound = max(
+            1e-9, *(x.largest for x in outlines)
+        )  # one scale for all fast weights
         self._step, self._steps = 0, max(len(x.rewards) for x in outlines)
         last, fast = outline.last, outline.last.fast_weights
         strip = last.modulator if last.spikes is None else last.spikes
@@ -66,14 +73,22 @@ class Panel:
         self._neurons = np.arange(shown) * neurons // max(shown, 1)  # evenly spread
         # so that the plot is as wide as it can be filled
         self._lying = fast is not None and fast.shape[0] > fast.shape[1]
-        self._columns = max(self._steps * self._ticks, 1)  # all plots have one axis of time
+        self._columns = max(
+            self._steps * self._ticks, 1
+        )  # all plots have one axis of time
         if self._columns > width:
             self._columns = TICKS_SHOWN
-        shares = {k: x for k, x in SHARES.items() if getattr(outline.last, k) is not None}
+        shares = {
+            k: x for k, x in SHARES.items() if getattr(outline.last, k) is not None
+        }
         with rc_context(STYLE):
-            figure = Figure((width / PIXELS, height / PIXELS), PIXELS, layout="constrained")
+            figure = Figure(
+                (width / PIXELS, height / PIXELS), PIXELS, layout="constrained"
+            )
             drawn = FigureCanvasAgg(figure)
-            axes = figure.subplots(len(shares), height_ratios=list(shares.values()), squeeze=False)
+            axes = figure.subplots(
+                len(shares), height_ratios=list(shares.values()), squeeze=False
+            )
             plots = dict(zip(shares, axes[:, 0]))
             self._label(plots)
             self._draw_curves(plots["reward"], outlines)
@@ -81,8 +96,12 @@ class Panel:
         self.canvas = np.asarray(drawn.buffer_rgba())[..., :3].copy()
         self.plots: dict[str, np.ndarray] = {}
         for name, ax in plots.items():
-            (left, bottom), (right, top) = np.round(ax.get_window_extent().get_points()).astype(int)
-            self.plots[name] = self.canvas[height - top + 1 : height - bottom - 1, left + 1 : right]
+            (left, bottom), (right, top) = np.round(
+                ax.get_window_extent().get_points()
+            ).astype(int)
+            self.plots[name] = self.canvas[
+                height - top + 1 : height - bottom - 1, left + 1 : right
+            ]
         self._curves = self.plots["reward"].copy()
         self.plots["reward"][:] = PAPER
         self._strips: dict[str, np.ndarray] = {
@@ -138,9 +157,13 @@ class Panel:
             "modulator": "Neuromodulator, neuron by neuron",
         }
         if fast is not None:
-            titles["fast_weights"] = "Fast weights now: {} by {} synapses".format(*fast.shape)
+            titles["fast_weights"] = "Fast weights now: {} by {} synapses".format(
+                *fast.shape
+            )
             upwards, along = ("from", "to") if self._lying else ("to", "from")
-            plots["fast_weights"].set_ylabel(f"{upwards}\n{along} →", rotation=0, ha="right")
+            plots["fast_weights"].set_ylabel(
+                f"{upwards}\n{along} →", rotation=0, ha="right"
+            )
         for name, title in titles.items():
             if name not in plots:
                 continue
@@ -156,14 +179,23 @@ class Panel:
     def _draw_curves(self, ax: Axes, outlines: Sequence[Outline]) -> None:
         named = any(x.name for x in outlines)
         window = max(min(WINDOW, self._steps // 5), 1)
-        ax.set_title("Reward per step" + ("" if named else f" (mean over {window} steps)"))
+        ax.set_title(
+            "Reward per step" + ("" if named else f" (mean over {window} steps)")
+        )
         ax.grid(axis="y")
         for step in self.outline.onsets:
             ax.axvline(step, color=np.divide(MARK, 255))
         for x in reversed(outlines):
             rate = pl.Series(x.rewards).rolling_mean(window, min_samples=1)
-            ax.plot(np.arange(1, len(rate) + 1), rate.to_numpy(), color=x.colour, label=x.name)
-        ax.margins(y=0.15)  # so that no line lies on the frame, which is there from the start
+            ax.plot(
+                np.arange(1, len(rate) + 1),
+                rate.to_numpy(),
+                color=x.colour,
+                label=x.name,
+            )
+        ax.margins(
+            y=0.15
+        )  # so that no line lies on the frame, which is there from the start
         ax.set_xlim(0, self._steps)
         ax.locator_params(axis="y", nbins=3)
         if named:

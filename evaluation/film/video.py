@@ -25,7 +25,15 @@ from spikepropamine.envs.rendering import Camera, drawing_arguments
 from spikepropamine.evaluation.ask.conditions import Condition, Task, make_env
 from spikepropamine.evaluation.ask.lesions import Hook, Lesion, Wave, is_plastic
 from spikepropamine.evaluation.ask.runs import Run
-from spikepropamine.evaluation.film.panel import BLUE, GREY, INK, MARK, PURPLE, Outline, Panel
+from spikepropamine.evaluation.film.panel import (
+    BLUE,
+    GREY,
+    INK,
+    MARK,
+    PURPLE,
+    Outline,
+    Panel,
+)
 from spikepropamine.evaluation.run.episodes import Moment, watch, width_of
 from spikepropamine.folder import plain_name
 from spikepropamine.policies.deployed import DeployedPolicy
@@ -33,7 +41,9 @@ from spikepropamine.policies.deployed import DeployedPolicy
 WIDTH, HEIGHT = 512, 384  # of a picture, and of a panel, in pixels
 REWARD_HEIGHT = 136  # of a panel that has nothing but the reward rate
 BAR = 24  # of a line of text
-FASTEST = 60  # frames per second; a task with a finer clock shows some of its steps only
+FASTEST = (
+    60  # frames per second; a task with a finer clock shows some of its steps only
+)
 UNTIMED = 20  # seconds that an episode lasts about, of a task without a clock
 LONGEST = 10_000  # steps of an episode that does not end by itself
 
@@ -50,7 +60,12 @@ class Take:
 
 
 def film_run(
-    run: Run, task: Task, condition: Condition, seed: int, lesions: Sequence[Lesion], folder: Path
+    run: Run,
+    task: Task,
+    condition: Condition,
+    seed: int,
+    lesions: Sequence[Lesion],
+    folder: Path,
 ) -> tuple[Path, list[float]]:
     """Films one episode of a run, as `folder`/POLICY-seedN-CONDITION.mp4; N is the seed of its
     training. Returns the path, and the returns of the episodes shown.
@@ -63,14 +78,20 @@ def film_run(
 
     def make(arguments: dict[str, Any]) -> gym.Env:
         arguments = dict(task.arguments) | arguments
-        return make_env(replace(task, arguments=arguments), condition, run.previous, run.revealed)
+        return make_env(
+            replace(task, arguments=arguments), condition, run.previous, run.revealed
+        )
 
     takes, name = [Take(make)], f"{run.name}-seed{run.seed}-{condition.key}"
     if lesions and is_plastic(run.policy):
         policy: Any = run.policy.policy
-        wave = Wave(policy.layout, [seed], width_of(task), condition.freeze_at(task.horizon))
+        wave = Wave(
+            policy.layout, [seed], width_of(task), condition.freeze_at(task.horizon)
+        )
         takes = [Take(make, "plastic")]
-        takes += [Take(make, lesion.words, partial(lesion.hook, wave)) for lesion in lesions]
+        takes += [
+            Take(make, lesion.words, partial(lesion.hook, wave)) for lesion in lesions
+        ]
         name += "-side-by-side"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{plain_name(name)}.mp4"
@@ -117,20 +138,26 @@ def film(
         scenes: list[_Scene] = []
         for number, (take, env, outline) in enumerate(zip(takes, envs, outlines)):
             tall = REWARD_HEIGHT if outline.last.spikes is None else HEIGHT
-            panel = Panel([outline, *outlines[:number], *outlines[number + 1 :]], WIDTH, tall)
+            panel = Panel(
+                [outline, *outlines[:number], *outlines[number + 1 :]], WIDTH, tall
+            )
             camera = opened.enter_context(closing(Camera(env, WIDTH, HEIGHT)))
             scenes.append(_Scene(camera, run(take, env), panel, stacked))
         across = WIDTH * (len(takes) if stacked else 2)
         header = np.full((BAR, across, 3), INK, dtype=np.uint8)
         header = written(header, title, f"episode {seed}")
         height = BAR + HEIGHT + (len(scenes[0].panel.canvas) if stacked else 0)
-        bar = progress_bar(steps + 1, "steps", desc=path.stem, leave=False, disable=not progress)
+        bar = progress_bar(
+            steps + 1, "steps", desc=path.stem, leave=False, disable=not progress
+        )
         with bar, mp4(path, across, height, rate) as add:
             for step in range(steps + 1):
                 for scene in scenes:
                     scene.advance()
                 if step % stride == 0 or step == steps:
-                    pictures = np.concatenate([scene.frame() for scene in scenes], axis=1)
+                    pictures = np.concatenate(
+                        [scene.frame() for scene in scenes], axis=1
+                    )
                     add(np.concatenate([header, pictures]))
                 bar.update()
     return [float(outline.rewards.sum()) for outline in outlines]
@@ -170,7 +197,9 @@ def _survey(moments: Iterator[Moment], name: str, colour: str) -> Outline:
                 onsets.append(step)
         acting = now
         if moment.fast_weights is not None:
-            largest = max(largest, float(np.quantile(np.abs(moment.fast_weights), 0.995)))
+            largest = max(
+                largest, float(np.quantile(np.abs(moment.fast_weights), 0.995))
+            )
     return Outline(np.array(rewards), moment, tuple(onsets), largest, name, colour)
 
 
@@ -184,12 +213,18 @@ def context_now(info: dict[str, Any]) -> str:
     """The context after a step, in words: its signs, or the order that it makes of channels. What
     the task itself has is no perturbation, and is left out.
     """
-    labels = [label for label in info.get("perturbations", {}) if label in info.get("contexts", {})]
+    labels = [
+        label
+        for label in info.get("perturbations", {})
+        if label in info.get("contexts", {})
+    ]
     if not labels:
         return ""
     context = [number for label in labels for number in info["contexts"][label]]
     signs = all(number in (-1, 1) for number in context)
-    shown = ["+" if number > 0 else "\u2212" for number in context] if signs else context
+    shown = (
+        ["+" if number > 0 else "\u2212" for number in context] if signs else context
+    )
     since = f" since step {info['context_began']}" if info["context_began"] else ""
     names = ", ".join(labels).replace("_", " ")
     return f"hidden {names}: {' '.join(map(str, shown))}{since}"
@@ -231,20 +266,30 @@ class _Scene:
             if overlay := getattr(self.camera.env.unwrapped, "overlay", None):
                 self.picture[BAR:] = overlay(self.picture[BAR:])
         picture = self.picture
-        progress = f"{'over at ' * self.over}step {self.steps}   return {self.total:.1f}"
+        progress = (
+            f"{'over at ' * self.over}step {self.steps}   return {self.total:.1f}"
+        )
         picture[:BAR] = written(picture[:BAR] // 2, self.panel.outline.name, progress)
-        texts = [k if not at else f"{k} since step {at}" for k, at in self.since.items()]
+        texts = [
+            k if not at else f"{k} since step {at}" for k, at in self.since.items()
+        ]
         texts += [self.context] if self.context else []
         if texts:
-            picture[-BAR:] = written(np.full_like(picture[-BAR:], MARK), ", ".join(texts))
-        return np.concatenate([picture, self.panel.canvas], axis=0 if self.stacked else 1)
+            picture[-BAR:] = written(
+                np.full_like(picture[-BAR:], MARK), ", ".join(texts)
+            )
+        return np.concatenate(
+            [picture, self.panel.canvas], axis=0 if self.stacked else 1
+        )
 
 
 def written(background: np.ndarray, left: str, right: str = "") -> np.ndarray:
     """White text on a background, uint8 [height, width, 3]; the left one cut to what fits."""
     picture = Image.fromarray(background)
     draw, middle = ImageDraw.Draw(picture), picture.height // 2
-    face = ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), 13)
+    face = ImageFont.truetype(
+        Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), 13
+    )
     room = picture.width - 30 - face.getlength(right)
     if face.getlength(left) > room:
         while left and face.getlength(f"{left}...") > room:
@@ -261,14 +306,21 @@ def mp4(path: Path, width: int, height: int, rate: Fraction) -> Iterator[Callabl
     name when the block ends well. Width and height are even; the rate is in frames per second.
     """
     options = {"movflags": "+faststart"}
-    with whole_file(path) as part, av.open(str(part), "w", format="mp4", options=options) as file:
-        stream = file.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "26"})
+    with (
+        whole_file(path) as part,
+        av.open(str(part), "w", format="mp4", options=options) as file,
+    ):
+        stream = file.add_stream(
+            "libx264", rate=rate, options={"preset": "veryfast", "crf": "26"}
+        )
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuv420p"
         stream.thread_count = 1
 
         def add(frame: np.ndarray) -> None:
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            picture = av.VideoFrame.from_ndarray(
+                np.ascontiguousarray(frame), format="rgb24"
+            )
             file.mux(stream.encode(picture))
 
         yield add

@@ -41,14 +41,18 @@ Cost = Mapping[str, float]
 """
 
 
-def operations(accumulates: float = 0.0, multiply_accumulates: float = 0.0) -> Operations:
+def operations(
+    accumulates: float = 0.0, multiply_accumulates: float = 0.0
+) -> Operations:
     """A count of operations."""
     return np.array([accumulates, multiply_accumulates], dtype=float)
 
 
 def total(cost: Cost, *parts: str) -> Operations:
     """Operations per environment step: of some of `PARTS`, or of all."""
-    return operations(*(sum(cost[f"{x}_{kind}"] for x in parts or PARTS) for kind in KINDS))
+    return operations(
+        *(sum(cost[f"{x}_{kind}"] for x in parts or PARTS) for kind in KINDS)
+    )
 
 
 def synaptic(inputs: Tensor, weight: Tensor) -> Operations:
@@ -101,7 +105,9 @@ class _Count:
         if isinstance(module, nn.Conv2d):
             there = (module.weight != 0).float()
             met = conv2d((x != 0).float(), there, stride=module.stride)  # type: ignore[arg-type]
-            self.operations["synapses"] += operations(0, float(met.sum(dtype=torch.float64)))
+            self.operations["synapses"] += operations(
+                0, float(met.sum(dtype=torch.float64))
+            )
         else:
             self.operations["synapses"] += synaptic(x, module.weight)
         self.hold(module.parameters())
@@ -127,15 +133,23 @@ class _Count:
         accumulates, both = map(float, total(found))
         picojoules = (accumulates + both) * PICOJOULES_PER_ADDITION
         picojoules += both * PICOJOULES_PER_MULTIPLICATION
-        found |= {"energy_nJ": picojoules / 1000, "parameter_bytes": self.parameter_bytes}
+        found |= {
+            "energy_nJ": picojoules / 1000,
+            "parameter_bytes": self.parameter_bytes,
+        }
         found["state_bytes"] = self.state_bytes
-        return found | ({"activation_sparsity": self.silent / self.neurons} if self.neurons else {})
+        return found | (
+            {"activation_sparsity": self.silent / self.neurons} if self.neurons else {}
+        )
 
 
 def _recurrent(count: _Count, lstm: nn.LSTM | nn.GRU, x: Tensor) -> Tensor:
     is_gru = isinstance(lstm, nn.GRU)
     for index in range(lstm.num_layers):
-        names = [f"{kind}_l{index}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        names = [
+            f"{kind}_l{index}"
+            for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        ]
         values = [getattr(lstm, name) for name in names]
         cell: Any = (nn.GRU if is_gru else nn.LSTM)(x.shape[1], lstm.hidden_size)
         cell.load_state_dict(dict(zip(cell.state_dict(), values)))
@@ -171,16 +185,24 @@ def _spiking(count: _Count, policy: PlasticSpikingPolicy, features: Tensor) -> T
             count.operations["synapses"] += synaptic(before, layer.recurrent_weight)
         count.operations["plasticity"] += _plasticity(layer, before)
         if spec.modulation != "none":
-            count.operations["neuromodulators"] += synaptic(exogenous, layer.modulator_exogenous)
+            count.operations["neuromodulators"] += synaptic(
+                exogenous, layer.modulator_exogenous
+            )
             if layer.modulator_weight.any():  # set by hand, they are nothing
-                count.operations["neuromodulators"] += synaptic(signal, layer.modulator_weight)
+                count.operations["neuromodulators"] += synaptic(
+                    signal, layer.modulator_weight
+                )
         if spec.has_target:
-            count.operations["plasticity"] += synaptic(exogenous, layer.target_exogenous)
+            count.operations["plasticity"] += synaptic(
+                exogenous, layer.target_exogenous
+            )
         count.operations["neurons"] += operations(0, spikes.numel())
         count.activation(layer, signal, spikes)
         count.hold((), state=sum(prod(shape) for shape in spec.state_shapes.values()))
         signal = spikes
-    count.operations["neurons"] += operations(0, signal.numel())  # the readout's filters
+    count.operations["neurons"] += operations(
+        0, signal.numel()
+    )  # the readout's filters
     count.hold(network.parameters(), state=signal.shape[1])
     return latent[:, 0]
 
@@ -192,15 +214,21 @@ def _plasticity(layer: Any, presynaptic: Tensor) -> Operations:
         return operations()
     rule = RULES[spec.rule]
     ticks, n_pre, n_post = len(presynaptic), spec.plastic_inputs, spec.neurons
-    use = int((presynaptic != 0).sum()) * n_post  # W + alpha F, where something comes in
+    use = (
+        int((presynaptic != 0).sum()) * n_post
+    )  # W + alpha F, where something comes in
     effect = _Arithmetic((1,), operations())
     rule.effective(effect, {"p": effect, "q": effect})
     use += use * int(effect.done[1])  # and logarithms
     traces = 2 * (n_pre + n_post)
     if "theta" in rule.variables:
         traces += 3 * n_post  # with the square
-    traces += n_pre * n_post * ("y" in rule.variables) + n_pre * ("pp" in rule.variables)
-    traces += 2 * sum(n_pre if side == "p" else n_post for side, _ in rule.means.values())
+    traces += n_pre * n_post * ("y" in rule.variables) + n_pre * (
+        "pp" in rule.variables
+    )
+    traces += 2 * sum(
+        n_pre if side == "p" else n_post for side, _ in rule.means.values()
+    )
     left_over, multiplied = drive_operations(rule, n_pre, n_post)
     decays = any(name in rule.variables for name in OF_FAST_WEIGHTS)
     updates = 1 + (spec.decay == "contracting" and decays)  # r D0, |r| (D - D0)
@@ -234,7 +262,9 @@ class _Arithmetic(np.lib.mixins.NDArrayOperatorsMixin):
     def __init__(self, shape: tuple[int, ...], done: np.ndarray) -> None:
         self.shape, self.done = shape, done
 
-    def __array_ufunc__(self, ufunc: Any, method: Any, *inputs: Any, **_: Any) -> "_Arithmetic":
+    def __array_ufunc__(
+        self, ufunc: Any, method: Any, *inputs: Any, **_: Any
+    ) -> "_Arithmetic":
         shape = np.broadcast_shapes(*(np.shape(x) for x in inputs))
         if ufunc in (np.add, np.subtract):
             self.done[0] += prod(shape) if shape else 0

@@ -44,7 +44,9 @@ class IdealObserver:
         ]
         shifts = range(1, task.actions) if task.reversal is not None else [0]
         pairs = list(itertools.product(mappings, shifts))
-        self.targets = np.array([mapping for mapping, _ in pairs], dtype=int)  # [H, cues]
+        self.targets = np.array(
+            [mapping for mapping, _ in pairs], dtype=int
+        )  # [H, cues]
         self.shifts = np.array([shift for _, shift in pairs])  # [H]
         self.ones = np.zeros((len(pairs), task.cues, task.bits))  # [H, cues, bits]
         self.shows = np.zeros((len(pairs), task.cues))  # [H, cues]
@@ -63,14 +65,18 @@ class IdealObserver:
         after = self._log_marginal(self.ones + ones, self.shows + shows)
         self.joint = self.weights[:, None] + after - before  # [H, cues]
         likely = np.exp(self.joint - self.joint.max())
-        return int(np.bincount(self.targets.ravel(), likely.ravel(), self.actions).argmax())
+        return int(
+            np.bincount(self.targets.ravel(), likely.ravel(), self.actions).argmax()
+        )
 
     def learn(self, action: int, correct: bool) -> None:
         """Takes in the feedback for an action."""
         ones, shows = self.now
         empty = self.shows == 0
         alike = (
-            empty[:, :, None] & empty[:, None] & (self.targets[:, :, None] == self.targets[:, None])
+            empty[:, :, None]
+            & empty[:, None]
+            & (self.targets[:, :, None] == self.targets[:, None])
         )
         # of cues that were never shown and ask for the same action one stands for all
         first = ~np.tril(alike, -1).any(axis=2)
@@ -88,7 +94,9 @@ class IdealObserver:
         """[H, cues, bits] and [H, cues] to the logarithm of p(k, n), all bits together."""
         zeros = shows[..., None] - ones
         kept, flipped = self.log_kept, self.log_flipped
-        either = np.logaddexp(ones * kept + zeros * flipped, ones * flipped + zeros * kept)
+        either = np.logaddexp(
+            ones * kept + zeros * flipped, ones * flipped + zeros * kept
+        )
         return (either - np.log(2)).sum(axis=-1)
 
 

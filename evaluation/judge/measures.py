@@ -65,7 +65,11 @@ def recovery(
     if drop > LEAST * abs(before.mean()) and 1 - left / drop >= LEAST:
         goal = left + (1 - REGAINED) * (drop - left) + 1e-9 * drop  # sums are rounded
         time = float((curve <= goal).argmax() + window)  # the last one reaches the goal
-    found = {"reward_before": before, "drop": lost[:, onset], "missing_at_end": lost[:, -1]}
+    found = {
+        "reward_before": before,
+        "drop": lost[:, onset],
+        "missing_at_end": lost[:, -1],
+    }
     return found, time
 
 
@@ -79,7 +83,9 @@ FOUND_OUT = 0.5  # pace from which on a context counts as found out
 Segment = tuple[int, int, int]  # an episode, and the steps from which and up to which
 
 
-def segments(began: Sequence[Sequence[int]], steps: int) -> tuple[list[Segment], list[Segment]]:
+def segments(
+    began: Sequence[Sequence[int]], steps: int
+) -> tuple[list[Segment], list[Segment]]:
     """The stretches of one context: those that begin with an episode of so many steps, and all
     others. A context `began` at these steps of each episode, rising from 0.
     """
@@ -122,7 +128,9 @@ def pace(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) -> np.ndarra
         return np.where(margin > 0, (rate - random) / margin, np.nan)
 
 
-def time_to_identify(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) -> float:
+def time_to_identify(
+    rate: np.ndarray, random: np.ndarray, teacher: np.ndarray
+) -> float:
     """Steps until nine tenths of the settled pace are reached; NaN where there is none to reach.
 
     It is the end of the first window, after the one with the lowest pace of the first 100 steps, in
@@ -134,8 +142,12 @@ def time_to_identify(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) 
     settled = range(SETTLED.start, SETTLED.stop - WINDOW + 1)
     margins = teacher - random
     paces = pace(rate, random, teacher)
-    goal = pace(mean_of(rate, settled), mean_of(random, settled), mean_of(teacher, settled))
-    steps = np.flatnonzero(np.isfinite(paces) & (margins >= LEAST * mean_of(margins, settled)))
+    goal = pace(
+        mean_of(rate, settled), mean_of(random, settled), mean_of(teacher, settled)
+    )
+    steps = np.flatnonzero(
+        np.isfinite(paces) & (margins >= LEAST * mean_of(margins, settled))
+    )
     if not goal >= LEAST or not (steps < SETTLED.start).any():
         return np.nan
     early = steps[steps < SETTLED.start]
@@ -147,7 +159,10 @@ def time_to_identify(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) 
 
 
 def regained(
-    rewards: np.ndarray, random: np.ndarray, teacher: np.ndarray, changes: Sequence[Segment]
+    rewards: np.ndarray,
+    random: np.ndarray,
+    teacher: np.ndarray,
+    changes: Sequence[Segment],
 ) -> np.ndarray:
     """Share of the changes of an episode after which nine tenths of the rate before come back,
     [..., episodes], NaN where nothing is counted; changes are stretches that begin within an
@@ -165,7 +180,9 @@ def regained(
             continue
         past = slice(max(0, start - BEFORE), start)
         before = rewards[..., episode, past].mean(axis=-1) - floor
-        after = rewards[..., episode, start + AFTER.start : start + AFTER.stop].mean(axis=-1)
+        after = rewards[..., episode, start + AFTER.start : start + AFTER.stop].mean(
+            axis=-1
+        )
         known = before >= FOUND_OUT * max(0.0, teacher[episode, past].mean() - floor)
         counted[..., episode] += known
         count[..., episode] += known & (after - floor >= REGAINED * before)

@@ -20,7 +20,13 @@ from stable_baselines3.common.type_aliases import PolicyPredictor
 
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation.ask.conditions import Condition, Task, make_env
-from spikepropamine.evaluation.ask.lesions import LESIONS, Hook, Wave, fields_of, layout_of
+from spikepropamine.evaluation.ask.lesions import (
+    LESIONS,
+    Hook,
+    Wave,
+    fields_of,
+    layout_of,
+)
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.layers import LayerOutput
@@ -47,7 +53,9 @@ class Episode:
     # in a task with trials, whether the response of each was right, None where there was none; else
     # empty
     correct: tuple[bool | None, ...] = ()
-    rewards: tuple[float, ...] = field(default=(), compare=False, repr=False)  # of each step
+    rewards: tuple[float, ...] = field(
+        default=(), compare=False, repr=False
+    )  # of each step
     # steps at which a context began, rising from 0; empty where there are no contexts
     began: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
@@ -150,7 +158,9 @@ def _run_wave(
         for hook in hooks:
             hook.before(step, state, starts, {row: infos[row] for row in running})
         try:
-            actions, state = policy.predict(stacked(observations), state, starts, deterministic)
+            actions, state = policy.predict(
+                stacked(observations), state, starts, deterministic
+            )
         except BadObservation as error:
             episodes = ", ".join(str(rows[row]) for row in running[:3])
             raise UsageError(
@@ -159,7 +169,9 @@ def _run_wave(
         starts = np.zeros(width, dtype=bool)
         over = set()
         for row in running:
-            observation, reward, terminated, truncated, info = envs[row].step(actions[row])
+            observation, reward, terminated, truncated, info = envs[row].step(
+                actions[row]
+            )
             observations[row], infos[row] = observation, info
             began[row] |= began_of(info)
             value = finite_reward(reward, step, rows[row])
@@ -178,7 +190,9 @@ def _run_wave(
                 trials = range(max(correct[row], default=-1) + 1)
                 right = tuple(correct[row].get(trial) for trial in trials)
                 earned, steps = tuple(rewards[row]), tuple(sorted(began[row]))
-                ended.append(Episode(rows[row], totals[row], len(earned), right, earned, steps))
+                ended.append(
+                    Episode(rows[row], totals[row], len(earned), right, earned, steps)
+                )
         for hook in hooks:
             hook.after(step, state, running, sorted(over))
         running = [row for row in running if row not in over]
@@ -197,8 +211,12 @@ class Moment:
     info: dict[str, Any]  # of the step
     reward: float = 0.0  # of the step
     action: np.ndarray | None = None  # [*action]; None right after a reset
-    spikes: np.ndarray | None = None  # float32 [ticks, neurons], 0 or 1; None where there are none
-    modulator: np.ndarray | None = None  # float32 [ticks, neurons], in [-1, 1]; None without one
+    spikes: np.ndarray | None = (
+        None  # float32 [ticks, neurons], 0 or 1; None where there are none
+    )
+    modulator: np.ndarray | None = (
+        None  # float32 [ticks, neurons], in [-1, 1]; None without one
+    )
     # float32 [neurons, inputs], after the step; None where there are none
     fast_weights: np.ndarray | None = None
     observation: Any = None  # what the policy acts upon next
@@ -207,19 +225,29 @@ class Moment:
 def can_record(policy: Any) -> bool:
     """Whether the policy is a deployed one whose spikes `watch` records."""
     inner = getattr(policy, "policy", None)
-    return isinstance(inner, PlasticSpikingPolicy) and inner.network.config.units == "spiking"
+    return (
+        isinstance(inner, PlasticSpikingPolicy)
+        and inner.network.config.units == "spiking"
+    )
 
 
 def recorded_layer(policy: DeployedPolicy) -> tuple[int, LayerSpec]:
     """Index and kind of the layer that is recorded: the last plastic one, or else the last one."""
     inner: Any = policy.policy
     specs = [layer.spec for layer in inner.network.layers]
-    index = max([i for i, spec in enumerate(specs) if spec.plastic], default=len(specs) - 1)
+    index = max(
+        [i for i, spec in enumerate(specs) if spec.plastic], default=len(specs) - 1
+    )
     return index, specs[index]
 
 
 def watch(
-    policy: DeployedPolicy, env: gym.Env, seed: int, *, hook: Hook | None = None, width: int = 1
+    policy: DeployedPolicy,
+    env: gym.Env,
+    seed: int,
+    *,
+    hook: Hook | None = None,
+    width: int = 1,
 ) -> Iterator[Moment]:
     """One episode with deterministic actions: the moment after the reset, and every step.
 
@@ -241,23 +269,34 @@ def watch(
             hook.before(step, state, starts, {row: info})
         seen: dict[str, np.ndarray] = {}
 
-        def look(outputs: list[LayerOutput], seen: dict[str, np.ndarray] = seen) -> None:
+        def look(
+            outputs: list[LayerOutput], seen: dict[str, np.ndarray] = seen
+        ) -> None:
             if can_record(policy):
                 seen["spikes"] = outputs[layer].spikes[:, row].numpy(force=True).copy()
             rate = outputs[layer].rate
             if rate is not None and spec is not None and spec.modulation != "none":
                 seen["modulator"] = rate[:, row].numpy(force=True).copy()
 
-        with inner.network.observed(look) if spiking else nullcontext(), torch.random.fork_rng():
+        with (
+            inner.network.observed(look) if spiking else nullcontext(),
+            torch.random.fork_rng(),
+        ):
             torch.set_rng_state(draws)
             actions, state = policy.predict(batch, state, starts, deterministic=True)
             draws = torch.get_rng_state()
         if spec is not None and spec.plastic:
             assert state is not None
-            seen["fast_weights"] = inner.layout.get(state[0], f"layer{layer}.fast_weights")[0, row]
+            seen["fast_weights"] = inner.layout.get(
+                state[0], f"layer{layer}.fast_weights"
+            )[0, row]
         observation, reward, terminated, truncated, info = env.step(actions[row])
         yield Moment(info, float(reward), actions[row], **seen, observation=observation)
-        starts, over, step = np.zeros(width, dtype=bool), terminated or truncated, step + 1
+        starts, over, step = (
+            np.zeros(width, dtype=bool),
+            terminated or truncated,
+            step + 1,
+        )
 
 
 Outcome = dict[str, np.ndarray]
@@ -265,7 +304,9 @@ FILLED = {"correct": np.nan, "began": -1}  # where an episode has no more; other
 
 BASELINES: dict[str, Callable[[Any], Any]] = {
     "random": lambda space: space.sample(),
-    "still": lambda space: np.clip(np.zeros(space.shape, space.dtype), space.low, space.high),
+    "still": lambda space: np.clip(
+        np.zeros(space.shape, space.dtype), space.low, space.high
+    ),
 }
 """Actions that need no policy. Only a Box of actions knows what it is to stand still."""
 
@@ -278,10 +319,14 @@ class Job:
     previous: bool  # whether the policy observes its previous action and reward
     task: Task  # that it is evaluated in
     condition: Condition
-    seeds: tuple[int, ...]  # of the episodes, of one wave: `seed // width` is the same for all
+    seeds: tuple[
+        int, ...
+    ]  # of the episodes, of one wave: `seed // width` is the same for all
     width: int  # of the batch
     deterministic: bool  # the likeliest actions, or sampled ones
-    revealed: str | None = None  # text of the perturbations that the policy is told; None: none
+    revealed: str | None = (
+        None  # text of the perturbations that the policy is told; None: none
+    )
     told: bool = False  # whether the contexts of the condition are undone for it
     baseline: str = ""  # of `BASELINES`, where there is no policy
 
@@ -323,7 +368,9 @@ def environments_of(job: Job) -> dict[int, gym.Env] | None:
 
 def close_environments() -> None:
     """Let go of those that were kept."""
-    for env in itertools.chain.from_iterable(made.values() for made in _environments.values()):
+    for env in itertools.chain.from_iterable(
+        made.values() for made in _environments.values()
+    ):
         env.close()
     _environments.clear()
 
@@ -336,11 +383,14 @@ class InsideSums(Hook):
     def __init__(self, layout: StateLayout, every: int, spiking: bool) -> None:
         self.layout, self.every, self.spiking = layout, every, spiking
         self.fast, self.modulation, self.potential = (
-            fields_of(layout, kind) for kind in ("fast_weights", "modulation", "potential")
+            fields_of(layout, kind)
+            for kind in ("fast_weights", "modulation", "potential")
         )
         self.sums: dict[str, list[float]] = {}
 
-    def after(self, step: int, state: Any, running: Sequence[int], over: Sequence[int]) -> None:
+    def after(
+        self, step: int, state: Any, running: Sequence[int], over: Sequence[int]
+    ) -> None:
         """Add up the rows that were running, at every so many steps."""
         if step % self.every:
             return
@@ -377,11 +427,15 @@ def run_job(job: Job) -> Outcome:
     def run(seeds: Sequence[int], *hooks: Hook, options: Any = None) -> list[Episode]:
         return run_episodes(
             policy,
-            lambda: make_env(job.task, job.condition, job.previous, job.revealed, job.told),
+            lambda: make_env(
+                job.task, job.condition, job.previous, job.revealed, job.told
+            ),
             seeds,
             width=job.width,
             deterministic=job.deterministic,
-            initial_state=None if layout is None else policy.policy.initial_state(job.width),
+            initial_state=None
+            if layout is None
+            else policy.policy.initial_state(job.width),
             hooks=hooks,
             options=options,
             envs=environments_of(job),
@@ -398,18 +452,27 @@ def run_job(job: Job) -> Outcome:
         wave = Wave(layout, job.seeds, job.width, *how)
         hooks.insert(0, LESIONS[condition.lesion].hook(wave))
     outcome = _outcome(run(job.seeds, *hooks))
-    return outcome | {f"inside/{name}": np.array(sums) for name, sums in inside.sums.items()}
+    return outcome | {
+        f"inside/{name}": np.array(sums) for name, sums in inside.sums.items()
+    }
 
 
 def joined(outcomes: Sequence[Outcome]) -> Outcome:
     """One outcome out of those of several episodes or waves."""
     result = {}
     for name in outcomes[0]:
-        parts, inside = [outcome[name] for outcome in outcomes], name.startswith("inside/")
+        parts, inside = (
+            [outcome[name] for outcome in outcomes],
+            name.startswith("inside/"),
+        )
         if inside or parts[0].ndim == 2:  # episodes of the others may have been shorter
             length, fill = max(x.shape[-1] for x in parts), FILLED.get(name, 0.0)
-            ends = [[(0, 0)] * (x.ndim - 1) + [(0, length - x.shape[-1])] for x in parts]
-            parts = [np.pad(x, end, constant_values=fill) for x, end in zip(parts, ends)]
+            ends = [
+                [(0, 0)] * (x.ndim - 1) + [(0, length - x.shape[-1])] for x in parts
+            ]
+            parts = [
+                np.pad(x, end, constant_values=fill) for x, end in zip(parts, ends)
+            ]
         result[name] = np.sum(parts, axis=0) if inside else np.concatenate(parts)
     return result
 
@@ -425,7 +488,9 @@ class _Baseline:
 
     def __init__(self, job: Job) -> None:
         with closing(make_env(job.task, job.condition)) as env:
-            self.spaces = {seed % job.width: deepcopy(env.action_space) for seed in job.seeds}
+            self.spaces = {
+                seed % job.width: deepcopy(env.action_space) for seed in job.seeds
+            }
         for seed in job.seeds:
             self.spaces[seed % job.width].seed(seed + APART)
         self.choose = BASELINES[job.baseline]

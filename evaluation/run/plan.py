@@ -25,7 +25,14 @@ import torch
 from safetensors.numpy import save
 
 import spikepropamine  # noqa: F401  registers the environments
-from spikepropamine.common import UsageError, become_worker, cores, progress_bar, reason, whole_file
+from spikepropamine.common import (
+    UsageError,
+    become_worker,
+    cores,
+    progress_bar,
+    reason,
+    whole_file,
+)
 from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Skipped, Task
 from spikepropamine.evaluation.ask.runs import Run, applicable
 from spikepropamine.evaluation.run import episodes
@@ -38,7 +45,14 @@ from spikepropamine.versions import digest_of, digests_of, import_modules, impor
 TEACHER = "teacher"
 SHORT = 300_000  # steps; starting other processes takes longer than these
 ROOT = Path(__file__).parents[2]
-MEMBERS = {"seed", "return", "length", "rewards", "correct", "began"}  # of every outcome
+MEMBERS = {
+    "seed",
+    "return",
+    "length",
+    "rewards",
+    "correct",
+    "began",
+}  # of every outcome
 CACHE = "SPIKEPROPAMINE_CACHE"  # the environment variable that names another folder
 
 
@@ -49,7 +63,9 @@ class Asked:
     runs: list[Run]  # trained policies of one task
     task: Task
     conditions: list[Condition]  # the clean one among them
-    teacher: Run | None  # a policy that is told the contexts of the conditions; None: there is none
+    teacher: (
+        Run | None
+    )  # a policy that is told the contexts of the conditions; None: there is none
     seeds: range  # of the episodes, the same in each condition
     deterministic: bool  # the likeliest actions, or sampled ones
     skipped: list[Skipped]  # what does not apply
@@ -68,7 +84,9 @@ class Evaluation(Asked):
     references: dict[str, dict[str, Outcome]]
 
 
-def evaluate(asked: Asked, workers: int | None, versions: Mapping[str, str]) -> Evaluation:
+def evaluate(
+    asked: Asked, workers: int | None, versions: Mapping[str, str]
+) -> Evaluation:
     """Every run in every condition that applies to it: an episode for each seed.
 
     The numbers do not depend on `workers` (processes; None: as many as pay), but on the `versions`
@@ -97,7 +115,9 @@ def evaluate(asked: Asked, workers: int | None, versions: Mapping[str, str]) -> 
 
     contexts = [c for c in asked.conditions if c.lesion is None and c.has_contexts]
     # by index of a run, or name of a reference
-    parts: list[tuple[int | str, Condition]] = [("random", c) for c in (CLEAN, *contexts)]
+    parts: list[tuple[int | str, Condition]] = [
+        ("random", c) for c in (CLEAN, *contexts)
+    ]
     parts += [("still", CLEAN)] if task.can_stand_still else []
     parts += [(TEACHER, c) for c in contexts] if teacher is not None else []
     skipped = list(asked.skipped)
@@ -107,20 +127,37 @@ def evaluate(asked: Asked, workers: int | None, versions: Mapping[str, str]) -> 
         skipped += [entry for entry in left_out if entry not in skipped]
     plans = [jobs_of(of, condition) for of, condition in parts]
     with TemporaryDirectory() as place:  # a training may replace its policy meanwhile
-        folders = {job.folder for jobs in plans for job in jobs if job.folder is not None}
-        copies = {x: shutil.copytree(x, Path(place) / str(i)) for i, x in enumerate(folders)}
+        folders = {
+            job.folder for jobs in plans for job in jobs if job.folder is not None
+        }
+        copies = {
+            x: shutil.copytree(x, Path(place) / str(i)) for i, x in enumerate(folders)
+        }
         for run in runs:
-            if load_policy(copies[RunFolder(run.folder).policy]).metadata["steps"] != run.steps:
-                raise UsageError(f"{run.folder} has a new policy by now: evaluate it again")
-        every = [replace(x, folder=x.folder and copies[x.folder]) for jobs in plans for x in jobs]
+            if (
+                load_policy(copies[RunFolder(run.folder).policy]).metadata["steps"]
+                != run.steps
+            ):
+                raise UsageError(
+                    f"{run.folder} has a new policy by now: evaluate it again"
+                )
+        every = [
+            replace(x, folder=x.folder and copies[x.folder])
+            for jobs in plans
+            for x in jobs
+        ]
         done = iter(run_jobs(every, workers, versions))
     outcomes: dict[int | str, dict[str, Outcome]] = {}
     for (of, condition), jobs in zip(parts, plans):
-        outcomes.setdefault(of, {})[condition.key] = episodes.joined([next(done) for _ in jobs])
+        outcomes.setdefault(of, {})[condition.key] = episodes.joined(
+            [next(done) for _ in jobs]
+        )
     return Evaluation(
         **vars(asked) | {"skipped": skipped},
         outcomes=[outcomes[index] for index in range(len(runs))],
-        references={name: found for name, found in outcomes.items() if isinstance(name, str)},
+        references={
+            name: found for name, found in outcomes.items() if isinstance(name, str)
+        },
     )
 
 
@@ -141,12 +178,17 @@ def run_jobs(
     places = list(dict.fromkeys(jobs[index].place for index in left))
     left.sort(key=lambda index: places.index(jobs[index].place))
     workers = min(workers, len(left))
-    done = _run_here(jobs, left) if workers <= 1 else _run_side_by_side(jobs, left, workers)
+    done = (
+        _run_here(jobs, left)
+        if workers <= 1
+        else _run_side_by_side(jobs, left, workers)
+    )
     place: str | None = f"{cache_folder()}; the variable {CACHE} names another folder"
     with progress_bar(sum(jobs[index].episodes for index in left), "episodes") as bar:
         if len(left) < len(jobs):
             bar.write(
-                f"{len(jobs) - len(left)} of {len(jobs)} parts are in the cache", file=sys.stderr
+                f"{len(jobs) - len(left)} of {len(jobs)} parts are in the cache",
+                file=sys.stderr,
             )
         for index, outcome in done:
             outcomes[index] = outcome
@@ -160,7 +202,9 @@ def run_jobs(
     return outcomes
 
 
-def _run_here(jobs: Sequence[Job], order: Sequence[int]) -> Iterator[tuple[int, Outcome]]:
+def _run_here(
+    jobs: Sequence[Job], order: Sequence[int]
+) -> Iterator[tuple[int, Outcome]]:
     try:
         for index in order:
             yield index, episodes.run_job(jobs[index])
@@ -213,7 +257,9 @@ def cache_name(job: Job, versions: Mapping[str, str]) -> str:
     given = gym.spec(job.task.environment).kwargs | dict(job.task.arguments)
     parts = {
         "job": repr(replace(job, folder=None)),
-        "policy": digest_of(sorted(job.folder.glob("*"))) if job.folder is not None else "",
+        "policy": digest_of(sorted(job.folder.glob("*")))
+        if job.folder is not None
+        else "",
         "files": digests_of(x for x in given.values() if isinstance(x, str)),
         "code": code_digest(job.task.environment),
         # nobody knows what a task of a notebook was before
@@ -248,7 +294,9 @@ def _module_of(environment: str) -> str:
 def _in_notebook(environment: str) -> bool:
     """Whether it was made in a notebook or a console, the code of which is in no file."""
     main = "__main__"
-    return _module_of(environment) == main and not hasattr(sys.modules[main], "__file__")
+    return _module_of(environment) == main and not hasattr(
+        sys.modules[main], "__file__"
+    )
 
 
 @functools.cache
@@ -262,8 +310,13 @@ def code_digest(environment: str) -> str:
     package, installed = _module_of(environment).partition(".")[0], [sys.base_prefix]
     installed += [sys.prefix, *site.getsitepackages()]
     for name, module_there in sys.modules.items():
-        root, file = name.partition(".")[0], str(getattr(module_there, "__file__", None))
-        if root in ("spikepropamine", "gymnasium", "__main__") or not os.path.isabs(file):
+        root, file = (
+            name.partition(".")[0],
+            str(getattr(module_there, "__file__", None)),
+        )
+        if root in ("spikepropamine", "gymnasium", "__main__") or not os.path.isabs(
+            file
+        ):
             continue
         if root == package or not any(Path(file).is_relative_to(x) for x in installed):
             files.add(file)

@@ -18,7 +18,12 @@ from torch.autograd.function import once_differentiable
 from spikepropamine.policies.compiled import rows
 from spikepropamine.policies.compiled.derive import kernels_for
 from spikepropamine.policies.compiled.rows import SEGMENT, SURROGATE_CODES
-from spikepropamine.policies.reference import THRESHOLD, LayerParameters, LayerSpec, LayerState
+from spikepropamine.policies.reference import (
+    THRESHOLD,
+    LayerParameters,
+    LayerSpec,
+    LayerState,
+)
 
 DECAYS = (
     "pre_decay", "post_decay", "threshold_decay", "eta", "pre_mean_share", "post_mean_share",
@@ -50,8 +55,21 @@ TABLE = np.dtype(
             *(f"{when}_{field}_stride" for when in ("old", "new") for field in FIELDS),
             # what is kept for the backward pass, and gradients
             *("saved_fast", "saved_eligibility"),
-            *("d_spikes", "d_potentials", "d_inputs", "d_currents", "d_rate", "d_target"),
-            *("d_bias", "d_membrane_decay", "d_plasticity_gain", "d_coefficients", "d_synaptic"),
+            *(
+                "d_spikes",
+                "d_potentials",
+                "d_inputs",
+                "d_currents",
+                "d_rate",
+                "d_target",
+            ),
+            *(
+                "d_bias",
+                "d_membrane_decay",
+                "d_plasticity_gain",
+                "d_coefficients",
+                "d_synaptic",
+            ),
             *("d_decays", "scratch"),
             # in a step of a network: neuromodulators and readout; fields of the flat state by their
             # way from its start, and from one environment to the next
@@ -114,7 +132,9 @@ def _blocked(matrices: Tensor, lanes: int) -> Tensor:
     kernels, of which the last one ends in zeros.
     """
     missing = -matrices.shape[-2] % lanes
-    padded = torch.nn.functional.pad(matrices, (0, 0, 0, missing)) if missing else matrices
+    padded = (
+        torch.nn.functional.pad(matrices, (0, 0, 0, missing)) if missing else matrices
+    )
     return padded.unflatten(-2, (-1, lanes)).mT.contiguous()
 
 
@@ -201,7 +221,9 @@ class _Sequence(torch.autograd.Function):
             "inputs": inputs, "starts": starts, "rate": rate, "target": target,
             "saved_fast": saved_fast, "saved_eligibility": saved_eligibility,
         }  # fmt: skip
-        addresses = {k: x.data_ptr() for k, x in (tensors | outputs).items() if x is not None}
+        addresses = {
+            k: x.data_ptr() for k, x in (tensors | outputs).items() if x is not None
+        }
         table = table_of(
             **addresses, **state_entries("old", state), **state_entries("new", new),
             scratch=scratch(kernels.forward, *arguments)[0],
@@ -299,7 +321,9 @@ def layer_sequence(
     state = _packed(state)
     new = {k: torch.empty_like(x) for k, x in state.items()} if state_wanted else {}
     if torch.is_grad_enabled() and any(x.requires_grad for x in state.values()):
-        raise ValueError("the state must not require gradients; detach it, or use the reference")
+        raise ValueError(
+            "the state must not require gradients; detach it, or use the reference"
+        )
     spikes, potentials = _Sequence.apply(
         spec, state, new, inputs, starts, rate, target, *parameters
     )
@@ -323,7 +347,14 @@ class _Leaky(torch.autograd.Function):
         spikes, _, decay, value, _ = ctx.saved_tensors
         d_spikes, d_decay = torch.empty_like(spikes), torch.zeros_like(decay)
         d_values, through = d_values.contiguous(), torch.zeros_like(value)
-        _leaky(rows.leaky_backward, *ctx.saved_tensors, d_values, d_spikes, d_decay, through)
+        _leaky(
+            rows.leaky_backward,
+            *ctx.saved_tensors,
+            d_values,
+            d_spikes,
+            d_decay,
+            through,
+        )
         return d_spikes, None, d_decay, None
 
 
@@ -332,6 +363,8 @@ def _leaky(kernel: Callable[..., None], spikes: Tensor, *more: Tensor) -> None:
     kernel(number_type(spikes.dtype)(0), *spikes.shape, addresses)
 
 
-def leaky_sequence(spikes: Tensor, starts: Tensor, decay: Tensor, value: Tensor) -> Tensor:
+def leaky_sequence(
+    spikes: Tensor, starts: Tensor, decay: Tensor, value: Tensor
+) -> Tensor:
     """`policies.reference.leaky_sequence`; no gradient reaches the value before the first tick."""
     return _Leaky.apply(spikes, starts.to(spikes.dtype), decay, value)

@@ -64,20 +64,32 @@ def derive(rule: Rule) -> Drive | None:
     learned = sympy.symbols([f"w{n}" for n in range(len(rule.coefficients))], real=True)
     own = sympy.symbols([f"g{n}" for n in range(len(rule.synaptic))], real=True)
     means = {"p": PRE_MEAN, "q": SYMBOLS["post_mean"]}
-    values = SYMBOLS | {"p": P, "x": X, "f": F} | dict(zip(rule.synaptic, own)) | rule.named(means)
+    values = (
+        SYMBOLS
+        | {"p": P, "x": X, "f": F}
+        | dict(zip(rule.synaptic, own))
+        | rule.named(means)
+    )
     try:
         polynomial = sympy.Poly(rule(values, learned), P, X, F, PRE_MEAN, *own)
         weights: dict[str, Any] = {}
         coefficients = {name: sympy.Integer(0) for name in TERMS}
         names = {powers: name for name, powers in TERMS.items()}
         for powers, coefficient in polynomial.terms():
-            name, weight = names[powers[:4]], sympy.prod(g**n for g, n in zip(own, powers[4:]))
-            if weights.setdefault(name, weight) != weight or (weight != 1 and name not in "ac"):
+            name, weight = (
+                names[powers[:4]],
+                sympy.prod(g**n for g, n in zip(own, powers[4:])),
+            )
+            if weights.setdefault(name, weight) != weight or (
+                weight != 1 and name not in "ac"
+            ):
                 return None
             coefficients[name] = sympy.factor_terms(sympy.factor(coefficient))
         weights = {name: weight for name, weight in weights.items() if weight != 1}
         y, whole = SYMBOLS["y"], coefficients["a"]
-        if any(coefficients[name].has(y) for name in "kbo") or ("a" in weights and whole.has(y)):
+        if any(coefficients[name].has(y) for name in "kbo") or (
+            "a" in weights and whole.has(y)
+        ):
             return None
         coefficients["g"] = sympy.Integer(0)
         if whole.has(y):
@@ -98,7 +110,10 @@ def derive(rule: Rule) -> Drive | None:
             f"    return {', '.join(map(_code, coefficients.values()))}",
             f"def drive_adjoint({arguments}, w, {upstream}, d_w, j):",
             *(f"    w{n} = w[{n}]" for n in range(len(learned))),
-            *(f"    d_w[{n}, j] += {_code(gradients[w])}" for n, w in enumerate(learned)),
+            *(
+                f"    d_w[{n}, j] += {_code(gradients[w])}"
+                for n, w in enumerate(learned)
+            ),
             f"    return {', '.join(_code(gradients[x]) for x in SYMBOLS.values())}",
         ]
         matrices = ", ".join(f"own[{n}]" for n in range(max(1, len(own))))
@@ -116,7 +131,11 @@ def derive(rule: Rule) -> Drive | None:
                 f"    return {_code(weight) if name in weights else 1}",
                 f"def weight_{name}_adjoint(own, d_own, i, j, d):",
                 *numbers,
-                *(f"    d_own[{n}][i, j] += d * {_code(x)}" for n, x in enumerate(slopes) if x),
+                *(
+                    f"    d_own[{n}][i, j] += d * {_code(x)}"
+                    for n, x in enumerate(slopes)
+                    if x
+                ),
                 "    return",
             ]
         lines += _weight_and_bias(rule, means, learned)
@@ -170,7 +189,11 @@ def _code(expression: Any) -> str:
         return "(" + " * ".join(map(_code, expression.args)) + ")"
     if expression.is_Pow and expression.exp.is_Integer:
         product = " * ".join([_code(expression.base)] * abs(int(expression.exp)))
-        return f"({product})" if expression.exp > 0 else f"(constant(1.0, q) / ({product}))"
+        return (
+            f"({product})"
+            if expression.exp > 0
+            else f"(constant(1.0, q) / ({product}))"
+        )
     if isinstance(expression, sympy.log):
         return f"log({_code(expression.args[0])})"
     if isinstance(expression, sympy.Max):
@@ -216,11 +239,17 @@ def _kernels(name: str, retroactive: bool, contracting: bool, recurrent: bool) -
         "BIASES": rule.bias is not None,
     }
     constants |= {f"HAS_{term.upper()}": term in drive.terms for term in (*TERMS, "g")}
-    digest = numba_private.digest(drive.source + repr(constants))  # rules of one formula share it
+    digest = numba_private.digest(
+        drive.source + repr(constants)
+    )  # rules of one formula share it
     package = ModuleType(f"{synapses.__name__}_{digest}")
     if package.__name__ not in sys.modules:
         kind = ModuleType(f"{package.__name__}.kind")
-        used = {"constant": numba_private.constant, "log": numba_private.log, "step": rows.step}
+        used = {
+            "constant": numba_private.constant,
+            "log": numba_private.log,
+            "step": rows.step,
+        }
         vars(kind).update(constants, NAME=digest, **used)
         exec(drive.source, vars(kind))
         for function in FUNCTIONS:

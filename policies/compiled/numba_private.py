@@ -37,10 +37,15 @@ OPTIONS: dict[str, Any] = {
     "pipeline_class": _DistinctArguments,
     "_nrt": False,  # no counting of references, whose atomic operations took a third of the time
 }
-_INNER = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # not called by Python
+_INNER = OPTIONS | {
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}  # not called by Python
 # Called functions come in three sorts, by what they cost to compile and to call:
 inlined = numba.njit(forceinline=True, **_INNER)  # loops over arrays
-spliced = numba.njit(inline="always", **_INNER)  # one number at a time; knows no distinct arrays
+spliced = numba.njit(
+    inline="always", **_INNER
+)  # one number at a time; knows no distinct arrays
 outlined = numba.njit(**_INNER)  # what is called seldom
 
 
@@ -119,7 +124,9 @@ def split(typing_context, x) -> Any:
         shifted = builder.lshr(bits, bits.type(fraction))
         exponent = builder.sitofp(builder.sub(shifted, bits.type(middle)), value.type)
         rest = builder.and_(bits, bits.type((1 << fraction) - 1))
-        mantissa = builder.bitcast(builder.or_(rest, bits.type(middle << fraction)), value.type)
+        mantissa = builder.bitcast(
+            builder.or_(rest, bits.type(middle << fraction)), value.type
+        )
         return context.make_tuple(builder, signature.return_type, (exponent, mantissa))
 
     return types.UniTuple(x, 2)(x), generate
@@ -135,7 +142,18 @@ def log(x):
     s = (mantissa - root) / (mantissa + root)
     z = s * s
     series = constant(1 / 21, x)
-    for odd in (19.0, 17.0, 15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0, 1.0):  # of the area tangent
+    for odd in (
+        19.0,
+        17.0,
+        15.0,
+        13.0,
+        11.0,
+        9.0,
+        7.0,
+        5.0,
+        3.0,
+        1.0,
+    ):  # of the area tangent
         series = series * z + constant(1.0, x) / constant(odd, x)
     value = (exponent + exponent + constant(1.0, x)) * half + (s + s) * series
     return value if x > constant(0.0, x) else constant(math.nan, x)

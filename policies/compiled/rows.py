@@ -187,7 +187,10 @@ def unchanged(like, compared):
     """Whether the bits of each (place, copy, length in words of 32 bits) agree."""
     for k in range(compared.shape[0]):
         length = compared[k, 2]
-        now, before = at(compared[k, 0], (length,), like), at(compared[k, 1], (length,), like)
+        now, before = (
+            at(compared[k, 0], (length,), like),
+            at(compared[k, 1], (length,), like),
+        )
         differing = like
         for i in range(length):
             differing |= now[i] ^ before[i]
@@ -336,7 +339,9 @@ def modulate(like, ticks, batch, channels, neurons, observed, seen, table, indic
             if row.modulator_bias == 0:
                 m[:] = at(row.eta, (1,), like)[0] * active
                 continue
-            before = at(row.old + row.old_modulation + offset, (ticks, neurons), like)[t]
+            before = at(row.old + row.old_modulation + offset, (ticks, neurons), like)[
+                t
+            ]
             after = at(row.new + row.new_modulation + offset, (ticks, neurons), like)[t]
             copy(bias, m)
             add_active(weights, signals, indices, m)

@@ -15,7 +15,12 @@ from torch import Tensor
 
 from spikepropamine.policies.compiled import autograd
 from spikepropamine.policies.compiled.derive import kernels_for
-from spikepropamine.policies.compiled.rows import modulate, read_out, sparse_currents, unchanged
+from spikepropamine.policies.compiled.rows import (
+    modulate,
+    read_out,
+    sparse_currents,
+    unchanged,
+)
 from spikepropamine.policies.layers import LayerOutput
 
 
@@ -26,8 +31,12 @@ class _Plan(NamedTuple):
     parameters: list[dict[str, Any]]  # of the modules whose numbers are in the tables
     places: list[Any]  # of their memory
     compared: np.ndarray  # place, copy and length of each
-    moving: tuple[np.ndarray, ...]  # entries of the tables that change from step to step
-    calls: list[list[tuple[Any, tuple[Any, ...]]]]  # each network's kernels and arguments, in order
+    moving: tuple[
+        np.ndarray, ...
+    ]  # entries of the tables that change from step to step
+    calls: list[
+        list[tuple[Any, tuple[Any, ...]]]
+    ]  # each network's kernels and arguments, in order
     outputs: list[LayerOutput]  # what the layers do, in the memory where they do it
     keep_alive: list[Any]  # what else lies at the addresses in the tables
 
@@ -79,12 +88,21 @@ def go(
     """A step by a plan for these parameters, as `step`. Of several networks the rows are those of
     the first, then of the second, ...; those that are not `running` get no numbers.
     """
-    batch, ticks, dtype, count = state.shape[1], network.config.ticks, state.dtype, len(plan.calls)
-    observations, starts, state = (_plain(x, dtype) for x in (observations, starts, state))
+    batch, ticks, dtype, count = (
+        state.shape[1],
+        network.config.ticks,
+        state.dtype,
+        len(plan.calls),
+    )
+    observations, starts, state = (
+        _plain(x, dtype) for x in (observations, starts, state)
+    )
     shapes = observations.shape, starts.shape, state.shape
     if shapes != plan.shapes:  # the kernels would not notice
         given = tuple(map(tuple, shapes))
-        raise ValueError(f"shapes of observations, starts and state: {given}, not {plan.shapes}")
+        raise ValueError(
+            f"shapes of observations, starts and state: {given}, not {plan.shapes}"
+        )
     signal, first_tick = observations, starts
     if ticks > 1:
         rows = batch // count
@@ -93,7 +111,9 @@ def go(
         first_tick[::ticks] = starts.view(count, rows)
     features = observations.new_empty(1, batch, network.output_size)
     new = torch.empty_like(state)
-    for entry, x in zip(plan.moving, (state, new, first_tick, signal, observations, features)):
+    for entry, x in zip(
+        plan.moving, (state, new, first_tick, signal, observations, features)
+    ):
         entry.fill(x.data_ptr())
         if count > 1:
             entry += _parts(x, count)
@@ -137,7 +157,9 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
     """A plan for so many networks, each with `batch` environments."""
     config, layout, number = network.config, network.layout, autograd.number_type(dtype)
     if dtype != network.readout_decay.dtype:
-        raise ValueError(f"the state is {dtype}, the network {network.readout_decay.dtype}")
+        raise ValueError(
+            f"the state is {dtype}, the network {network.readout_decay.dtype}"
+        )
     ticks, bytes_each = config.ticks, network.readout_decay.itemsize
     layers = list(network.layers)
     size = (len(layers) + 1) * count * autograd.TABLE.itemsize
@@ -157,7 +179,9 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
                 keep_alive.append(x)
                 tables[name][row] = x.data_ptr() + _parts(x, count)
 
-    def call(row: int, kernel: Any, before: tuple[Any, ...], after: tuple[Any, ...] = ()) -> None:
+    def call(
+        row: int, kernel: Any, before: tuple[Any, ...], after: tuple[Any, ...] = ()
+    ) -> None:
         for own, of_network in enumerate(calls):
             of_network.append((kernel, (*before, tables[row, own : own + 1], *after)))
 
@@ -172,7 +196,9 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
         spikes = torch.zeros(count * ticks, batch, neurons, dtype=dtype)
         potentials = torch.zeros_like(spikes)
         rate = torch.zeros_like(spikes) if spec.plastic else None
-        outputs.append(LayerOutput(spikes, potentials, rate))  # of several networks: one by one
+        outputs.append(
+            LayerOutput(spikes, potentials, rate)
+        )  # of several networks: one by one
         kernels = kernels_for(spec)
         p = autograd.in_blocks(layer.parameters_in_use(), kernels.LANES)
         p = p._replace(weight=p.weight.mT)
@@ -194,9 +220,24 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
             for name in autograd.COMPARTMENTS:
                 if (x := getattr(layer, name, None)) is not None:
                     enter(index, **{name: x if name.endswith("_bias") else x.mT})
-            sizes = number(0), ticks, batch, spec.inputs, neurons, network.input_size, seen
+            sizes = (
+                number(0),
+                ticks,
+                batch,
+                spec.inputs,
+                neurons,
+                network.input_size,
+                seen,
+            )
             call(index, modulate, sizes, (indices,))
-        arguments = number(spec.clip), spec.soft_reset, ticks, batch, spec.inputs, neurons
+        arguments = (
+            number(spec.clip),
+            spec.soft_reset,
+            ticks,
+            batch,
+            spec.inputs,
+            neurons,
+        )
         tables["scratch"][index], memory = autograd.scratch(kernels.forward, *arguments)
         keep_alive.append(memory)
         call(index, kernels.forward, arguments)

@@ -27,7 +27,12 @@ from spikepropamine.policies.spaces import LstmFlattenExtractor
 
 __all__ = ["DISTRIBUTIONS", "NETWORKS", "Fast", "fast", "obstacle", "way"]
 
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
 FLAT = (FlattenExtractor, LstmFlattenExtractor)
 
 
@@ -68,7 +73,9 @@ def obstacle(policy: Any) -> str | None:
 def way(policy: Any) -> str:
     """Which code rolls out and updates a policy, in words."""
     why = obstacle(policy)
-    return "by the fast path" if why is None else f"Stable-Baselines3's own, because {why}"
+    return (
+        "by the fast path" if why is None else f"Stable-Baselines3's own, because {why}"
+    )
 
 
 class Fast:
@@ -80,7 +87,9 @@ class Fast:
         # no reference to the policy itself, which would keep it for ever
         self._policy = weakref.ref(policy)
         extractor, space = policy.features_extractor, policy.observation_space
-        floats = isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)
+        floats = isinstance(space, spaces.Box) and np.issubdtype(
+            space.dtype, np.floating
+        )
         images = policy.normalize_images
         # from observations to features, [N, channels]
         self._read: Callable[[Any], Tensor] = (
@@ -109,13 +118,18 @@ class Fast:
         return [*map(len, self._attributes), *parts, id(policy.action_dist), device]
 
     @torch.no_grad()
-    def step(self, observations: Any, states: Any = None, starts: Any = None) -> tuple[Any, ...]:
+    def step(
+        self, observations: Any, states: Any = None, starts: Any = None
+    ) -> tuple[Any, ...]:
         """The `forward` of the policy, which explores: from observations [batch, ...], or a dict of
         such, to actions [batch, ...], values [batch, 1] and log-likelihoods [batch]. A policy with
         a memory takes `RNNStates` and starts [batch], 1 where an episode starts, and gives the next
         states, too.
         """
-        features, starts = self._read(observations), None if starts is None else starts[None]
+        features, starts = (
+            self._read(observations),
+            None if starts is None else starts[None],
+        )
         logits, memory, pi = self._actor(features, states and states.pi, starts)
         actions, log_probs = self._actions.draw(logits)
         values, vf = self._critic(features, memory, pi, states and states.vf, starts)
@@ -149,7 +163,11 @@ class Fast:
             given = state or (torch.zeros(layers, len(features), width),) * 2
             before = tuple(torch.as_tensor(part, dtype=torch.float32) for part in given)
         logits, _, after = self._actor(features, before, starts)
-        drawn = self._actions.mode(logits) if deterministic else self._actions.draw(logits)[0]
+        drawn = (
+            self._actions.mode(logits)
+            if deterministic
+            else self._actions.draw(logits)[0]
+        )
         actions: Any = drawn.numpy().reshape(-1, *self._space.shape)
         if isinstance(self._space, spaces.Box):
             actions = np.minimum(np.maximum(actions, self._space.low), self._space.high)
@@ -175,7 +193,9 @@ class Fast:
         outputs = values.flatten(), *self._actions.evaluate(logits, actions)
         if sequences is None:
             return outputs
-        values, log_probs, entropies = by_sequence(torch.stack(outputs, 1), sequences).unbind(1)
+        values, log_probs, entropies = by_sequence(
+            torch.stack(outputs, 1), sequences
+        ).unbind(1)
         return values, log_probs, entropies
 
 
@@ -214,11 +234,18 @@ class Several:
         from spikepropamine.policies.compiled.step import plan_of
 
         count, own = len(members), len(seeds) or 1
-        self.environments, self.each = environments, environments // own  # rows of a network
+        self.environments, self.each = (
+            environments,
+            environments // own,
+        )  # rows of a network
         named = dict(policy.named_parameters())
         parts = members.split([named[name].numel() for name in names], dim=1)
-        differ = {name: x.view(count, *named[name].shape) for name, x in zip(names, parts)}
-        of_members = {n: differ.get(n, x.expand(count, *x.shape)) for n, x in named.items()}
+        differ = {
+            name: x.view(count, *named[name].shape) for name, x in zip(names, parts)
+        }
+        of_members = {
+            n: differ.get(n, x.expand(count, *x.shape)) for n, x in named.items()
+        }
         self.network = network = deepcopy(policy.network)
         for name, x in network.named_parameters():
             x.data = of_members[f"lstm_actor.{name}"].repeat_interleave(own, dim=0)
@@ -226,28 +253,40 @@ class Several:
         for seed in seeds:
             policy.network.redraw(seed)
             layers = policy.network.layers
-            drawn.append([x.detach().clone() for layer in layers for x in layer.fixed_weights()])
+            drawn.append(
+                [x.detach().clone() for layer in layers for x in layer.fixed_weights()]
+            )
         fixed = [x for layer in network.layers for x in layer.fixed_weights()]
         for x, of_seeds in zip(fixed, zip(*drawn)):
             x.data = torch.stack(of_seeds).repeat(count, 1, 1)
         self.weight = of_members["action_net.weight"].mT
         self.bias = of_members["action_net.bias"][:, None]
-        self.plan = plan_of(network, self.each, network.readout_decay.dtype, count * own)
+        self.plan = plan_of(
+            network, self.each, network.readout_decay.dtype, count * own
+        )
         self.way = Fast(policy, self._actor)
         self.state: Any = None
-        self.drawn = torch.tensor(seeds or [0.0] * environments).repeat(count)[None, :, None]
+        self.drawn = torch.tensor(seeds or [0.0] * environments).repeat(count)[
+            None, :, None
+        ]
         self.running: Sequence[int] = ()
 
-    def act(self, observations: Any, starts: np.ndarray, rows: Sequence[int]) -> np.ndarray:
+    def act(
+        self, observations: Any, starts: np.ndarray, rows: Sequence[int]
+    ) -> np.ndarray:
         """The next deterministic actions [rows, ...]; those of other than these rows are any."""
         self.running = sorted({row // self.each for row in rows})
         actions, self.state = self.way.predict(observations, self.state, starts, True)
         return actions
 
-    def _actor(self, features: Tensor, state: Pair, starts: Tensor) -> tuple[Tensor, None, Pair]:
+    def _actor(
+        self, features: Tensor, state: Pair, starts: Tensor
+    ) -> tuple[Tensor, None, Pair]:
         from spikepropamine.policies.compiled.step import go
 
-        out, after, _ = go(self.network, self.plan, features[None], starts, state[0], self.running)
+        out, after, _ = go(
+            self.network, self.plan, features[None], starts, state[0], self.running
+        )
         memory = out.view(len(self.bias), self.environments, -1)
         logits = torch.baddbmm(self.bias, memory, self.weight)
         return logits.flatten(0, 1), None, (after, self.drawn)

@@ -48,7 +48,9 @@ class SideBySide(DummyVecEnv):
         seeds, which are far above those of evaluations.
         """
         streams = np.random.SeedSequence(seed).spawn(self.num_envs)
-        self._seeds = [2**31 + int(stream.generate_state(1)[0] >> 1) for stream in streams]
+        self._seeds = [
+            2**31 + int(stream.generate_state(1)[0] >> 1) for stream in streams
+        ]
         for env, own in zip(self.envs, self._seeds):
             env.action_space.seed(own)
         return self._seeds
@@ -61,7 +63,9 @@ class SideBySide(DummyVecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """One step of every environment; where an episode ends, the next one begins."""
         others = (
-            [self._pool.submit(self._step, part) for part in self._parts[1:]] if self._pool else []
+            [self._pool.submit(self._step, part) for part in self._parts[1:]]
+            if self._pool
+            else []
         )
         try:
             infos = self._step(self._parts[0])
@@ -76,9 +80,16 @@ class SideBySide(DummyVecEnv):
     def _step(self, indices: list[int]) -> list[dict[str, Any]]:
         """One step of some of the environments, into the buffers; returns their infos."""
         infos = []
-        envs, actions, rewards, dones = self.envs, self.actions, self.buf_rews, self.buf_dones
+        envs, actions, rewards, dones = (
+            self.envs,
+            self.actions,
+            self.buf_rews,
+            self.buf_dones,
+        )
         buffers: dict[Any, np.ndarray] = self.buf_obs
-        alone = buffers[None] if self.keys == [None] else None  # of observations that are no dict
+        alone = (
+            buffers[None] if self.keys == [None] else None
+        )  # of observations that are no dict
         for index in indices:
             env = envs[index]
             observation, reward, terminated, truncated, info = env.step(actions[index])
@@ -124,14 +135,18 @@ class Normalised(VecNormalize):
         super().__init__(*args, **kwargs)
         self.old_last: dict[int, Any] = {}
         if self.norm_obs:
-            self.observation_space = _as_floats(self.observation_space, self.norm_obs_keys)
+            self.observation_space = _as_floats(
+                self.observation_space, self.norm_obs_keys
+            )
 
     def step_wait(self) -> VecEnvStepReturn:
         """The environments' answers, normalised; in training the statistics take them in."""
         obs, rewards, dones, infos = self.venv.step_wait()
         self.old_obs, self.old_reward = obs, rewards
         ended = np.flatnonzero(dones).tolist()
-        self.old_last = {index: infos[index].get("terminal_observation") for index in ended}
+        self.old_last = {
+            index: infos[index].get("terminal_observation") for index in ended
+        }
         if self.training and self.norm_obs:
             if isinstance(self.obs_rms, dict):
                 for key, statistics in self.obs_rms.items():
@@ -155,16 +170,23 @@ class Normalised(VecNormalize):
         if not isinstance(self.obs_rms, dict):
             return self._scaled(obs, self.obs_rms)
         statistics = self.obs_rms
-        return {k: self._scaled(x, statistics[k]) if k in statistics else x for k, x in obs.items()}
+        return {
+            k: self._scaled(x, statistics[k]) if k in statistics else x
+            for k, x in obs.items()
+        }
 
     def _scaled(self, x: Any, statistics: RunningMeanStd) -> np.ndarray:
-        numbers = scaled(x, statistics.mean, statistics.var, self.epsilon, self.clip_obs)
+        numbers = scaled(
+            x, statistics.mean, statistics.var, self.epsilon, self.clip_obs
+        )
         if self.raw:
             numbers[..., -self.raw :] = x[..., -self.raw :]
         return numbers.astype(np.float32)
 
 
-def scaled(x: Any, mean: np.ndarray, var: np.ndarray, epsilon: float, clip: float) -> np.ndarray:
+def scaled(
+    x: Any, mean: np.ndarray, var: np.ndarray, epsilon: float, clip: float
+) -> np.ndarray:
     """What `VecNormalize` makes of observations `x` with these statistics, before it rounds."""
     return np.minimum(np.maximum((x - mean) / np.sqrt(var + epsilon), -clip), clip)
 
@@ -184,7 +206,10 @@ def _take_in(statistics: RunningMeanStd, x: np.ndarray) -> None:
 def _as_floats(space: spaces.Space, keys: Sequence[str] | None) -> spaces.Space:
     """The space with its normalised parts, of a Dict those of the keys, as floats."""
     if isinstance(space, spaces.Dict):
-        parts = [(k, _as_floats(x, None) if k in (keys or ()) else x) for k, x in space.items()]
+        parts = [
+            (k, _as_floats(x, None) if k in (keys or ()) else x)
+            for k, x in space.items()
+        ]
         return spaces.Dict(parts)  # pairs keep their order
     if space.dtype in (np.float32, np.float64):
         return space

@@ -47,11 +47,15 @@ def lstm(policy: Any) -> tuple[Any, Any]:
     mean, value = _heads(policy)
     shared, own, linear = policy.lstm_actor, policy.lstm_critic, policy.critic
 
-    def actor(features: Tensor, state: Pair, starts: Tensor) -> tuple[Tensor, Tensor, Pair]:
+    def actor(
+        features: Tensor, state: Pair, starts: Tensor
+    ) -> tuple[Tensor, Tensor, Pair]:
         memory, state = remember(shared, features, state, starts)
         return mean(memory), memory, state
 
-    def critic(features: Any, memory: Any, after: Pair, state: Pair, starts: Any) -> Valued:
+    def critic(
+        features: Any, memory: Any, after: Pair, state: Pair, starts: Any
+    ) -> Valued:
         if own is not None:
             memory, after = remember(own, features, state, starts)
         elif linear is not None:
@@ -67,7 +71,9 @@ def spiking(policy: Any) -> tuple[Any, Any]:
     network: Any = policy.network
     sees_spikes = policy.mlp_extractor.sees_spikes
 
-    def actor(features: Tensor, state: Pair, starts: Tensor) -> tuple[Tensor, Tensor, Pair]:
+    def actor(
+        features: Tensor, state: Pair, starts: Tensor
+    ) -> tuple[Tensor, Tensor, Pair]:
         observations = features.view(*starts.shape, -1)
         # of drawn weights there are no gradients: `forward` says so
         if torch.is_grad_enabled() and network.config.fresh_weights != "random":
@@ -78,9 +84,15 @@ def spiking(policy: Any) -> tuple[Any, Any]:
         memory = memory.flatten(0, 1)
         return mean(memory), memory, state
 
-    def critic(features: Any, memory: Any, after: Pair, state: Pair, starts: Any) -> Valued:
-        features = features.detach()  # with a shared memory the critic trains no extractor
-        return value(torch.cat([memory, features], dim=1) if sees_spikes else features), after
+    def critic(
+        features: Any, memory: Any, after: Pair, state: Pair, starts: Any
+    ) -> Valued:
+        features = (
+            features.detach()
+        )  # with a shared memory the critic trains no extractor
+        return value(
+            torch.cat([memory, features], dim=1) if sees_spikes else features
+        ), after
 
     return actor, critic
 
@@ -100,7 +112,9 @@ def _heads(policy: Any) -> tuple[Function, Function]:
     """Hidden layers and heads of actor and critic."""
     hidden = policy.mlp_extractor
     actor = getattr(hidden, "policy_net", ())  # a spiking network has none
-    return chain([*actor, policy.action_net]), chain([*hidden.value_net, policy.value_net])
+    return chain([*actor, policy.action_net]), chain(
+        [*hidden.value_net, policy.value_net]
+    )
 
 
 def remember(
@@ -109,7 +123,10 @@ def remember(
     """Steps of an LSTM or a GRU, from features [T * B, channels or more], state (whose second part
     a GRU leaves at zero) and starts [T, B] to outputs [T * B, width] and the next state.
     """
-    form, end = (memory.bias, memory.num_layers, memory.dropout), (memory.bidirectional, False)
+    form, end = (
+        (memory.bias, memory.num_layers, memory.dropout),
+        (memory.bidirectional, False),
+    )
     gated, weights = isinstance(memory, nn.GRU), cast(Any, memory._flat_weights)
     function: Any = torch.gru if gated else torch.lstm
     inputs = features.view(*starts.shape, -1)[..., : memory.input_size]
@@ -121,7 +138,9 @@ def remember(
             kept = (1.0 - starts[first]).view(1, -1, 1)
             state = kept * state[0], kept * state[1]
         before = state[0] if gated else state
-        out, *after = function(inputs[first:last], before, weights, *form, memory.training, *end)
+        out, *after = function(
+            inputs[first:last], before, weights, *form, memory.training, *end
+        )
         outputs.append(out)
         state = after[0], torch.zeros_like(after[0]) if gated else after[1]
     whole = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
@@ -134,8 +153,13 @@ def chain(modules: Iterable[nn.Module]) -> Function:
     functions = [_function(module) for module in modules]
     kinds = [type(module) for module in modules]
     rectified = nn.ReLU in kinds
-    layers = [nn.Linear, *[nn.ReLU if rectified else nn.Tanh, nn.Linear] * (len(kinds) // 2)]
-    is_dense = kinds == layers and all(module.bias is not None for module in modules[::2])
+    layers = [
+        nn.Linear,
+        *[nn.ReLU if rectified else nn.Tanh, nn.Linear] * (len(kinds) // 2),
+    ]
+    is_dense = kinds == layers and all(
+        module.bias is not None for module in modules[::2]
+    )
     parameters = [x for module in modules for x in module.parameters()]
 
     def call(x: Tensor) -> Tensor:
@@ -244,7 +268,11 @@ class Gaussian:
         """Actions [batch, channels] from PyTorch's generator, and their log-likelihoods [batch]."""
         log_std = self.log_std.detach()
         spread = self._spread
-        if spread[0] is None or len(spread[1]) != len(means) or not torch.equal(spread[0], log_std):
+        if (
+            spread[0] is None
+            or len(spread[1]) != len(means)
+            or not torch.equal(spread[0], log_std)
+        ):
             # for the whole batch, since functions of one row differ in the last bit from many's
             deviation = torch.ones_like(means) * log_std.exp()
             parts = (x.numpy() for x in (deviation, 2 * deviation**2, deviation.log()))
@@ -270,7 +298,9 @@ class Categorical:
 
     def __init__(self, policy: Any) -> None:
         several = getattr(policy.action_dist, "action_dims", None)
-        self.sizes = [policy.action_net.out_features] if several is None else list(several)
+        self.sizes = (
+            [policy.action_net.out_features] if several is None else list(several)
+        )
 
     def mode(self, logits: Tensor) -> Tensor:
         """The likeliest actions, [batch, distributions]."""
@@ -299,7 +329,9 @@ class Categorical:
 def _of_actions(logs: list[Tensor], actions: Tensor) -> Tensor:
     """Log-likelihoods [batch] of actions [batch, distributions]."""
     columns = zip(logs, actions.split(1, dim=1))
-    return torch.cat([log_p.gather(1, index) for log_p, index in columns], dim=1).sum(dim=1)
+    return torch.cat([log_p.gather(1, index) for log_p, index in columns], dim=1).sum(
+        dim=1
+    )
 
 
 class Bernoulli:
@@ -321,7 +353,9 @@ class Bernoulli:
         """Log-likelihoods and entropies, each [N]."""
         loss = nn.functional.binary_cross_entropy_with_logits
         log_probs = -loss(logits, actions, reduction="none")
-        return log_probs.sum(dim=1), loss(logits, logits.sigmoid(), reduction="none").sum(dim=1)
+        return log_probs.sum(dim=1), loss(
+            logits, logits.sigmoid(), reduction="none"
+        ).sum(dim=1)
 
 
 DISTRIBUTIONS: dict[type, type[Any]] = {

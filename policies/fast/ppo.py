@@ -36,7 +36,9 @@ class NotFinite(ValueError):
     """The loss of an update is not a finite number."""
 
     def __init__(self) -> None:
-        super().__init__("the loss is not a finite number; a smaller learning_rate may help")
+        super().__init__(
+            "the loss is not a finite number; a smaller learning_rate may help"
+        )
 
 
 def policy_loss(
@@ -74,13 +76,17 @@ class Gradients:
         self.largest_norm = largest_norm
         parameters = [x for x in policy.parameters() if x.requires_grad]
         for x in policy.parameters():
-            if not x.requires_grad:  # an optimiser would step by the gradient that it last had
+            if (
+                not x.requires_grad
+            ):  # an optimiser would step by the gradient that it last had
                 x.grad = None
         self.all = parameters[0].new_zeros(sum(x.numel() for x in parameters))
         views = self.all.split([x.numel() for x in parameters])
         self.parts = [(x, view.view_as(x)) for x, view in zip(parameters, views)]
 
-    def backward(self, outputs: Sequence[Tensor | None], gradients: list[Tensor]) -> Tensor:
+    def backward(
+        self, outputs: Sequence[Tensor | None], gradients: list[Tensor]
+    ) -> Tensor:
         """Replaces the gradients by those of outputs of the policy, of which the first come with
         their gradients, and bounds their norm; returns the norm that they had.
         """
@@ -88,7 +94,11 @@ class Gradients:
         for parameter, part in self.parts:
             if parameter.grad is not part:  # some optimisers clear gradients
                 parameter.grad = part
-        learned = [(x, d) for x, d in zip(outputs, gradients) if x is not None and x.requires_grad]
+        learned = [
+            (x, d)
+            for x, d in zip(outputs, gradients)
+            if x is not None and x.requires_grad
+        ]
         torch.autograd.backward([x for x, _ in learned], [d for _, d in learned])
         norm = torch.linalg.vector_norm(self.all)
         self.all.mul_((self.largest_norm / (norm + 1e-6)).clamp(max=1.0))
@@ -101,7 +111,9 @@ def one_thread(policy: Any) -> Iterator[None]:
     a CPU, more of them mostly wait for each other.
     """
     shapes = [x.shape for x in policy.parameters()]
-    small = sum(map(torch.Size.numel, shapes)) < SMALL and all(len(s) < 3 for s in shapes)
+    small = sum(map(torch.Size.numel, shapes)) < SMALL and all(
+        len(s) < 3 for s in shapes
+    )
     before = torch.get_num_threads()
     if small and before > 1 and policy.device.type == "cpu":
         torch.set_num_threads(1)
@@ -128,7 +140,9 @@ class _Shorter:
         self.step = found and found.step
         self._begin()
 
-    def update_locals(self, locals_: dict[str, Any]) -> None:  # comes before the other calls
+    def update_locals(
+        self, locals_: dict[str, Any]
+    ) -> None:  # comes before the other calls
         self.end()
         self.callback.update_locals(locals_)
 
@@ -166,12 +180,18 @@ class FastPPO(_Base):
             return super().learn(*args, **kwargs)
 
     def collect_rollouts(
-        self, env: Any, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int
+        self,
+        env: Any,
+        callback: BaseCallback,
+        rollout_buffer: Any,
+        n_rollout_steps: int,
     ) -> bool:
         """Stable-Baselines3's, with calls of the policy by its shorter way."""
         shorter: Any = _Shorter(callback, self.policy)
         try:
-            return super().collect_rollouts(env, shorter, rollout_buffer, n_rollout_steps)
+            return super().collect_rollouts(
+                env, shorter, rollout_buffer, n_rollout_steps
+            )
         finally:
             shorter.end()
 
@@ -193,7 +213,9 @@ class FastPPO(_Base):
                 outputs = compiled.evaluate(batch)
                 terms, slopes = self._loss(batch, *outputs, clip)
                 rows.append(terms)
-                stops = ppo.target_kl is not None and bool(terms[-1] > 1.5 * ppo.target_kl)
+                stops = ppo.target_kl is not None and bool(
+                    terms[-1] > 1.5 * ppo.target_kl
+                )
                 if stops:
                     break
                 gradients.backward(outputs, slopes)
@@ -201,7 +223,9 @@ class FastPPO(_Base):
             self._n_updates += 1
             if stops:
                 if self.verbose >= 1:
-                    print(f"Early stopping at step {epoch} due to reaching max kl: {terms[-1]:.2f}")
+                    print(
+                        f"Early stopping at step {epoch} due to reaching max kl: {terms[-1]:.2f}"
+                    )
                 break
         found = torch.stack(rows)
         if not found.isfinite().all():
@@ -228,7 +252,12 @@ class FastPPO(_Base):
 
     @torch.no_grad()
     def _loss(
-        self, batch: Any, values: Tensor, log_probs: Tensor, entropy: Tensor, clip: float
+        self,
+        batch: Any,
+        values: Tensor,
+        log_probs: Tensor,
+        entropy: Tensor,
+        clip: float,
     ) -> tuple[Tensor, list[Tensor]]:
         """The terms of the loss of a minibatch (the policy's, that of values, of entropy, the share
         of clipped ratios, the divergence), and its gradients to the outputs of the policy.
@@ -237,7 +266,9 @@ class FastPPO(_Base):
         if cast(Any, self).normalize_advantage and count > 1:
             deviation, mean = torch.std_mean(advantages)
             advantages = (advantages - mean) / (deviation + 1e-8)
-        loss, slope, *watched = policy_loss(log_probs, batch.old_log_prob, advantages, clip)
+        loss, slope, *watched = policy_loss(
+            log_probs, batch.old_log_prob, advantages, clip
+        )
         error = values - batch.returns
         d_entropy = entropy.new_full((), -self.ent_coef / count).expand(count)
         terms = torch.stack([loss, error.square().mean(), -entropy.mean(), *watched])

@@ -2,7 +2,12 @@
 
 import numpy as np
 
-from spikepropamine.policies.compiled.numba_private import at, inlined, outlined, spliced
+from spikepropamine.policies.compiled.numba_private import (
+    at,
+    inlined,
+    outlined,
+    spliced,
+)
 from spikepropamine.policies.compiled.rows import ONE, ZERO
 
 from .kind import PLASTIC, POST_MEAN, PRE_MEAN, RECURRENT, TARGETED
@@ -14,7 +19,9 @@ def columns(address, width, neurons, first, block):
     """A matrix [presynaptic, neurons], of the type of a block, from its column `first` on."""
     # such an address, since an index that is a sum might be negative to Numba
     matrix = at(address + first * block.itemsize, (width, neurons), block[0, 0])
-    return (matrix,)  # Numba without counting of references returns an array in a tuple only
+    return (
+        matrix,
+    )  # Numba without counting of references returns an array in a tuple only
 
 
 @outlined
@@ -60,8 +67,13 @@ def load_decays(row, decays):
     """Those of the traces, and eta, of which a kind may have none."""
     if PLASTIC:
         like = decays[0]
-        decays[0], decays[1] = at(row.pre_decay, (1,), like)[0], at(row.post_decay, (1,), like)[0]
-        decays[2] = at(row.threshold_decay, (1,), like)[0] if row.threshold_decay != 0 else ZERO
+        decays[0], decays[1] = (
+            at(row.pre_decay, (1,), like)[0],
+            at(row.post_decay, (1,), like)[0],
+        )
+        decays[2] = (
+            at(row.threshold_decay, (1,), like)[0] if row.threshold_decay != 0 else ZERO
+        )
         decays[3] = at(row.eta, (1,), like)[0] if row.eta != 0 else ZERO
         decays[4] = at(row.pre_mean_share, (1,), like)[0] if PRE_MEAN else ZERO
         decays[5] = at(row.post_mean_share, (1,), like)[0] if POST_MEAN else ZERO

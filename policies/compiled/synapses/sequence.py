@@ -74,7 +74,9 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
     post_mean, end = carve(end, (group if POST_MEAN else 0, LANES), like)
     fast, end = carve(end, (plastic, width, LANES), like)
     eligibility, end = carve(end, (retroactive, width, LANES), like)
-    carried = at(row.scratch, ((end - row.scratch) // v.itemsize,), like)  # all so far as one row
+    carried = at(
+        row.scratch, ((end - row.scratch) // v.itemsize,), like
+    )  # all so far as one row
     updates, end = carve(end, (group, tick.TERMS, LANES), like)
     current, end = carve(end, (group, LANES), like)
     recalled, end = carve(end, (LANES,), like)
@@ -134,12 +136,15 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
                         block.copy(fast[k], saved_fast[t // SEGMENT - 1, b, first + k])
                         if RETROACTIVE:
                             block.copy(
-                                eligibility[k], saved_eligibility[t // SEGMENT - 1, b, first + k]
+                                eligibility[k],
+                                saved_eligibility[t // SEGMENT - 1, b, first + k],
                             )
                     rows.clear(current[k])
                     f = fast[k]
                     if passes:
-                        (f,) = block.columns(old_fast, width, neurons, (first + k) * LANES, v)
+                        (f,) = block.columns(
+                            old_fast, width, neurons, (first + k) * LANES, v
+                        )
                     if PLASTIC or RECURRENT:
                         tick.currents(
                             feedback[first + k], gains[first + k], f, x, pre_mean, post_mean[k],
@@ -152,7 +157,10 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
                     rows.trace(decays[0], x, p)
                 power = tick.power_of(p)
                 for k in range(group):
-                    low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
+                    low, high = (
+                        (first + k) * LANES,
+                        min(neurons, (first + k + 1) * LANES),
+                    )
                     rows.membrane(
                         potentials[t, b, low:high], current[k], beta[low:high], soft,
                         v[k], s[k], spikes[t, b, low:high],
@@ -184,7 +192,9 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
                                 pre_mean, ONE - decays[3], clip,
                             )  # fmt: skip
                         if POST_MEAN:
-                            rows.mean(decays[5], rate[t, b, low:high], q[k], post_mean[k])
+                            rows.mean(
+                                decays[5], rate[t, b, low:high], q[k], post_mean[k]
+                            )
                 if PRE_MEAN:
                     block.step_means(decays, rate[t, b], p, pre_mean)
             if not wanted:
@@ -223,7 +233,9 @@ def recall_traces(
     """Traces and means before every tick, from the spikes."""
     ticks, _, neurons = spikes.shape
     group = fired.shape[0]
-    fetch_traces(row, neurons, first, b, q[0], theta[0], p[0], pre_mean[0], post_mean[0])
+    fetch_traces(
+        row, neurons, first, b, q[0], theta[0], p[0], pre_mean[0], post_mean[0]
+    )
     for t in range(ticks):
         if starts[t, b] > ZERO:
             rows.clear(p[t])
@@ -244,7 +256,9 @@ def recall_traces(
             tick.traces(decays, spikes[t, b, low:high], q[t + 1, k], theta[t + 1, k])
             if POST_MEAN:
                 rows.copy(post_mean[t, k], post_mean[t + 1, k])
-                rows.mean(decays[5], rate[t, b, low:high], q[t + 1, k], post_mean[t + 1, k])
+                rows.mean(
+                    decays[5], rate[t, b, low:high], q[t + 1, k], post_mean[t + 1, k]
+                )
         if PRE_MEAN:
             rows.copy(pre_mean[t], pre_mean[t + 1])
             block.step_means(decays, rate[t, b], p[t + 1], pre_mean[t + 1])
@@ -265,7 +279,10 @@ def recall_segment(
         if t_0 > 0:
             block.copy(saved_fast[t_0 // SEGMENT - 1, b, first + k], fast[0, k])
             if RETROACTIVE:
-                block.copy(saved_eligibility[t_0 // SEGMENT - 1, b, first + k], eligibility[0, k])
+                block.copy(
+                    saved_eligibility[t_0 // SEGMENT - 1, b, first + k],
+                    eligibility[0, k],
+                )
         else:
             old_fast = row.old + row.old_fast_weights + b * row.old_fast_weights_stride
             block.fetch(old_fast, neurons, low, fast[0, k])
@@ -316,7 +333,9 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
     d_post_mean, end = carve(end, (group if POST_MEAN else 0, LANES), like)
     d_fast, end = carve(end, (plastic, width, LANES), like)
     d_eligibility, end = carve(end, (retroactive, width, LANES), like)
-    carried = at(row.scratch, ((end - row.scratch) // d_v.itemsize,), like)  # all so far as one row
+    carried = at(
+        row.scratch, ((end - row.scratch) // d_v.itemsize,), like
+    )  # all so far as one row
     first_sum = end
     d_current, end = carve(end, (group, LANES), like)
     d_decay, end = carve(end, (group, LANES), like)
@@ -329,7 +348,9 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
     zeros, end = carve(end, (max(width, LANES),), like)
     updates, end = carve(end, (length, plastic, tick.TERMS, LANES), like)
     recalled, end = carve(end, (length, plastic, LANES), like)
-    summed = at(first_sum, ((end - first_sum) // d_v.itemsize,), like)  # from d_current on
+    summed = at(
+        first_sum, ((end - first_sum) // d_v.itemsize,), like
+    )  # from d_current on
     # before each tick of a segment, and before each tick of all
     fast, end = carve(end, (length, plastic, width, LANES), like)
     eligibility, end = carve(end, (length, retroactive, width, LANES), like)
@@ -364,7 +385,10 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
     d_currents = at(row.d_currents, (ticks, batch, neurons), like)
     d_rate = at(row.d_rate, (ticks, batch, neurons), like)
     d_target = at(row.d_target, (ticks, batch, neurons), like)
-    d_bias, d_beta = at(row.d_bias, (neurons,), like), at(row.d_membrane_decay, (neurons,), like)
+    d_bias, d_beta = (
+        at(row.d_bias, (neurons,), like),
+        at(row.d_membrane_decay, (neurons,), like),
+    )
     d_gains = at(row.d_plasticity_gain, (blocks, width, LANES), like)
     d_coefficients = at(row.d_coefficients, (COEFFICIENTS,), like)
     d_own = at(row.d_synaptic, (blocks, OWN, width, LANES), like)
@@ -407,11 +431,20 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
                     rows.clear(d_x)
                 if PRE_MEAN:
                     d_decays[4] += block.step_means_adjoint(
-                        decays, rate[t, b], p[t + 1], pre_mean[t], d_pre_mean, d_p, d_rate[t, b]
+                        decays,
+                        rate[t, b],
+                        p[t + 1],
+                        pre_mean[t],
+                        d_pre_mean,
+                        d_p,
+                        d_rate[t, b],
                     )
                 if PLASTIC:
                     for k in range(group):
-                        low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
+                        low, high = (
+                            (first + k) * LANES,
+                            min(neurons, (first + k + 1) * LANES),
+                        )
                         d = tick.terms_of(d_updates[k])
                         if POST_MEAN:
                             d_decays[5] += rows.mean_adjoint(
@@ -437,7 +470,12 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
                         )  # fmt: skip
                         if RECALLS or NORMALISES:
                             tick.recall_adjoint(
-                                fast[h, k], p[t + 1], d_recalled, d_power, d_fast[k], d_p
+                                fast[h, k],
+                                p[t + 1],
+                                d_recalled,
+                                d_power,
+                                d_fast[k],
+                                d_p,
                             )
                         block.clear(d_updates[k])
                         rows.clear(d_decay[k])
@@ -448,16 +486,27 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
                         )  # fmt: skip
                     d_decays[0] += rows.trace_adjoint(decays[0], x, p[t], d_p, d_x)
                 for k in range(group):
-                    low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
+                    low, high = (
+                        (first + k) * LANES,
+                        min(neurons, (first + k + 1) * LANES),
+                    )
                     before, fired_before = zeros[:LANES], zeros[:LANES]
                     if not started and t > 0:
                         before = potentials[t - 1, b, low:high]
                         fired_before = spikes[t - 1, b, low:high]
                     elif not started:
                         before, fired_before = before_first[low:high], fired[k]
-                    inner = d_spikes[t, b, low:high] if row.d_spikes != 0 else zeros[:LANES]
-                    outer = d_potentials[t, b, low:high] if row.d_potentials != 0 else zeros[:LANES]
-                    rows.surrogate_slopes(surrogate, slope, potentials[t, b, low:high], slopes[k])
+                    inner = (
+                        d_spikes[t, b, low:high] if row.d_spikes != 0 else zeros[:LANES]
+                    )
+                    outer = (
+                        d_potentials[t, b, low:high]
+                        if row.d_potentials != 0
+                        else zeros[:LANES]
+                    )
+                    rows.surrogate_slopes(
+                        surrogate, slope, potentials[t, b, low:high], slopes[k]
+                    )
                     rows.membrane_adjoint(
                         inner, outer, slopes[k], before, fired_before, beta[low:high], soft,
                         d_v[k], d_s[k], d_bias[low:high], d_beta[low:high],

@@ -48,7 +48,9 @@ from .kind import (
 )  # fmt: skip
 
 LANES = 64  # a constant, so that the inner loops unroll into whole vectors
-SHRINKS = CONTRACTING or not RETROACTIVE  # C F goes to F itself, and not to the eligibility
+SHRINKS = (
+    CONTRACTING or not RETROACTIVE
+)  # C F goes to F itself, and not to the eligibility
 APART = HAS_G and SHRINKS and RETROACTIVE  # so does g p; else it is part of a p
 TERMS = 9 if HAS_O else 8
 
@@ -76,7 +78,9 @@ class Terms(NamedTuple):
 def terms_of(rows):
     """The terms in an array [TERMS, LANES]."""
     last = rows[TERMS - 1]  # of kinds without o any
-    return Terms(rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7], last)
+    return Terms(
+        rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7], last
+    )
 
 
 # One synapse.
@@ -179,9 +183,13 @@ def update(fast, eligibility, u, own, p, x, means, decay, clip):
         for j in range(LANES):
             f = fast[i, j]
             e = eligibility[i, j] if RETROACTIVE else f
-            fast[i, j] = min(max(moved(u, own, i, j, p_i, x_i, mean, f, e), -clip), clip)
+            fast[i, j] = min(
+                max(moved(u, own, i, j, p_i, x_i, mean, f, e), -clip), clip
+            )
             if RETROACTIVE:
-                eligibility[i, j] = remembered(u, own, i, j, p_i, x_i, mean, f, e, decay)
+                eligibility[i, j] = remembered(
+                    u, own, i, j, p_i, x_i, mean, f, e, decay
+                )
 
 
 @inlined
@@ -194,9 +202,13 @@ def update_into(
         for j in range(LANES):
             f = fast[i, j]
             e = eligibility[i, j] if RETROACTIVE else f
-            updated[i, j] = min(max(moved(u, own, i, j, p_i, x_i, mean, f, e), -clip), clip)
+            updated[i, j] = min(
+                max(moved(u, own, i, j, p_i, x_i, mean, f, e), -clip), clip
+            )
             if RETROACTIVE:
-                updated_eligibility[i, j] = remembered(u, own, i, j, p_i, x_i, mean, f, e, decay)
+                updated_eligibility[i, j] = remembered(
+                    u, own, i, j, p_i, x_i, mean, f, e, decay
+                )
 
 
 @inlined
@@ -219,7 +231,9 @@ def update_adjoint(
             d_e = d_eligibility[i, j] if RETROACTIVE else d_f
             through = d_f if SHRINKS else d_e  # the gradient to what C F goes to
             to_p, to_x = added_adjoint(u, d, own, d_own, i, j, p_i, x_i, d_e)
-            decay_p, decay_x = factor_adjoint(u, d, own, d_own, i, j, p_i, x_i, through * f)
+            decay_p, decay_x = factor_adjoint(
+                u, d, own, d_own, i, j, p_i, x_i, through * f
+            )
             sum_p += to_p + decay_p
             sum_x += to_x + decay_x
             if HAS_O:
@@ -265,7 +279,9 @@ def worth(f, means, i, post_means, j):
 @spliced
 def worth_slopes(f, means, i, post_means, j):
     """Its derivatives to f and to the means."""
-    return weight_slopes(f, means[i] if PRE_MEAN else f, post_means[j] if POST_MEAN else f)
+    return weight_slopes(
+        f, means[i] if PRE_MEAN else f, post_means[j] if POST_MEAN else f
+    )
 
 
 @inlined
@@ -275,7 +291,9 @@ def currents(feedback, gain, fast, x, means, post_means, current):
         x_i = x[i]
         if x_i != ZERO:
             for j in range(LANES):
-                current[j] += x_i * effective(feedback, gain, fast, i, j, means, post_means)
+                current[j] += x_i * effective(
+                    feedback, gain, fast, i, j, means, post_means
+                )
 
 
 @inlined
@@ -291,7 +309,9 @@ def currents_adjoint(
         if wanted:
             total = ZERO * x_i
             for j in range(LANES):
-                total += d_current[j] * effective(feedback, gain, fast, i, j, means, post_means)
+                total += d_current[j] * effective(
+                    feedback, gain, fast, i, j, means, post_means
+                )
             d_x[i] += total
         if WEIGHS and x_i != ZERO:
             sum_mean = ZERO * x_i
@@ -356,7 +376,9 @@ def terms(decays, w, rate, s, q, theta, recalled, power, target, post_means, u):
     eta = decays[3]
     for j in range(rate.shape[0]):
         n = post_means[j] if POST_MEAN else q[j]
-        k, a, b, c, m, y, o, g = drive(q[j], theta[j], s[j], recalled[j], power, target[j], n, w)
+        k, a, b, c, m, y, o, g = drive(
+            q[j], theta[j], s[j], recalled[j], power, target[j], n, w
+        )
         r = rate[j]
         up = eta if RETROACTIVE else r
         down = abs(r) if CONTRACTING else up
@@ -383,7 +405,9 @@ def terms_adjoint(
     eta, d_power = decays[3], ZERO * power
     for j in range(rate.shape[0]):
         n = post_means[j] if POST_MEAN else q[j]
-        k, a, b, c, m, y, o, g = drive(q[j], theta[j], s[j], recalled[j], power, target[j], n, w)
+        k, a, b, c, m, y, o, g = drive(
+            q[j], theta[j], s[j], recalled[j], power, target[j], n, w
+        )
         r = rate[j]
         up = eta if RETROACTIVE else r
         down = abs(r) if CONTRACTING else up
