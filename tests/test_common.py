@@ -175,7 +175,10 @@ def test_a_revision_is_dirty_if_code_differs_and_not_for_what_runs_leave(
     assert versions.versions()["revision"] == f"{clean}-dirty"
 
 
-WAITING = "import sys, time; from spikepropamine.common import run_command; print('here', flush=True);"
+WAITING = (
+    "import sys, time; from spikepropamine.common import run_command; "
+    "print('here', flush=True);"
+)
 
 
 def command(action, **more):
