@@ -39,6 +39,10 @@ def refusal(deployed: DeployedPolicy) -> str | None:
         return "NIR holds spiking networks only; use --format onnx for graded units"
     if config.readout != "spikes":
         return "NIR's neurons put out spikes, not potentials; train with --network.readout spikes"
+    if config.encoder:
+        return "NIR's tools have no tanh units; train without --network.encoder"
+    if config.phases:
+        return "NIR's input is the observation alone; train with --no-network.phases"
     if config.soft_reset:
         return "NIR's neurons are reset to a value; train with --no-network.soft-reset"
     if (

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from spikepropamine.common import unknown
 from spikepropamine.policies.backends import STATIC, choose, choose_step
+from spikepropamine.policies.encoder import Encoder, at_ticks
 from spikepropamine.policies.layers import LayerOutput, SpikingLayer, logit
 from spikepropamine.policies.reference import SURROGATES, LayerSpec
 from spikepropamine.policies.rules import RULES
@@ -24,6 +25,9 @@ from spikepropamine.policies.rules import RULES
 Array = TypeVar("Array", Tensor, np.ndarray)
 
 LARGEST = 1000  # of gains, bounds and slopes; larger ones overflow sooner or later
+MOST_LAYERS = 100
+WIDEST = 10_000
+"""Neurons of a layer."""
 MOST_DRAWN = 200
 """Networks that are kept of those that differ in weights drawn for an episode."""
 POSITIVE = ("slope", "clip", "gain", "input_gain")
@@ -45,6 +49,11 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
 """Names of numbers, and what they must be."""
 FLAGS = ("plasticity_off", "modulator_held")
 ALIKE = ("units", "surrogate", "slope", "soft_reset", "clip", "decay")  # in all layers
+
+
+def _are_widths(given: Iterable[Any]) -> bool:
+    """Whether all are whole numbers from 1 to `WIDEST`."""
+    return all(isinstance(x, Integral) and 1 <= x <= WIDEST for x in given)
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,12 @@ class NetworkConfig:
     """Which layers are recurrent, one entry a layer."""
     ticks: int = 1
     """Ticks of network time per environment step."""
+    phases: bool = False
+    """Neurons and neuromodulators know which tick of the step it is, so that a plastic synapse may
+    store at one tick and recall at another (2 ticks or more)."""
+    encoder: tuple[int, ...] = ()
+    """Widths of layers of tanh units, without state, between the observation and the first layer;
+    none: the first layer sees the observation itself."""
     readout: Literal["spikes", "spikes+potentials"] = "spikes"
     """What the actor's output layer sees: filtered spikes, or membrane potentials as well."""
     surrogate: str = "fast_sigmoid"
@@ -112,7 +127,7 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         # JSON and YAML have lists only; one for all may stand alone
-        for name in ("hidden", "plastic", "recurrent", "exogenous"):
+        for name in ("hidden", "plastic", "recurrent", "encoder", "exogenous"):
             given = getattr(self, name)
             if given is not None or name != "exogenous":
                 several = isinstance(given, Iterable) and not isinstance(given, str)
@@ -126,12 +141,18 @@ class NetworkConfig:
             if getattr(self, name) not in valid:
                 raise ValueError(unknown(name, getattr(self, name), valid))
         layers = len(self.hidden)
-        fitting = [
-            x for x in self.hidden if isinstance(x, Integral) and 1 <= x <= 10_000
-        ]
-        if not 1 <= layers <= 100 or len(fitting) < layers:
-            widths = "the widths of 1 to 100 layers, each from 1 to 10000"
-            raise ValueError(f"hidden must name {widths}, got {self.hidden}")
+        if not 1 <= layers <= MOST_LAYERS or not _are_widths(self.hidden):
+            raise ValueError(
+                f"hidden must name the widths of 1 to {MOST_LAYERS} layers, "
+                f"each from 1 to {WIDEST}, got {self.hidden}"
+            )
+        if len(self.encoder) > MOST_LAYERS or not _are_widths(self.encoder):
+            raise ValueError(
+                f"encoder must name the widths of 0 to {MOST_LAYERS} layers, "
+                f"each from 1 to {WIDEST}, got {self.encoder}"
+            )
+        if self.phases and self.ticks == 1:
+            raise ValueError("phases need 2 ticks or more, and network.ticks is 1")
         for name in ("plastic", "recurrent"):
             if layers == 1 and getattr(
                 self, name
@@ -182,7 +203,13 @@ def completed_network(settings: Mapping[str, Any]) -> dict[str, Any]:
     known = {
         k: x for k, x in settings.items() if k in NetworkConfig.__dataclass_fields__
     }
-    return {"decay": "plain", "fresh_weights": "none"} | known
+    before = {
+        "decay": "plain",
+        "fresh_weights": "none",
+        "phases": False,
+        "encoder": (),
+    }
+    return before | known
 
 
 @dataclass(frozen=True)
@@ -253,7 +280,7 @@ class SpikingNetwork(nn.Module):
     Args:
         channels: width of the (flattened) observation.
         config: the network's settings.
-        exogenous: indices of the channels that the neuromodulators see.
+        exogenous: indices of the channels that the neuromodulators see (and, with phases, the tick).
         backend: what runs the layers, a key of `policies.backends.BACKENDS`; "auto" is the fastest
             that can.
     """
@@ -273,11 +300,13 @@ class SpikingNetwork(nn.Module):
         self.config, self.backend = config, backend
         self._observer: Callable[[list[LayerOutput]], None] | None = None
         self.input_size = channels
-        self.register_buffer(
-            "exogenous", torch.tensor(exogenous, dtype=torch.long), False
-        )
+        phases = config.ticks if config.phases else 0
+        # neuromodulators see the phases, which come after the observation's channels
+        seen = [*exogenous, *range(channels, channels + phases)]
+        self.register_buffer("exogenous", torch.tensor(seen, dtype=torch.long), False)
+        self.encoder = Encoder(channels + phases, config.encoder)
         layers = []
-        width, by_hand = channels, config.modulation == "feedback"
+        width, by_hand = self.encoder.output_size, config.modulation == "feedback"
         modulation: Any = "direct" if by_hand else config.modulation
         for index, (neurons, plastic, recurrent) in enumerate(
             zip(config.hidden, config.plastic, config.recurrent)
@@ -291,7 +320,7 @@ class SpikingNetwork(nn.Module):
                 **{name: getattr(config, name) for name in ALIKE},
             )
             gain = config.gain if index else config.input_gain
-            layers.append(SpikingLayer(spec, len(exogenous), gain, config, backend))
+            layers.append(SpikingLayer(spec, len(seen), gain, config, backend))
             width = neurons
         self.layers = cast(Sequence[SpikingLayer], nn.ModuleList(layers))
         for layer in layers if by_hand else ():
@@ -351,8 +380,8 @@ class SpikingNetwork(nn.Module):
             [T * ticks, B, neurons], and the new state.
         """
         ticks, observations = self.config.ticks, self._seen(observations)
+        observations = at_ticks(observations, ticks, self.config.phases)
         if ticks > 1:
-            observations = observations.repeat_interleave(ticks, dim=0)
             first_tick = torch.zeros_like(starts).repeat(ticks, 1)
             first_tick[::ticks] = starts
             starts = first_tick
@@ -362,7 +391,7 @@ class SpikingNetwork(nn.Module):
         plasticity = 1.0 - state["plasticity_off"]
         new_state = {flag: state[flag] for flag in FLAGS}
         held = state["modulator_held"] if bool(state["modulator_held"].any()) else None
-        signal, outputs = observations, []
+        signal, outputs = self.encoder(observations), []
         for index, layer in enumerate(self.layers):
             own = {
                 short: state[name]

@@ -368,6 +368,6 @@ def parameter_group(name: str) -> Group:
         return "plasticity"
     if first in ("action_net", "log_std", "log_std_net") or last == "readout_decay":
         return "readout"
-    if "features_extractor" in first:
+    if "features_extractor" in first or name.startswith("lstm_actor.encoder."):
         return "encoder"
     return "weights"

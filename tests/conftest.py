@@ -92,6 +92,9 @@ POLICIES = {
         PlasticPPO, "PlasticSpikingPolicy", {"network": NETWORK, "critic_sees_spikes": False},
     ),
     "two ticks": (PlasticPPO, "PlasticSpikingPolicy", {"network": {**NETWORK, "ticks": 2}}),
+    "phases": (PlasticPPO, "PlasticSpikingPolicy", {
+        "network": {**NETWORK, "ticks": 2, "phases": True, "encoder": (6,)},
+    }),
 }  # fmt: skip
 
 

@@ -466,7 +466,7 @@ print(sum(rows.count_active.stats.cache_hits.values()))
 def networks(draw):
     """A network of any kind, with numbers far from their initial ones."""
     rule, modulation, recurrent, decay = draw(st.sampled_from(KINDS))
-    layers = draw(st.integers(1, 3))
+    layers, ticks = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     several = {"min_size": layers, "max_size": layers}
     plastic = draw(st.lists(st.booleans(), **several))
     settings = {
@@ -478,7 +478,9 @@ def networks(draw):
         "recurrent": [
             recurrent if rule != "none" else draw(st.booleans()) for _ in plastic
         ],
-        "ticks": draw(st.integers(1, 3)),
+        "ticks": ticks,
+        "phases": ticks > 1 and draw(st.booleans()),
+        "encoder": draw(st.sampled_from([(), (5,), (4, 6)])),
         "readout": draw(st.sampled_from(["spikes", "spikes+potentials"])),
         "soft_reset": draw(st.booleans()),
         "clip": draw(st.sampled_from([0.05, 1.0])),

@@ -57,6 +57,9 @@ def features_of(network, inputs, starts=None, state=None):
         ({"hidden": 64.5}, ["hidden", "widths", "64.5"]),
         ({"hidden": None}, ["hidden", "widths", "None"]),
         ({"plastic": None}, ["plastic", "one entry"]),
+        ({"phases": True, "ticks": 1}, ["phases", "2 ticks"]),
+        ({"encoder": (8, 0)}, ["encoder", "from 1 to 10000", "(8, 0)"]),
+        ({"encoder": 8.5}, ["encoder", "8.5"]),
     ],
 )
 def test_a_bad_setting_is_named_with_what_would_be_right(settings, words):
@@ -140,6 +143,44 @@ def test_a_step_of_several_ticks_is_that_many_steps_of_one_tick(readout):
         torch.testing.assert_close(
             state[name], expected_state[name], rtol=0, atol=1e-6, msg=name
         )
+
+
+@pytest.mark.parametrize("encoder", [(), (7,)])
+def test_phases_are_channels_that_tell_the_tick(encoder):
+    """As if the environment had shown a one-hot of the tick, one tick a step."""
+    settings = {"rule": "delta", "hidden": (16, 16), "encoder": encoder}
+    phased = make_network(ticks=2, phases=True, **settings)
+    single = make_network(5, ticks=1, exogenous=(0, 1, 2, 3, 4), **settings)
+    single.load_state_dict(phased.state_dict())
+    inputs = observations(4) * 2
+    shown = torch.zeros(8, 2, 5)
+    shown[..., :3] = inputs.repeat_interleave(2, dim=0)
+    shown[::2, :, 3] = 1.0
+    shown[1::2, :, 4] = 1.0
+    features, state = features_of(phased, inputs)
+    expected, expected_state = features_of(single, shown)
+    assert features.abs().max() > 0
+    torch.testing.assert_close(features, expected[1::2], rtol=0, atol=1e-6)
+    name = "layer1.fast_weights"
+    assert state[name].abs().max() > 0
+    torch.testing.assert_close(state[name], expected_state[name], rtol=0, atol=1e-6)
+
+
+def test_an_encoder_is_layers_of_tanh_units_before_the_first_layer():
+    network = make_network(encoder=(6, 5), ticks=1)
+    first, second = network.encoder.layers
+    inputs = observations(3)
+    hidden = torch.tanh(inputs @ first.weight.T + first.bias)
+    expected = torch.tanh(hidden @ second.weight.T + second.bias)
+    torch.testing.assert_close(network.encoder(inputs), expected)
+    assert network.layers[0].spec.inputs == 5
+    features, outputs, _ = network.run(
+        inputs, torch.zeros(3, 2), zero_state(network, 2)
+    )
+    features.sum().backward()
+    assert all(x.grad is not None for x in network.encoder.parameters())
+    currents = expected @ network.layers[0].weight.T + network.layers[0].bias
+    torch.testing.assert_close(outputs[0].potentials[0], currents[0])
 
 
 def test_an_episode_start_forgets_everything():

@@ -151,6 +151,8 @@ def test_a_file_read_back_is_the_graph(tmp_path):
     [
         ({"readout": "spikes+potentials"}, "--network.readout spikes"),
         ({"soft_reset": True}, "--no-network.soft-reset"),
+        ({"encoder": (8,)}, "--network.encoder"),
+        ({"phases": True, "ticks": 2}, "--no-network.phases"),
     ],
 )
 def test_what_nir_cannot_say_is_refused_with_the_setting_that_would_do(

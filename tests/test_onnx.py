@@ -46,6 +46,8 @@ PLASTIC: dict[str, dict[str, Any]] = {
     "recurrent": {"rule": "oja", "modulation": "direct", "recurrent": (True, True)},
     "ticks": {"rule": "bcm", "modulation": "direct", "ticks": 3},
     "potentials": {"rule": "oja", "readout": "spikes+potentials"},
+    "phases": {"rule": "delta", "modulation": "direct", "ticks": 2, "phases": True},
+    "encoder": {"rule": "oja", "encoder": (12,)},
 }
 SQUASHED: dict[str, Any] = {
     "squashed-mlp": (SquashedMlp, {}),

@@ -20,6 +20,7 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from spikepropamine.policies.encoder import at_ticks
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.rules import OF_FAST_WEIGHTS, RULES, Rule, larger, log
 
@@ -175,8 +176,14 @@ def _spiking(count: _Count, policy: PlasticSpikingPolicy, features: Tensor) -> T
     starts[0] = 1.0
     state = layout.unpack(torch.zeros(1, layout.size))
     latent, outputs, _ = network.run(features[:, None], starts, state)
-    signal = features.repeat_interleave(network.config.ticks, dim=0)
-    exogenous = signal[:, network.exogenous]
+    held = at_ticks(features[:, None], network.config.ticks, network.config.phases)
+    exogenous = held[:, 0, network.exogenous]
+    signal = held[:, 0]
+    for units in network.encoder.layers:
+        count.operations["synapses"] += synaptic(signal, units.weight)
+        count.operations["neurons"] += operations(0, units.out_features * len(signal))
+        signal = torch.tanh(units(signal))
+        count.activation(units, held, signal)
     for layer, output in zip(network.layers, outputs):
         spec, spikes, before = layer.spec, output.spikes[:, 0], signal
         count.operations["synapses"] += synaptic(signal, layer.weight)

@@ -308,13 +308,13 @@ def leaky_backward(like, ticks, batch, neurons, addresses):
 @kernel()
 def modulate(like, ticks, batch, channels, neurons, observed, seen, table, indices):
     """What multiplies the drive: eta, or the neuromodulators, which the new state keeps; and the
-    current v of second compartments, the same at all ticks, where the rule uses it. observed and
-    seen: how many channels the observation has, and how many of them the neuromodulators see.
-    indices is scratch memory, longer by one than channels or seen.
+    current v of second compartments, where the rule uses it. observed and seen: how many channels
+    the observation has with its phases, and how many of them the neuromodulators see. indices is
+    scratch memory, longer by one than channels or seen.
     """
     row = table[0]
     rate = at(row.rate, (ticks, batch, neurons), like)
-    observations = at(row.observations, (batch, observed), like)
+    observations = at(row.observations, (ticks, batch, observed), like)
     exogenous = at(row.exogenous, (seen,), np.int64(0))
     signals = at(row.seen, (seen,), like)
     inputs = at(row.inputs, (ticks, batch, channels), like)
@@ -328,13 +328,12 @@ def modulate(like, ticks, batch, channels, neurons, observed, seen, table, indic
         offset = b * row.stride
         active = ONE - at(row.old + row.plasticity_off + offset, (1,), like)[0]
         held = at(row.old + row.modulator_held + offset, (1,), like)[0] > ZERO
-        for i in range(seen):
-            signals[i] = observations[b, exogenous[i]]
-        if row.target != 0:
-            for t in range(ticks):
+        for t in range(ticks):
+            for i in range(seen):
+                signals[i] = observations[t, b, exogenous[i]]
+            if row.target != 0:
                 copy(target_bias, target[t, b])
                 add_active(target_weights, signals, indices, target[t, b])
-        for t in range(ticks):
             m = rate[t, b]
             if row.modulator_bias == 0:
                 m[:] = at(row.eta, (1,), like)[0] * active

@@ -21,6 +21,7 @@ from spikepropamine.policies.compiled.rows import (
     sparse_currents,
     unchanged,
 )
+from spikepropamine.policies.encoder import at_ticks
 from spikepropamine.policies.layers import LayerOutput
 
 
@@ -103,16 +104,19 @@ def go(
         raise ValueError(
             f"shapes of observations, starts and state: {given}, not {plan.shapes}"
         )
-    signal, first_tick = observations, starts
+    rows = batch // count
+    held, first_tick = observations, starts
     if ticks > 1:
-        rows = batch // count
-        signal = signal.view(count, 1, rows, -1).repeat(1, ticks, 1, 1).flatten(0, 1)
+        held = at_ticks(observations.view(count, rows, -1), ticks, network.config.phases)
         first_tick = starts.new_zeros(count * ticks, rows)
         first_tick[::ticks] = starts.view(count, rows)
+    signal = held
+    if network.config.encoder:
+        signal = network.encoder(held.view(count, ticks * rows, -1))
     features = observations.new_empty(1, batch, network.output_size)
     new = torch.empty_like(state)
     for entry, x in zip(
-        plan.moving, (state, new, first_tick, signal, observations, features)
+        plan.moving, (state, new, first_tick, signal, held, features)
     ):
         entry.fill(x.data_ptr())
         if count > 1:
@@ -171,6 +175,7 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
     calls: list[list[tuple[Any, tuple[Any, ...]]]] = [[] for _ in range(count)]
     outputs: list[LayerOutput] = []
     seen = len(network.exogenous)
+    observed = network.input_size + (ticks if config.phases else 0)
 
     def enter(row: int, **entries: Tensor | None) -> None:
         for name, x in entries.items():
@@ -226,7 +231,7 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
                 batch,
                 spec.inputs,
                 neurons,
-                network.input_size,
+                observed,
                 seen,
             )
             call(index, modulate, sizes, (indices,))
