@@ -16,7 +16,8 @@ __all__ = ["quiet_mujoco"]
 # A time limit would say truncated, and the learner would bootstrap a value that does not exist.
 for _name, _module in (
     ("CueAssociation", "cue_association"), ("EvidenceAccumulation", "evidence_accumulation"),
-    ("KeyValue", "key_value"), ("HalfCheetahCue", "half_cheetah"),
+    ("KeyValue", "key_value"), ("MotorMap", "motor_map"),
+    ("HalfCheetahCue", "half_cheetah"),
 ):  # fmt: skip
     gymnasium.register(
         f"{_name}-v0", entry_point=f"spikepropamine.envs.{_module}:{_name}"

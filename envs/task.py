@@ -51,7 +51,7 @@ def said(env: gym.Env, name: str) -> Any:
     return getattr(env.unwrapped, name, getattr(Task, name))
 
 
-class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
+class DrawnTask(gym.Env[np.ndarray, Any], ABC):
     """A task whose observations `reset` draws: actions are answers, read at some of the steps.
 
     It ends with terminated=True after `episode_steps`, and observes all zeros then.
@@ -59,7 +59,7 @@ class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012  as Gymnasium has it
     render_mode: str | None = None
-    action_space: gym.spaces.Discrete
+    action_space: Any  # Discrete; of `MotorMap` Box
     episode_steps: int
     parts: dict[
         str, int
@@ -86,7 +86,7 @@ class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
         self.steps, self.answers = 0, []
         return self._observations[0].copy(), {}
 
-    def step(self, action: int | np.integer) -> Step:
+    def step(self, action: Any) -> Step:
         """Take one action. Observations are float32 [channels], and no episode is truncated. Raises
         ValueError where the action is not in the action space, gymnasium.error.ResetNeeded before
         the first `reset` and after the end of an episode.
@@ -95,14 +95,9 @@ class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
             raise gym.error.ResetNeeded(
                 "no episode is under way: call reset() before step()"
             )
-        action, actions = int(action), int(self.action_space.n)
-        if not 0 <= action < actions:
-            raise ValueError(
-                f"action must be an integer in [0, {actions - 1}], got {action}"
-            )
-        reward, info = self._answered(action)
+        reward, info = self._answered(self._checked(action))
         if reward:
-            self.answers.append((self.steps, reward > 0))
+            self.answers.append((self.steps, self._is_right(reward)))
         self.steps += 1
         # a copy, so that keeping one observation does not keep the whole episode in memory
         observation = self._observations[self.steps].copy()
@@ -123,8 +118,21 @@ class DrawnTask(gym.Env[np.ndarray, np.integer], ABC):
     def _draw(self) -> None:
         """Draw an episode: all of `_observations`, by `np_random`."""
 
+    def _checked(self, action: Any) -> Any:
+        """The action, where it is in the action space."""
+        answer, answers = int(action), int(self.action_space.n)
+        if not 0 <= answer < answers:
+            raise ValueError(
+                f"action must be an integer in [0, {answers - 1}], got {answer}"
+            )
+        return answer
+
+    def _is_right(self, reward: float) -> bool:
+        """Whether an answer with this reward is drawn as a right one."""
+        return reward > 0
+
     @abstractmethod
-    def _answered(self, action: int) -> tuple[float, dict[str, Any]]:
+    def _answered(self, action: Any) -> tuple[float, dict[str, Any]]:
         """The reward and the info of an action at the present step."""
 
 
