@@ -116,8 +116,8 @@ class MotorMap(DrawnTask):
         self._targets = np.linalg.solve(self.matrix, wanted.T).T.astype(np.float32)
         self._observations = np.zeros((steps + 1, 3 * motors), np.float32)
         self._observations[:-1, :motors] = wanted
-        self._observations[1:-1, motors : 2 * motors] = commands[:-2]
-        self._observations[1:-1, 2 * motors :] = effects[:-2]
+        self._observations[1:-1, motors : 2 * motors] = commands[:-1]
+        self._observations[1:-1, 2 * motors :] = effects[:-1]
 
     def _checked(self, action: Any) -> np.ndarray:
         command = np.asarray(action, dtype=np.float64)
@@ -143,7 +143,9 @@ class MotorMap(DrawnTask):
         return reward > -CLOSE
 
 
-def least_squares(observations: Sequence[np.ndarray], ridge: float = 1e-6) -> np.ndarray:
+def least_squares(
+    observations: Sequence[np.ndarray], ridge: float = 1e-6
+) -> np.ndarray:
     """Commands of the linear observer, which keeps all that was shown: at each step it inverts the
     wiring that fits best, so that nothing linear can do better without noise.
 
@@ -156,7 +158,9 @@ def least_squares(observations: Sequence[np.ndarray], ridge: float = 1e-6) -> np
     """
     seen = np.asarray(observations, dtype=np.float64)
     motors = seen.shape[1] // 3
-    squares = ridge * np.eye(motors)  # sum of e e^T, since the inverse is fitted: a from e
+    squares = ridge * np.eye(
+        motors
+    )  # sum of e e^T, since the inverse is fitted: a from e
     products = np.zeros((motors, motors))
     answers = np.zeros((len(seen), motors))
     for step, row in enumerate(seen):

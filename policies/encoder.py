@@ -1,12 +1,11 @@
 """What a spiking network's first layer sees at each tick of an environment step: the observation,
-which tick of the step it is (phases), and what layers of tanh units make of both (an encoder).
+by a pathway of each tick (phases), and what layers of tanh units make of it (an encoder).
 """
 
 import math
 from collections.abc import Sequence
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from spikepropamine.policies.fast.networks import tanh
@@ -15,25 +14,39 @@ from spikepropamine.policies.fast.networks import tanh
 def at_ticks(observations: Tensor, ticks: int, phases: bool) -> Tensor:
     """Observations held constant over the ticks of their environment step.
 
+    With phases each tick has a pathway of its own, a block of channels that is silent at all other
+    ticks. What is learned on these channels thus has weights W^k and a bias b^k for each tick k:
+    what comes in at one tick may be a key to store under, and at the next a query to recall by.
+    Layers between which the strength of inputs alternates are the theta rhythm's phases of encoding
+    and retrieval in Hasselmo, Bodelon and Wyble 2002.
+
     Args:
         observations: [T, B, channels].
         ticks: network ticks for each environment step.
-        phases: whether channels that tell the tick are appended.
+        phases: whether each tick has a pathway of its own.
 
     Returns:
-        [T * ticks, B, channels]; with phases [T * ticks, B, channels + ticks], of which the last
-        `ticks` channels are 1 at their tick of the step and else 0.
+        [T * ticks, B, channels]; with phases [T * ticks, B, ticks * (channels + 1)], of which at
+        tick k the k-th block is the observation and a 1, and the rest is 0.
     """
-    if ticks > 1:
-        held = observations.repeat_interleave(ticks, dim=0)
-    else:
-        held = observations
     if not phases:
-        return held
-    steps, batch, _ = observations.shape
-    tick = torch.eye(ticks, dtype=observations.dtype, device=observations.device)
-    phase = tick.view(1, ticks, 1, ticks).expand(steps, ticks, batch, ticks)
-    return torch.cat([held, phase.reshape(steps * ticks, batch, ticks)], dim=2)
+        return (
+            observations.repeat_interleave(ticks, dim=0) if ticks > 1 else observations
+        )
+    steps, batch, channels = observations.shape
+    shown = observations.new_zeros(steps, ticks, batch, ticks, channels + 1)
+    for tick in range(ticks):
+        shown[:, tick, :, tick, :channels] = observations
+        shown[:, tick, :, tick, channels] = 1.0
+    return shown.view(steps * ticks, batch, ticks * (channels + 1))
+
+
+def pathways(channels: Sequence[int], width: int, ticks: int) -> list[int]:
+    """Where channels of an observation of this width, and the 1, lie in all blocks of `at_ticks`
+    with phases.
+    """
+    block = width + 1
+    return [k * block + channel for k in range(ticks) for channel in (*channels, width)]
 
 
 class Encoder(nn.Module):
@@ -42,19 +55,21 @@ class Encoder(nn.Module):
     Args:
         inputs: channels of the first layer.
         widths: units of each layer.
+        active: how many of the inputs are not silent at a time; initial weights have a standard
+            deviation of 1 / sqrt(active), and in later layers of 1 / sqrt(units before).
     """
 
     layers: Sequence[nn.Linear]
 
-    def __init__(self, inputs: int, widths: Sequence[int]) -> None:
+    def __init__(self, inputs: int, widths: Sequence[int], active: int) -> None:
         super().__init__()
         layers = []
         for units in widths:
             layer = nn.Linear(inputs, units)
-            nn.init.normal_(layer.weight, std=1.0 / math.sqrt(inputs))
+            nn.init.normal_(layer.weight, std=1.0 / math.sqrt(active))
             nn.init.zeros_(layer.bias)
             layers.append(layer)
-            inputs = units
+            inputs = active = units
         self.layers = cast(Sequence[nn.Linear], nn.ModuleList(layers))
         self.output_size = inputs
 

@@ -91,17 +91,20 @@ class SpikingLayer(nn.Module):
             for side, name in (("p", "pre_mean_share"), ("q", "post_mean_share")):
                 if (share := rule.mean_of(side)) is not None:
                     setattr(self, name, nn.Parameter(torch.tensor(logit(share))))
+            pathways = math.sqrt(config.pathways)  # of which one is active at a time
             if spec.modulation != "direct":
                 self.eta = nn.Parameter(torch.tensor(logit(config.eta)))
             if spec.modulation != "none":
                 self.modulator_weight = weights(n_in, config.modulator_gain)
-                self.modulator_exogenous = weights(exogenous, config.modulator_gain)
+                self.modulator_exogenous = weights(
+                    exogenous, config.modulator_gain * pathways
+                )
                 # starts where a plain rule does, so that plasticity is alive at the first update
                 self.modulator_bias = nn.Parameter(
                     torch.full((n,), math.atanh(config.eta))
                 )
             if spec.has_target:
-                self.target_exogenous = weights(exogenous, 1.0)
+                self.target_exogenous = weights(exogenous, pathways)
                 self.target_bias = nn.Parameter(torch.zeros(n))
 
     def fixed_weights(self) -> list[nn.Parameter]:

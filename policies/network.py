@@ -1,5 +1,6 @@
 """The spiking network of an actor: layers, leaky readout, the layout of its state, its settings."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from spikepropamine.common import unknown
 from spikepropamine.policies.backends import STATIC, choose, choose_step
-from spikepropamine.policies.encoder import Encoder, at_ticks
+from spikepropamine.policies.encoder import Encoder, at_ticks, pathways
 from spikepropamine.policies.layers import LayerOutput, SpikingLayer, logit
 from spikepropamine.policies.reference import SURROGATES, LayerSpec
 from spikepropamine.policies.rules import RULES
@@ -80,8 +81,8 @@ class NetworkConfig:
     ticks: int = 1
     """Ticks of network time per environment step."""
     phases: bool = False
-    """Neurons and neuromodulators know which tick of the step it is, so that a plastic synapse may
-    store at one tick and recall at another (2 ticks or more)."""
+    """Each tick of a step has input weights of its own, of the encoder or else the first layer, and
+    of neuromodulators: so plastic synapses may store at one tick and recall at another."""
     encoder: tuple[int, ...] = ()
     """Widths of layers of tanh units, without state, between the observation and the first layer;
     none: the first layer sees the observation itself."""
@@ -151,8 +152,6 @@ class NetworkConfig:
                 f"encoder must name the widths of 0 to {MOST_LAYERS} layers, "
                 f"each from 1 to {WIDEST}, got {self.encoder}"
             )
-        if self.phases and self.ticks == 1:
-            raise ValueError("phases need 2 ticks or more, and network.ticks is 1")
         for name in ("plastic", "recurrent"):
             if layers == 1 and getattr(
                 self, name
@@ -161,6 +160,11 @@ class NetworkConfig:
             if len(given := getattr(self, name)) != layers:
                 entries = f"one entry for each of the {layers} hidden layers"
                 raise ValueError(f"{name} must have {entries}, got {given}")
+        if self.phases and self.plastic[0] and not self.encoder:
+            raise ValueError(
+                "with phases the first layer has inputs of its own at each tick, and can recall "
+                "at none what it stored at another: give an encoder, or make a later layer plastic"
+            )
         for names, fits, words in RANGES:
             for name in names:
                 if not isinstance(getattr(self, name), Real) or not fits(
@@ -169,6 +173,8 @@ class NetworkConfig:
                     raise ValueError(
                         f"{name} must be {words}, got {getattr(self, name)}"
                     )
+        if self.phases and self.ticks == 1:
+            raise ValueError("phases need 2 ticks or more, and network.ticks is 1")
         if self.modulation == "feedback" and self.exogenous is None:
             raise ValueError(
                 "modulation feedback needs exogenous, the channels of the feedback"
@@ -177,6 +183,11 @@ class NetworkConfig:
             raise ValueError(
                 f"a neuromodulator needs a rule: one of {', '.join(RULES)}"
             )
+
+    @property
+    def pathways(self) -> int:
+        """Blocks of channels that the first layer and neuromodulators see, one at a tick."""
+        return self.ticks if self.phases else 1
 
     @classmethod
     def of(cls, value: "NetworkConfig | dict[str, Any] | None") -> "NetworkConfig":
@@ -280,7 +291,7 @@ class SpikingNetwork(nn.Module):
     Args:
         channels: width of the (flattened) observation.
         config: the network's settings.
-        exogenous: indices of the channels that the neuromodulators see (and, with phases, the tick).
+        exogenous: indices of the channels that the neuromodulators see.
         backend: what runs the layers, a key of `policies.backends.BACKENDS`; "auto" is the fastest
             that can.
     """
@@ -300,11 +311,12 @@ class SpikingNetwork(nn.Module):
         self.config, self.backend = config, backend
         self._observer: Callable[[list[LayerOutput]], None] | None = None
         self.input_size = channels
-        phases = config.ticks if config.phases else 0
-        # neuromodulators see the phases, which come after the observation's channels
-        seen = [*exogenous, *range(channels, channels + phases)]
+        seen, active = list(exogenous), channels
+        if config.phases:
+            seen, active = pathways(exogenous, channels, config.ticks), channels + 1
         self.register_buffer("exogenous", torch.tensor(seen, dtype=torch.long), False)
-        self.encoder = Encoder(channels + phases, config.encoder)
+        self.shown_size = active * config.pathways
+        self.encoder = Encoder(self.shown_size, config.encoder, active)
         layers = []
         width, by_hand = self.encoder.output_size, config.modulation == "feedback"
         modulation: Any = "direct" if by_hand else config.modulation
@@ -320,6 +332,10 @@ class SpikingNetwork(nn.Module):
                 **{name: getattr(config, name) for name in ALIKE},
             )
             gain = config.gain if index else config.input_gain
+            if index == 0 and not config.encoder:
+                gain *= math.sqrt(
+                    config.pathways
+                )  # of the inputs one pathway is active
             layers.append(SpikingLayer(spec, len(seen), gain, config, backend))
             width = neurons
         self.layers = cast(Sequence[SpikingLayer], nn.ModuleList(layers))

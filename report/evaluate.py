@@ -32,9 +32,7 @@ WHAT_PACE_IS = (
     "(pace: in steps 100 to 200 of a context, relative to the teacher that is told, 1, and to "
     "random actions, 0)"
 )
-NOTHING_KEPT = (
-    "(no retention: no run earns significantly more than random actions and standing still)"
-)
+NOTHING_KEPT = "(no retention: no run earns significantly more than random actions and standing still)"
 
 
 def run_all(options: argparse.Namespace) -> tuple[Path, bool]:

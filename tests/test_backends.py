@@ -480,7 +480,7 @@ def networks(draw):
         ],
         "ticks": ticks,
         "phases": ticks > 1 and draw(st.booleans()),
-        "encoder": draw(st.sampled_from([(), (5,), (4, 6)])),
+        "encoder": draw(st.sampled_from([(5,), (4, 6), *[()] * (not plastic[0])])),
         "readout": draw(st.sampled_from(["spikes", "spikes+potentials"])),
         "soft_reset": draw(st.booleans()),
         "clip": draw(st.sampled_from([0.05, 1.0])),

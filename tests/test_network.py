@@ -58,6 +58,7 @@ def features_of(network, inputs, starts=None, state=None):
         ({"hidden": None}, ["hidden", "widths", "None"]),
         ({"plastic": None}, ["plastic", "one entry"]),
         ({"phases": True, "ticks": 1}, ["phases", "2 ticks"]),
+        ({"phases": True, "ticks": 2, "plastic": (True, True)}, ["phases", "encoder"]),
         ({"encoder": (8, 0)}, ["encoder", "from 1 to 10000", "(8, 0)"]),
         ({"encoder": 8.5}, ["encoder", "8.5"]),
     ],
@@ -146,17 +147,16 @@ def test_a_step_of_several_ticks_is_that_many_steps_of_one_tick(readout):
 
 
 @pytest.mark.parametrize("encoder", [(), (7,)])
-def test_phases_are_channels_that_tell_the_tick(encoder):
-    """As if the environment had shown a one-hot of the tick, one tick a step."""
+def test_with_phases_each_tick_has_a_pathway_of_its_own(encoder):
+    """As if the environment had shown the observation at other channels at each tick."""
     settings = {"rule": "delta", "hidden": (16, 16), "encoder": encoder}
     phased = make_network(ticks=2, phases=True, **settings)
-    single = make_network(5, ticks=1, exogenous=(0, 1, 2, 3, 4), **settings)
+    single = make_network(8, ticks=1, exogenous=range(8), **settings)
     single.load_state_dict(phased.state_dict())
     inputs = observations(4) * 2
-    shown = torch.zeros(8, 2, 5)
-    shown[..., :3] = inputs.repeat_interleave(2, dim=0)
-    shown[::2, :, 3] = 1.0
-    shown[1::2, :, 4] = 1.0
+    shown = torch.zeros(8, 2, 8)
+    shown[::2, :, :3], shown[1::2, :, 4:7] = inputs, inputs
+    shown[::2, :, 3] = shown[1::2, :, 7] = 1.0
     features, state = features_of(phased, inputs)
     expected, expected_state = features_of(single, shown)
     assert features.abs().max() > 0

@@ -107,7 +107,9 @@ def go(
     rows = batch // count
     held, first_tick = observations, starts
     if ticks > 1:
-        held = at_ticks(observations.view(count, rows, -1), ticks, network.config.phases)
+        held = at_ticks(
+            observations.view(count, rows, -1), ticks, network.config.phases
+        )
         first_tick = starts.new_zeros(count * ticks, rows)
         first_tick[::ticks] = starts.view(count, rows)
     signal = held
@@ -115,9 +117,7 @@ def go(
         signal = network.encoder(held.view(count, ticks * rows, -1))
     features = observations.new_empty(1, batch, network.output_size)
     new = torch.empty_like(state)
-    for entry, x in zip(
-        plan.moving, (state, new, first_tick, signal, held, features)
-    ):
+    for entry, x in zip(plan.moving, (state, new, first_tick, signal, held, features)):
         entry.fill(x.data_ptr())
         if count > 1:
             entry += _parts(x, count)
@@ -175,7 +175,6 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
     calls: list[list[tuple[Any, tuple[Any, ...]]]] = [[] for _ in range(count)]
     outputs: list[LayerOutput] = []
     seen = len(network.exogenous)
-    observed = network.input_size + (ticks if config.phases else 0)
 
     def enter(row: int, **entries: Tensor | None) -> None:
         for name, x in entries.items():
@@ -231,7 +230,7 @@ def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Pl
                 batch,
                 spec.inputs,
                 neurons,
-                observed,
+                network.shown_size,
                 seen,
             )
             call(index, modulate, sizes, (indices,))
