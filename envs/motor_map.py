@@ -1,4 +1,4 @@
-"""Motor map: a robot without a body, whose motors are wired in a way that is new in every episode."""
+"""Motor map: motors without a robot, wired in a way that is new in every episode."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -50,21 +50,21 @@ class MotorMap(DrawnTask):
 
     A command a, one number for each motor, moves the joints by M a. The wiring M is drawn when the
     episode starts and is never shown. Each step shows what a random command of the step before did,
-    and asks for the command that would have a wanted effect u. So every step adds to what can be
+    and asks for the command a* of a wanted effect u = M a*. So every step adds to what can be
     known of M: after as many steps as there are motors, least squares gives M (see
     `least_squares`).
 
     Observation: Box, float32, shape (3 * motors,), in this order:
-        motors   wanted effect u, uniform in [-1, 1]
+        motors   wanted effect u
         motors   random command of the step before, uniform in [-1, 1]; at the first step 0
-        motors   its effect, from the command and the wiring; at the first step 0
+        motors   its effect; at the first step 0
     The observation that comes with terminated=True is all zeros.
 
-    Action: Box, float32, shape (motors,), from -`reach` to `reach`; the command for u. Gains make
-    commands of up to 2 right, and rotations of up to sqrt(motors).
+    Action: Box, float32, shape (motors,), in [-1, 1]: the command for u. Right ones, a*, are
+    uniform.
 
-    Reward: minus the mean squared error of the command, (a - a*)^2, at every step; a* has the
-    effect u. It is not observed.
+    Reward: minus the mean squared error of the command, (a - a*)^2, at every step. It is not
+    observed.
 
     Info: `target` (float32 [motors], a*), `error` (float, mean squared error of the command),
     `spread` (float, mean square of a*, the error of a command of zeros), `trial` (int, the step).
@@ -99,23 +99,23 @@ class MotorMap(DrawnTask):
         self.noise = check_number("noise", noise, 0, 10)
         self.parts = dict.fromkeys(("wanted", "command", "effect"), self.motors)
         largest = {"order": 1.0, "gains": 2.0, "rotation": np.sqrt(self.motors)}
-        self.reach = float(largest[self.wiring])
-        seen = np.inf if self.noise else self.reach
-        bounds = np.repeat([1.0, 1.0, seen], self.motors).astype(np.float32)
+        effect = largest[self.wiring]
+        shown = np.inf if self.noise else effect
+        bounds = np.repeat([effect, 1.0, shown], self.motors).astype(np.float32)
         self.observation_space = gym.spaces.Box(-bounds, bounds)
-        self.action_space = gym.spaces.Box(-self.reach, self.reach, (self.motors,))
-        self.return_range = (-np.inf, 0.0)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (self.motors,))
+        self.return_range = (-4.0 * self.episode_steps, 0.0)
 
     def _draw(self) -> None:
         random, steps, motors = self.np_random, self.episode_steps, self.motors
         self.matrix = WIRINGS[self.wiring](random, motors)
         commands = random.uniform(-1, 1, (steps, motors))
-        wanted = random.uniform(-1, 1, (steps, motors))
+        targets = random.uniform(-1, 1, (steps, motors))
         noise = self.noise * random.standard_normal((steps, motors))
         effects = commands @ self.matrix.T + noise
-        self._targets = np.linalg.solve(self.matrix, wanted.T).T.astype(np.float32)
+        self._targets = targets.astype(np.float32)
         self._observations = np.zeros((steps + 1, 3 * motors), np.float32)
-        self._observations[:-1, :motors] = wanted
+        self._observations[:-1, :motors] = targets @ self.matrix.T
         self._observations[1:-1, motors : 2 * motors] = commands[:-1]
         self._observations[1:-1, 2 * motors :] = effects[:-1]
 
@@ -126,7 +126,7 @@ class MotorMap(DrawnTask):
                 f"action must be {self.motors} finite numbers, one for each motor, "
                 f"got {action!r}"
             )
-        return np.clip(command, -self.reach, self.reach)
+        return np.clip(command, -1.0, 1.0)
 
     def _answered(self, action: np.ndarray) -> tuple[float, dict[str, Any]]:
         target = self._targets[self.steps]
