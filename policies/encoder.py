@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from spikepropamine.policies.fast.networks import tanh
@@ -33,12 +34,10 @@ def at_ticks(observations: Tensor, ticks: int, phases: bool) -> Tensor:
         return (
             observations.repeat_interleave(ticks, dim=0) if ticks > 1 else observations
         )
-    steps, batch, channels = observations.shape
-    shown = observations.new_zeros(steps, ticks, batch, ticks, channels + 1)
-    for tick in range(ticks):
-        shown[:, tick, :, tick, :channels] = observations
-        shown[:, tick, :, tick, channels] = 1.0
-    return shown.view(steps * ticks, batch, ticks * (channels + 1))
+    with_one = torch.cat([observations, torch.ones_like(observations[..., :1])], dim=2)
+    is_open = torch.eye(ticks, dtype=observations.dtype, device=observations.device)
+    shown = with_one[:, None, :, None] * is_open[:, None, :, None]
+    return shown.flatten(0, 1).flatten(2, 3)
 
 
 def pathways(channels: Sequence[int], width: int, ticks: int) -> list[int]:
@@ -81,5 +80,5 @@ class Encoder(nn.Module):
         """
         for layer in self.layers:
             weight: Any = layer.weight
-            x = tanh(x @ weight.mT + layer.bias.unsqueeze(-2))
+            x = tanh(x @ weight.transpose(-2, -1) + layer.bias.unsqueeze(-2))
         return x
