@@ -96,7 +96,7 @@ class DrawnTask(gym.Env[np.ndarray, Any], ABC):
                 "no episode is under way: call reset() before step()"
             )
         reward, info = self._answered(self._checked(action))
-        if reward:
+        if "target" in info:
             self.answers.append((self.steps, self._is_right(reward)))
         self.steps += 1
         # a copy, so that keeping one observation does not keep the whole episode in memory

@@ -1,0 +1,131 @@
+"""MotorMap: what is shown follows from the wiring, and least squares finds the wiring."""
+
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from conftest import pixels
+from gymnasium.utils.env_checker import check_env as check_gymnasium
+from stable_baselines3.common.env_checker import check_env as check_sb3
+
+from spikepropamine.envs.motor_map import WIRINGS, MotorMap, least_squares
+
+
+def episode(env, seed=0, action=None):
+    """Observations [T, channels], targets [T, motors] and infos of an episode."""
+    observation, _ = env.reset(seed=seed)
+    observations, infos, ended = [observation], [], False
+    while not ended:
+        command = np.zeros(env.motors) if action is None else action
+        observation, reward, ended, truncated, info = env.step(command)
+        assert reward == -info["error"] and not truncated
+        observations.append(observation)
+        infos.append(info)
+    assert not observations[-1].any()
+    targets = np.array([info["target"] for info in infos])
+    return np.array(observations[:-1]), targets, infos
+
+
+@pytest.mark.parametrize("wiring", WIRINGS)
+@pytest.mark.parametrize("motors", [1, 6])
+def test_checkers_accept_it_without_a_warning(wiring, motors):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env = gym.make("MotorMap-v0", motors=motors, wiring=wiring).unwrapped
+        assert isinstance(env, MotorMap)
+        check_gymnasium(env)
+        check_sb3(env)
+
+
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_effects_follow_from_commands_by_the_wiring_of_the_episode(wiring):
+    env = MotorMap(motors=5, wiring=wiring)
+    observations, targets, infos = episode(env)
+    wanted, commands, effects = np.split(observations, 3, axis=1)
+    np.testing.assert_allclose(effects, commands @ env.matrix.T, atol=1e-6)
+    np.testing.assert_allclose(wanted, targets @ env.matrix.T, atol=1e-6)
+    assert not commands[0].any() and commands[1:].all()
+    assert len(targets) == env.episode_steps == 40
+    assert [info["trial"] for info in infos] == list(range(40))
+    before = env.matrix
+    env.reset()
+    assert (env.matrix != before).any()
+
+
+@pytest.mark.parametrize(
+    ("wiring", "singular"),
+    [("order", (1, 1)), ("gains", (0.5, 2)), ("rotation", (1, 1))],
+)
+def test_wirings_are_what_they_are_called(wiring, singular):
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        matrix = WIRINGS[wiring](random, 7)
+        values = np.linalg.svd(matrix)[1]
+        assert values.min() >= singular[0] - 1e-9
+        assert values.max() <= singular[1] + 1e-9
+        if wiring != "rotation":
+            assert ((matrix != 0).sum(axis=0) == 1).all()
+            assert ((matrix != 0).sum(axis=1) == 1).all()
+
+
+def test_the_error_is_of_the_command_and_the_spread_of_a_command_of_zeros():
+    env = MotorMap(motors=3)
+    _, targets, infos = episode(env, action=np.array([0.5, -2.0, 0.25]))
+    clipped = np.array([0.5, -1.0, 0.25])  # to the action space
+    for target, info in zip(targets, infos):
+        assert info["error"] == pytest.approx(np.square(clipped - target).mean())
+        assert info["spread"] == pytest.approx(np.square(target).mean())
+
+
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_least_squares_knows_the_wiring_after_as_many_steps_as_motors(wiring):
+    env = MotorMap(motors=6, wiring=wiring)
+    observations, targets, _ = episode(env)
+    errors = np.square(least_squares(observations) - targets).mean(axis=1)
+    assert errors[0] > 0.1  # nothing was shown yet
+    assert errors[7:].max() < 1e-4
+    noisy = MotorMap(motors=6, wiring=wiring, noise=0.1)
+    observations, targets, _ = episode(noisy)
+    errors = np.square(least_squares(observations) - targets).mean(axis=1)
+    assert errors[-12:].mean() < errors[7:19].mean()
+
+
+def test_an_observer_does_not_look_ahead():
+    observations, _, _ = episode(MotorMap(motors=4))
+    whole, first = least_squares(observations), least_squares(observations[:9])
+    np.testing.assert_allclose(first, whole[:9])
+
+
+@pytest.mark.parametrize("action", [np.zeros(3), np.full(4, np.nan), 0.5])
+def test_a_command_that_does_not_fit_is_refused(action):
+    env = MotorMap(motors=4)
+    with pytest.raises(gym.error.ResetNeeded, match="call reset"):
+        env.step(np.zeros(4))
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="4 finite numbers, one for each motor"):
+        env.step(action)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"motors": 0}, "motors must be an integer >= 1"),
+        ({"wiring": "orders"}, "wiring must be one of 'order', 'gains', 'rotation'"),
+        ({"steps": 1}, "steps must be an integer >= 2"),
+        ({"noise": -1.0}, "noise must be a number"),
+    ],
+)
+def test_messages_name_the_argument_and_its_range(knobs, message):
+    with pytest.raises(ValueError, match=message):
+        MotorMap(**knobs)
+
+
+def test_pictures_show_commands_that_are_close_as_right():
+    env = MotorMap(motors=2, render_mode="rgb_array")
+    observation, _ = env.reset(seed=0)
+    env.step(np.linalg.solve(env.matrix, observation[:2]))
+    green, red = pixels(env.render(), (0, 158, 115)), pixels(env.render(), (213, 94, 0))
+    assert green[0].size > 50
+    env.step(-np.ones(2))
+    assert pixels(env.render(), (213, 94, 0))[0].size > red[0].size
