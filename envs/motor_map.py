@@ -75,7 +75,7 @@ class MotorMap(DrawnTask):
         motors: number of motors, at least 1.
         wiring: a key of `WIRINGS`. "order": a signed permutation; "gains": one with motors of
             unlike strength; "rotation": any orthogonal matrix.
-        steps: steps of an episode, at least 2; None: eight for each motor.
+        steps: steps of an episode, at least 2.
         noise: standard deviation of what is added to effects that are shown, in [0, 10].
         render_mode: "rgb_array" lets `render` draw the task; None: nothing is drawn.
 
@@ -86,15 +86,14 @@ class MotorMap(DrawnTask):
         self,
         motors: int = 6,
         wiring: str = "order",
-        steps: int | None = None,
+        steps: int = 48,
         noise: float = 0.0,
         render_mode: str | None = None,
     ) -> None:
         self.render_mode = check_choice("render_mode", render_mode, (None, "rgb_array"))
         self.motors = check_integer("motors", motors, 1)
         self.wiring = check_choice("wiring", wiring, tuple(WIRINGS))
-        length = 8 * self.motors if steps is None else steps
-        self.episode_steps = self.trials = check_integer("steps", length, 2)
+        self.episode_steps = self.trials = check_integer("steps", steps, 2)
         self.trial_steps = 1
         self.noise = check_number("noise", noise, 0, 10)
         self.parts = dict.fromkeys(("wanted", "command", "effect"), self.motors)

@@ -46,8 +46,8 @@ def test_effects_follow_from_commands_by_the_wiring_of_the_episode(wiring):
     np.testing.assert_allclose(effects, commands @ env.matrix.T, atol=1e-6)
     np.testing.assert_allclose(wanted, targets @ env.matrix.T, atol=1e-6)
     assert not commands[0].any() and commands[1:].all()
-    assert len(targets) == env.episode_steps == 40
-    assert [info["trial"] for info in infos] == list(range(40))
+    assert len(targets) == env.episode_steps == 48
+    assert [info["trial"] for info in infos] == list(range(48))
     before = env.matrix
     env.reset()
     assert (env.matrix != before).any()
