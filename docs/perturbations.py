@@ -66,9 +66,8 @@ def episode(
     """What happens to a trained policy, or under actions that are given: arrays over the steps,
     and the robot at the end.
     """
-    policy: Any = load_policy(
-        ROOT / "trained" / "robots" / task / "snn" / "seed-0" / "policy"
-    )
+    (kept,) = (ROOT / "trained" / "robots" / task / "snn").glob("seed-*")
+    policy: Any = load_policy(kept / "policy")
     env = make(task, policy.metadata["settings"]["env_kwargs"], text)
     data = env.unwrapped.data  # type: ignore[attr-defined]
     if told is not None:

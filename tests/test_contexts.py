@@ -59,7 +59,7 @@ def test_a_quarter_is_held_out_for_ever_and_never_the_plain_one():
 
 
 @pytest.mark.parametrize("size", [9, 105])
-@pytest.mark.parametrize("kind", ["signs", "order"])
+@pytest.mark.parametrize("kind", ["signs", "order", "signed_order"])
 def test_where_there_are_many_every_code_still_has_a_context_of_its_own(kind, size):
     """Else a pattern could be held out under one code and seen under another."""
     contexts = Contexts(np.arange(size), kind)
@@ -68,6 +68,18 @@ def test_where_there_are_many_every_code_still_has_a_context_of_its_own(kind, si
     # of as many random patterns some would be equal
     some = range(0, contexts.codes, max(1, contexts.codes // 2000))
     assert len({contexts.of_code(code).tobytes() for code in some}) == len(some)
+
+
+def test_a_signed_order_is_read_as_the_action_that_each_motor_gets():
+    contexts = Contexts(np.arange(3), "signed_order")
+    np.testing.assert_array_equal(contexts.of_code(0), [1, 2, 3])
+    assert contexts.codes == 6 * 8
+    assert len({tuple(contexts.of_code(code)) for code in range(48)}) == 48
+    command = np.array([0.1, 0.2, 0.3], np.float32)
+    context = np.array([-3, 1, 2])
+    arrives = contexts.apply(command, context)
+    np.testing.assert_array_equal(arrives, np.array([-0.3, 0.1, 0.2], np.float32))
+    np.testing.assert_array_equal(contexts.undo(arrives, context), command)
 
 
 @pytest.mark.parametrize("name", ["seen", "held_out"])
@@ -110,13 +122,16 @@ def test_the_context_of_an_episode_can_be_given():
         env.reset(options={"context": 2.9})
 
 
-@pytest.mark.parametrize("text", ["motor_signs=seen@change(3)", "motor_order=seen"])
+@pytest.mark.parametrize(
+    "text", ["motor_signs=seen@change(3)", "motor_order=seen", "motor_map=seen"]
+)
 def test_the_opposite_context_of_an_episode_can_be_asked_for(text):
     env = Perturbed(gym.make("HalfCheetah-v5"), text)
     for seed in range(5):
         own = np.array(env.reset(seed=seed)[1]["context"])
         info = env.reset(seed=seed, options={"context": "opposite"})[1]
-        expected = -own if "signs" in text else own[::-1]
+        turned = own if "signs" in text else own[::-1]
+        expected = turned if "order" in text else -turned
         assert info["context"] == expected.tolist()
         for _ in range(5):
             info = env.step(env.action_space.sample())[4]
@@ -136,6 +151,7 @@ def test_the_opposite_of_an_episode_that_begins_plain_is_that_of_the_plain_task(
 COMPOSED = [
     "motor_signs=seen@change(3..8)",
     "motor_order=held_out",
+    "motor_map=held_out",
     "sensor_signs=held_out@change(4)",
     "sensor_order=seen",
     "motor_signs=seen + motor_order=seen@change(5) + sensor_order=seen + sensor_signs=held_out",

@@ -20,6 +20,7 @@ NO_BODY = (
     "KeyValue-v0",
 )
 CONTEXTS = (
+    "motor-map",
     "motor-order",
     "motor-signs",
     "one-sign",

@@ -1,4 +1,4 @@
-"""Contexts: a sign for each motor or sensor, or an order of them, that no observation tells.
+"""Contexts: a sign for each motor or sensor, an order of them, or both, that no observation tells.
 
 A context has a code; 0 is the plain task. A quarter of the codes, never 0, is held out, by a rule
 that no seed changes. What a context does can be undone to the last bit.
@@ -18,86 +18,144 @@ SETS = ("seen", "held_out")
 
 class Contexts:
     """The contexts that some channels, indices into a flattened observation or action, may be in.
-    A context is written as one number for each channel, int64 [channels].
 
-    Their kind is "signs": 1 or -1 for each channel; bit i of the code is set where channel i is -1.
-    Or "sign": one for all channels, so that there are two codes. Or "order": channel i gets what is
-    meant for channel `context[i]`; orders are counted as words in a dictionary.
+    A context is written as one number for each channel, int64 [channels], by its kind:
+
+        "signs"         1 or -1 for each channel; bit i of the code is set where channel i is -1
+        "sign"          one sign for all channels, so that there are two codes
+        "order"         channel i gets what is meant for channel `context[i]`; orders are counted
+                        as words in a dictionary
+        "signed_order"  channel i gets what is meant for channel |context[i]| - 1, times the sign of
+                        `context[i]`; the code counts orders first and then signs
+
+    Args:
+        channels: int64 [channels].
+        kind: one of these four.
     """
 
     def __init__(self, channels: np.ndarray, kind: str) -> None:
-        self.channels, self.ordered = channels, kind == "order"
-        self._free = 1 if kind == "sign" else len(channels)
-        self.all = math.factorial(self._free) if self.ordered else 2**self._free
+        self.channels, self.kind = channels, kind
+        size = len(channels)
+        self._signs = {"sign": 1, "order": 0}.get(kind, size)  # how many are free
+        orders = math.factorial(size) if kind in ("order", "signed_order") else 1
+        self.all = orders * 2**self._signs
         self.codes = min(self.all, MOST_CODES)  # how many have a code
 
     def of_code(self, code: int) -> np.ndarray:
-        """The context with a code; 0 is the plain one. Raises ValueError where there is none.
+        """The context with a code; 0 is the plain one.
 
         Where there are more contexts than codes, a code settles one part of its context, so that no
         two have the same, and random numbers the rest.
+
+        Args:
+            code: from 0 to `codes` - 1.
+
+        Returns:
+            int64 [channels].
+
+        Raises:
+            ValueError: there is no such code.
         """
         if not 0 <= code < self.codes:
             raise ValueError(
                 f"there are {self.codes} contexts, from 0 to {self.codes - 1}"
             )
-        size, settles_all = self._free, self.all <= MOST_CODES or code == 0
-        random = np.random.default_rng([len(self.channels), code])
-        if not self.ordered:
-            flipped = (
-                np.zeros(size, int) if settles_all else random.integers(2, size=size)
-            )
-            flipped[:CODE_BITS] = code >> np.arange(min(size, CODE_BITS)) & 1
-            return self._signs(flipped)
-        left, order, settled = list(range(size)), [], 1
-        while left and (settles_all or settled < MOST_CODES):
-            if settles_all:
-                place, code = divmod(code, math.factorial(len(left) - 1))
-            else:
-                settled *= len(left)
-                code, place = divmod(code, len(left))
-            order.append(left.pop(place))
-        return np.array([*order, *random.permutation(left)], dtype=np.int64)
+        size = len(self.channels)
+        random = None  # where the code settles all
+        if self.all > MOST_CODES and code != 0:
+            random = np.random.default_rng([self._signs or size, code])
+        if self.kind == "order":
+            return _order_of(code, size, MOST_CODES, random)
+        bits = min(self._signs, CODE_BITS)
+        signs = _signs_of(code, self._signs, random)
+        if self.kind != "signed_order":
+            return np.broadcast_to(signs, self.channels.shape).copy()
+        order = _order_of(code >> bits, size, MOST_CODES >> bits, random)
+        return signs * (order + 1)
 
     def changing(self, share: float, ranks: np.ndarray) -> np.ndarray:
-        """A context that changes a share in [0, 1] of the channels, those of the lowest rank: their
-        signs, or, of two at least, the order, so that they hand on what they get in a circle.
+        """A context that changes some of the channels, those of the lowest rank: their signs, or, of
+        two at least, the order, so that they hand on what they get in a circle; or both.
+
+        Args:
+            share: of the channels, in [0, 1].
+            ranks: of the channels, from 0, int64 [channels].
+
+        Returns:
+            int64 [channels].
         """
-        number = math.ceil(share * len(ranks))
-        if not self.ordered:
-            return self._signs(ranks[: self._free] < number)
-        order, chosen = np.arange(len(ranks)), np.argsort(ranks)[: max(2, number)]
+        size, number = len(ranks), math.ceil(share * len(ranks))
+        signs = np.where(ranks[: self._signs] < number, -1, 1)
+        order, chosen = np.arange(size), np.argsort(ranks)[: max(2, number)]
         if share > 0:
             order[chosen] = np.roll(chosen, 1)
-        return order
+        if self.kind == "order":
+            return order
+        if self.kind == "signed_order":
+            return signs * (order + 1)
+        return np.broadcast_to(signs, self.channels.shape).copy()
 
     def apply(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
         """What an observation or action becomes."""
         changed = values.flatten()
         channels = slice(None) if len(self.channels) == values.size else self.channels
-        if self.ordered:
+        if self.kind == "order":
             changed[channels] = changed[channels][context]
+        elif self.kind == "signed_order":
+            signs = np.sign(context).astype(values.dtype)
+            changed[channels] = changed[channels][np.abs(context) - 1] * signs
         else:
             changed[channels] *= context.astype(values.dtype)
         return changed.reshape(values.shape)
 
     def undo(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
         """The observation or action of which `apply` makes this one."""
-        return self.apply(values, np.argsort(context) if self.ordered else context)
+        return self.apply(values, self._inverse(context))
 
     def opposite(self, context: np.ndarray) -> np.ndarray:
         """The context that is as different as can be: the other sign everywhere, or the order from
         its end to its beginning; of an odd number, where one would stay in its place, moved on by
-        one.
+        one; or both.
         """
-        if not self.ordered:
+        if self.kind in ("signs", "sign"):
             return -context
-        return np.roll(context, 1) if len(context) % 2 else context[::-1].copy()
+        turned = np.roll(context, 1) if len(context) % 2 else context[::-1].copy()
+        return turned if self.kind == "order" else -turned
 
-    def _signs(self, flipped: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(
-            1 - 2 * flipped.astype(np.int64), self.channels.shape
-        ).copy()
+    def _inverse(self, context: np.ndarray) -> np.ndarray:
+        if self.kind == "order":
+            return np.argsort(context)
+        if self.kind == "signed_order":
+            sources = np.abs(context) - 1
+            inverse = np.empty_like(context)
+            inverse[sources] = np.sign(context) * (np.arange(len(context)) + 1)
+            return inverse
+        return context
+
+
+def _signs_of(code: int, size: int, random: np.random.Generator | None) -> np.ndarray:
+    """Signs by the bits of a code, int64 [size]; beyond `CODE_BITS`, random ones."""
+    flipped = np.zeros(size, int) if random is None else random.integers(2, size=size)
+    flipped[:CODE_BITS] = code >> np.arange(min(size, CODE_BITS)) & 1
+    return 1 - 2 * flipped
+
+
+def _order_of(
+    code: int, size: int, codes: int, random: np.random.Generator | None
+) -> np.ndarray:
+    """The order with a code, int64 [size]: its place among all orders; or, with random numbers, one
+    whose first places are settled by a code below `codes`, and no others.
+    """
+    left, order, settled = list(range(size)), [], 1
+    while left and (random is None or settled < codes):
+        if random is None:
+            place, code = divmod(code, math.factorial(len(left) - 1))
+        else:
+            settled *= len(left)
+            code, place = divmod(code, len(left))
+        order.append(left.pop(place))
+    rest = left if random is None else random.permutation(left)
+    return np.array([*order, *rest], dtype=np.int64)
 
 
 def in_context(values: np.ndarray, value: float, bound: Bound) -> np.ndarray:

@@ -121,6 +121,10 @@ def _orders(named: dict[str, np.ndarray]) -> dict[str, Contexts]:
     return {"each": Contexts(named["all"], "order")}
 
 
+def _signed_orders(named: dict[str, np.ndarray]) -> dict[str, Contexts]:
+    return {"each": Contexts(named["all"], "signed_order")}
+
+
 def _observe_noise(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
     noise = bound.random.standard_normal(observation.shape)
     return (observation + value * bound.spread * noise).astype(observation.dtype)
@@ -286,6 +290,13 @@ for family in (
         "The motors have a hidden order: each gets the action of another.",
         "share of the motors", nominal=0, hardest=1, contexts=True,
         targets=lambda env: _orders(actuators(env)), needs=(BOX, MOTORS, ALIKE), act=in_context,
+    ),
+    Family(
+        "motor_map", "acting",
+        "The motors have a hidden order and hidden signs: each gets another's action, or minus it.",
+        "share of the motors", nominal=0, hardest=1, contexts=True,
+        targets=lambda env: _signed_orders(actuators(env)),
+        needs=(BOX, MOTORS, ALIKE, SYMMETRIC), act=in_context,
     ),
     Family(
         "direction", "task",
