@@ -14,14 +14,15 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack, VecNo
 from train_runs import folder_of, with_folder
 
 from spikepropamine.agents import members
-from spikepropamine.agents.evolution import Evolution, Search
+from spikepropamine.agents.evolution import Evolution
+from spikepropamine.agents.search import Search
 from spikepropamine.agents.zoo import build
 from spikepropamine.export.command import main as export
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
+from spikepropamine.training.command_line import parse
 from spikepropamine.training.environments import make_envs
 from spikepropamine.training.run import main
-from spikepropamine.training.settings import parse
 
 TINY = [
     "--env", "CueAssociation-v0", "--trainer.kind", "evolution", "--n-envs", "2",
