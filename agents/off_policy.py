@@ -112,6 +112,8 @@ class SequenceLearning(_Base):
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {}
+    actors: ClassVar[dict[str, type[Squashed]]] = ACTORS
+    """Classes of actors, by SB3's names of policies."""
     kept_parts: ClassVar[dict[str, str]] = {"replay": "replay_buffer"}
     """Attributes that a checkpoint keeps by `contents` and `restore`, by their names in
     it."""
@@ -132,9 +134,9 @@ class SequenceLearning(_Base):
     ) -> None:
         self.sequence_length = sequence_length
         self.burn_in = burn_in
-        if isinstance(policy, str) and policy in ACTORS:
+        if isinstance(policy, str) and policy in self.actors:
             given = kwargs.get("policy_kwargs") or {}
-            kwargs["policy_kwargs"] = {"actor_class": ACTORS[policy]} | given
+            kwargs["policy_kwargs"] = {"actor_class": self.actors[policy]} | given
             policy = OffPolicy
         super().__init__(policy, env, *args, **kwargs)
 
@@ -245,17 +247,16 @@ class SequenceLearning(_Base):
         features, after = actor.unroll(inputs[None], starts[None], state)
         if self._last_lstm_states is not None:
             self._next_lstm_states = RNNStates(after, after)
-        mean, log_std = actor.gaussian(features[0])
         if self.num_timesteps < learning_starts:
-            drawn = torch.rand_like(mean).mul_(2.0).sub_(1.0)
+            mode = actor.mode(features[0])
+            drawn = torch.rand_like(mode).mul_(2.0).sub_(1.0)
         else:
-            drawn = torch.tanh(mean + log_std.exp() * torch.randn_like(mean))
+            mode, drawn = actor.explore(features[0])
         scaled = drawn.cpu().numpy()
         if action_noise is not None:
             noise = action_noise().reshape(scaled.shape)
             scaled = np.clip(scaled + noise, -1, 1)
-        mode = torch.tanh(mean).cpu().numpy()
-        self._steps.append((seen, mode, starts.cpu().numpy()))
+        self._steps.append((seen, mode.cpu().numpy(), starts.cpu().numpy()))
         scaled = scaled.reshape(n_envs, *self.action_space.shape)  # type: ignore[misc]
         return self.policy.unscale_action(scaled), scaled
 
