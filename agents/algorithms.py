@@ -7,7 +7,7 @@ section in `configs/`; and its entries below.
 from dataclasses import dataclass
 from typing import Literal
 
-from spikepropamine.agents import evolution, ppo, sac, supervised, tqc
+from spikepropamine.agents import crossq, evolution, ppo, sac, supervised, td3, tqc
 from spikepropamine.agents.algorithm import Algorithm
 from spikepropamine.agents.settings import Common
 
@@ -17,6 +17,8 @@ ALGORITHMS: dict[str, Algorithm] = {
         ppo.ALGORITHM,
         sac.ALGORITHM,
         tqc.ALGORITHM,
+        td3.ALGORITHM,
+        crossq.ALGORITHM,
         supervised.ALGORITHM,
         evolution.ALGORITHM,
     )
@@ -30,6 +32,8 @@ TAUGHT = supervised.ALGORITHM.name
 @dataclass(frozen=True)
 class TrainerSettings(
     evolution.EvolutionSettings,
+    crossq.CrossQSettings,
+    td3.TD3Settings,
     tqc.TQCSettings,
     sac.SACSettings,
     supervised.SupervisedSettings,
@@ -38,7 +42,9 @@ class TrainerSettings(
 ):
     """Settings of the learning algorithm (names and meaning as in Stable-Baselines3)."""
 
-    kind: Literal["ppo", "sac", "tqc", "supervised", "evolution"] = "ppo"
-    """Reinforcement learning, on-policy (ppo) or off-policy (sac, tqc), supervised
-    learning of the targets that a cue task or a teacher reports, or evolution strategies,
-    without gradients."""
+    kind: Literal["ppo", "sac", "tqc", "td3", "crossq", "supervised", "evolution"] = (
+        "ppo"
+    )
+    """Reinforcement learning, on-policy (ppo) or off-policy (sac, tqc, td3, crossq),
+    supervised learning of the targets that a cue task or a teacher reports, or evolution
+    strategies, without gradients."""
