@@ -111,7 +111,7 @@ def test_values_of_a_configuration_get_the_types_of_their_settings(
         ],
         "trainer: {gamma: 1.5}": ["trainer.gamma must be at most 1, got 1.5"],
         "trainer: {kind: pp}": [
-            "trainer.kind must be 'ppo', 'sac', 'tqc', 'supervised' or",
+            "trainer.kind must be 'ppo', 'sac', 'tqc', 'td3', 'crossq', 'supervised' or",
             "did you mean 'ppo'",
         ],
         "trainer: 3": ["trainer: must be a mapping of settings, got 3"],
