@@ -1,32 +1,17 @@
-"""Members of a population, each a vector of parameters, evaluated in whole episodes: in this
-process, in several, or on a Ray cluster. What comes of it is the same.
-"""
+"""Members of a population, each a vector of parameters, evaluated in whole episodes."""
 
-import multiprocessing
-import os
-import pickle
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
-import cloudpickle
 import numpy as np
 import torch
+from torch import Tensor
 
-import spikepropamine  # noqa: F401  registers the environments
-from spikepropamine.agents.buffer import each
-from spikepropamine.common import UsageError, become_worker, require
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
 from spikepropamine.policies.fast import Several, can_differ
-from spikepropamine.policies.spaces import stacked
-from spikepropamine.versions import import_modules, imported
+from spikepropamine.policies.spaces import each, stacked
 
-DEATHS = 10
-"""Workers in a row that may die without a result of any before the training gives up."""
 TOGETHER = 16
 """Members that are evaluated at a time."""
 
@@ -35,33 +20,78 @@ TOGETHER = 16
 class Episodes:
     """What all members of a generation have in common."""
 
-    seeds: tuple[int, ...]  # that the environments are reset with, one episode each
-    draws: int  # seeds PyTorch's generator, from which a policy may draw weights for each episode
-    normalisation: (
-        Normalisation | None
-    )  # of observations; None: they are seen as they are
+    seeds: tuple[int, ...]
+    """That the environments are reset with, one episode each."""
+    draws: int
+    """Seeds PyTorch's generator, from which a policy may draw weights for each
+    episode."""
+    normalisation: Normalisation | None
+    """Of observations; None: they are seen as they are."""
+
+
+class Record(NamedTuple):
+    """What happened to a member until its first episode ended, each [T, episodes, ...]."""
+
+    observations: Any
+    """As the policy saw them, or a dict of such."""
+    actions: np.ndarray
+    starts: np.ndarray
+    """True where an episode starts."""
+    drawn: int
+    """The seed of the first episode's drawn weights; 0 where none are drawn."""
+
+
+Moments = dict[str, tuple[Any, Any, int]]
+"""Mean, variance and count of raw observations, by key; "" where they are no dict."""
 
 
 @dataclass
 class Result:
     """What came of a member."""
 
-    returns: np.ndarray  # of its episodes
+    returns: np.ndarray
+    """Of its episodes."""
     lengths: np.ndarray
-    # mean, variance and count of raw observations, by key; "" where they are no dict
-    moments: dict[str, tuple[Any, Any, int]]
-    # of trials, and of the ends of episodes as `Monitor` has them
+    """Of its episodes, in steps."""
+    moments: Moments
     infos: list[dict[str, Any]] = field(default_factory=list)
-    # where it was asked for: observations as the policy saw them, actions, and starts, each
-    # [T, episodes, ...], until the first episode ends; and the seed of the first one's drawn
-    # weights, 0 where none are drawn
-    record: tuple[Any, np.ndarray, np.ndarray, int] | None = None
+    """Of trials, and of the ends of episodes as `Monitor` has them."""
+    record: Record | None = None
+    """Where it was requested."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Members that are evaluated at a time."""
+
+    members: Sequence[np.ndarray]
+    records: bool
+    """Whether the first of them is recorded."""
+
+
+def jobs_of(members: Sequence[np.ndarray], together: bool = True) -> list[Job]:
+    """All members, the first of which is recorded.
+
+    Args:
+        members: vectors of parameters.
+        together: whether several may be evaluated at a time.
+    """
+    size = TOGETHER if together else 1
+    return [
+        Job(members[first : first + size], first == 0)
+        for first in range(0, len(members), size)
+    ]
 
 
 class Worker:
-    """Evaluates members in this process: each has an episode in each of its environments, side by
-    side. A member's vector has the parameters with these names, in their order, which the policy
-    gets. `makers` make environments, where several members may be evaluated at a time.
+    """Evaluates members in this process: each has an episode in each of its environments,
+    side by side.
+
+    Args:
+        policy: gets the parameters of each member in turn.
+        names: of the parameters that a member's vector has, in its order.
+        envs: one for each episode of a member.
+        makers: make environments, where several members may be evaluated at a time.
     """
 
     def __init__(
@@ -71,113 +101,159 @@ class Worker:
         envs: Sequence[Any],
         makers: Sequence[Any] = (),
     ) -> None:
-        self.policy, self.names, self.envs, self.makers = (
-            policy,
-            names,
-            list(envs),
-            makers,
-        )
+        self.policy = policy
+        self.names = names
+        self.envs = list(envs)
+        self.makers = makers
         self.parameters = [policy.get_parameter(name) for name in names]
-        self.count, self.together = len(envs), can_differ(policy, names)
+        self.count = len(envs)
+        """Episodes of a member."""
+        self.together = can_differ(policy, names)
+        """Whether several members can be evaluated in one call."""
         network = getattr(policy, "network", None)
         self.draws = network is not None and network.config.fresh_weights == "random"
 
-    def __call__(
-        self, episodes: Episodes, members: Sequence[np.ndarray], record: bool
-    ) -> list[Result]:
-        """Runs the episodes of members with deterministic actions; `record`: shows what happened to
-        the first one.
+    def __call__(self, episodes: Episodes, job: Job) -> list[Result]:
+        """Runs the episodes of members with deterministic actions.
+
+        Args:
+            episodes: that each of them has.
+            job: the members.
         """
         if not self.together:
             return [
-                self._run(episodes, [x], record and not n)[0]
-                for n, x in enumerate(members)
+                self._run(episodes, [member], records=job.records and index == 0)[0]
+                for index, member in enumerate(job.members)
             ]
-        while len(self.envs) < len(members) * self.count:
-            self.envs.append(self.makers[len(self.envs) % self.count]())
-        return self._run(episodes, members, record)
+        while len(self.envs) < len(job.members) * self.count:
+            make = self.makers[len(self.envs) % self.count]
+            self.envs.append(make())
+        return self._run(episodes, job.members, job.records)
 
     def results(
         self, episodes: Episodes, members: Sequence[np.ndarray]
     ) -> Iterator[Result]:
-        """Of each member, in their order; the first one is recorded."""
-        for job in _jobs(members, bool(self.makers)):
-            yield from self(episodes, *job)
+        """Evaluates members, and yields what came of each, in their order.
+
+        Args:
+            episodes: that each of them has.
+            members: vectors of parameters; the first one is recorded.
+        """
+        for job in jobs_of(members, bool(self.makers)):
+            yield from self(episodes, job)
 
     def close(self) -> None:
         """Ends what it has started: nothing, in this process."""
 
     def _actors(self, members: Sequence[np.ndarray]) -> "Several | _One":
         vectors = torch.from_numpy(np.stack(members))
-        if self.together:
-            seeds = (
-                torch.randint(1, 2**24, (self.count,)).tolist() if self.draws else []
-            )
-            return Several(self.policy, self.names, vectors, self.count, seeds)
-        put(vectors[0], self.parameters)
-        return _One(self.policy)
+        if not self.together:
+            put(vectors[0], self.parameters)
+            return _One(self.policy)
+        seeds = []
+        if self.draws:
+            seeds = torch.randint(1, 2**24, (self.count,)).tolist()
+        return Several(self.policy, self.names, vectors, self.count, seeds)
 
     def _run(
-        self, episodes: Episodes, members: Sequence[np.ndarray], record: bool
+        self, episodes: Episodes, members: Sequence[np.ndarray], records: bool
     ) -> list[Result]:
-        count, scale = self.count, episodes.normalisation
+        count = self.count
         envs = self.envs[: len(members) * count]
-        seeds = episodes.seeds * len(members)
-        observations = [env.reset(seed=seed)[0] for env, seed in zip(envs, seeds)]
-        running, recorded = (
-            list(range(len(envs))),
-            list(range(count)) if record else [-1],
-        )
-        returns, lengths = np.zeros(len(envs)), np.zeros(len(envs), dtype=int)
-        seen, infos, steps = [], list[dict[str, Any]](), []
+        recorder = _Recorder(count) if records else None
+        observations = [
+            env.reset(seed=seed)[0]
+            for env, seed in zip(envs, episodes.seeds * len(members))
+        ]
+        running = list(range(len(envs)))
+        returns = np.zeros(len(envs))
+        lengths = np.zeros(len(envs), dtype=int)
         starts = np.ones(len(envs), dtype=bool)
+        raw = []  # observations of each step, before normalisation
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(episodes.draws)
             actors = self._actors(members)
             while running:
                 batch = stacked(observations)
-                if scale is not None:
-                    seen.append(batch)
-                    batch = scale(batch)
+                if episodes.normalisation is not None:
+                    raw.append(batch)
+                    batch = episodes.normalisation(batch)
                 actions = actors.act(batch, starts, running)
-                if running[:count] == recorded:
-                    steps.append(
-                        (
-                            each(lambda x: x[:count], batch),
-                            actions[:count],
-                            starts[:count],
-                        )
-                    )
+                if recorder is not None:
+                    recorder.add_step(running, batch, actions, starts)
                 starts = np.zeros(len(envs), dtype=bool)
                 for row in tuple(running):
-                    answer = envs[row].step(actions[row])
-                    observations[row], reward, terminated, truncated, info = answer
+                    observation, reward, terminated, truncated, info = envs[row].step(
+                        actions[row]
+                    )
+                    observations[row] = observation
                     returns[row] += float(reward)
                     lengths[row] += 1
-                    if row in recorded and "correct" in info and "trial" in info:
-                        infos.append(
-                            {name: info[name] for name in ("trial", "correct")}
-                        )
-                    if terminated or truncated:
+                    ended = terminated or truncated
+                    if ended:
                         running.remove(row)
-                        if row in recorded:
-                            end = {
-                                "r": float(returns[row]),
-                                "l": int(lengths[row]),
-                                "t": 0.0,
-                            }
-                            infos.append({"episode": end})
-        whole, results = stacked(seen) if seen else None, []
+                    if recorder is not None and row < count:
+                        recorder.add_info(info)
+                        if ended:
+                            recorder.add_end(returns[row], lengths[row])
+        whole = stacked(raw) if raw else None
+        results = []
         for first in range(0, len(envs), count):
-            part = slice(first, first + count)
-            results.append(
-                Result(returns[part], lengths[part], _moments(whole, part, lengths))
-            )
-        if record:
-            results[0].infos = infos
+            rows = slice(first, first + count)
+            moments = _moments(whole, rows, lengths)
+            results.append(Result(returns[rows], lengths[rows], moments))
+        if recorder is not None:
             drawn = int(actors.state[1][0, 0, 0]) if self.draws else 0
-            results[0].record = (*(stacked(part) for part in zip(*steps)), drawn)
+            results[0].infos = recorder.infos
+            results[0].record = recorder.record(drawn)
         return results
+
+
+class _Recorder:
+    """Records the first member, the rows of whose episodes are the first `count`."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.rows = list(range(count))
+        self.infos: list[dict[str, Any]] = []
+        self.observations: list[Any] = []
+        self.actions: list[np.ndarray] = []
+        self.starts: list[np.ndarray] = []
+
+    def add_step(
+        self,
+        running: list[int],
+        observations: Any,
+        actions: np.ndarray,
+        starts: np.ndarray,
+    ) -> None:
+        """A step of all rows, which is kept as long as none of the member's episodes has
+        ended.
+        """
+        count = self.count
+        if running[:count] == self.rows:
+            self.observations.append(each(lambda x: x[:count], observations))
+            self.actions.append(actions[:count])
+            self.starts.append(starts[:count])
+
+    def add_info(self, info: dict[str, Any]) -> None:
+        """Of a step of the member, of which the response in a trial is kept."""
+        if "correct" in info and "trial" in info:
+            self.infos.append({name: info[name] for name in ("trial", "correct")})
+
+    def add_end(self, total: float, length: int) -> None:
+        """The return and the length of an episode, as `Monitor` tells them."""
+        episode = {"r": float(total), "l": int(length), "t": 0.0}
+        self.infos.append({"episode": episode})
+
+    def record(self, drawn: int) -> Record:
+        """All steps, and the seed of drawn weights."""
+        return Record(
+            stacked(self.observations),
+            stacked(self.actions),
+            stacked(self.starts),
+            drawn,
+        )
 
 
 class _One:
@@ -190,145 +266,35 @@ class _One:
     def act(
         self, observations: Any, starts: np.ndarray, rows: Sequence[int]
     ) -> np.ndarray:
-        """The next deterministic actions."""
+        """The next deterministic actions, as of `Several`."""
         actions, self.state = self.policy.predict(
             observations, self.state, starts, True
         )
         return actions
 
 
-def put(vector: torch.Tensor, parameters: Sequence[torch.Tensor]) -> None:
-    """Sets parameters to the numbers of a vector, in their order."""
-    for x, part in zip(parameters, vector.split([x.numel() for x in parameters])):
-        x.data.copy_(part.view_as(x))
+def put(vector: Tensor, parameters: Sequence[Tensor]) -> None:
+    """Sets parameters to the numbers of a vector, in their order.
 
-
-def _moments(
-    seen: Any, part: slice, lengths: np.ndarray
-) -> dict[str, tuple[Any, Any, int]]:
-    """Of observations [T, episodes, ...] those of some episodes, which have these lengths."""
-    found = {}
-    for key, x in (
-        {} if seen is None else seen if isinstance(seen, dict) else {"": seen}
-    ).items():
-        own = x[:, part][np.arange(len(x))[:, None] < lengths[part]].astype(np.float64)
-        found[key] = own.mean(axis=0), own.var(axis=0), len(own)
-    return found
-
-
-def pack(policy: Any, names: Sequence[str], makers: Sequence[Any]) -> bytes:
-    """What another process makes a `Worker` of; `makers` make its environments."""
-    return pickle.dumps(
-        (tuple(imported), cloudpickle.dumps((policy, tuple(names), makers)))
-    )
-
-
-@lru_cache(1)
-def _unpacked(packed: bytes) -> Worker:
-    modules, rest = pickle.loads(packed)
-    import_modules(modules)  # a process of its own knows nothing of the user's
-    torch.set_num_threads(1)
-    policy, names, makers = pickle.loads(rest)
-    return Worker(policy, names, [make() for make in makers], makers)
-
-
-_packed = b""  # of this process, where it is one of several
-
-
-def _start(packed: bytes) -> None:
-    global _packed
-    _packed = packed
-    become_worker()
-
-
-def _evaluated(packed: bytes | None, *job: Any) -> list[Result]:
-    return _unpacked(packed or _packed)(*job)
-
-
-def _jobs(
-    members: Sequence[np.ndarray], together: bool = True
-) -> list[tuple[Any, bool]]:
-    """Members that are evaluated at a time, and whether the first of them is recorded."""
-    size = TOGETHER if together else 1
-    return [(members[n : n + size], n == 0) for n in range(0, len(members), size)]
-
-
-class Processes:
-    """Evaluates members in processes of its own, which end with this one. Where one dies, its
-    members are evaluated again.
+    Args:
+        vector: [n].
+        parameters: which have n numbers together.
     """
-
-    def __init__(self, packed: bytes, workers: int) -> None:
-        self.packed, self.workers = packed, workers
-        self.pool: ProcessPoolExecutor | None = None
-
-    def results(
-        self, episodes: Episodes, members: Sequence[np.ndarray]
-    ) -> Iterator[Result]:
-        """As of a `Worker`. Raises UsageError where processes die again and again."""
-        jobs, done, deaths = _jobs(members), 0, 0
-        while done < len(jobs):
-            if self.pool is None:
-                # not forked: PyTorch's and MuJoCo's threads do not survive a fork
-                context = multiprocessing.get_context("spawn")
-                self.pool = ProcessPoolExecutor(
-                    self.workers, context, _start, (self.packed,)
-                )
-            submit = partial(self.pool.submit, _evaluated, None, episodes)
-            try:
-                for future in [submit(*job) for job in jobs[done:]]:
-                    found = future.result()
-                    done, deaths = done + 1, 0
-                    yield from found
-            except BrokenProcessPool as error:
-                self.close()
-                deaths += 1
-                if deaths > DEATHS:
-                    raise UsageError(
-                        "workers were killed again and again, as where memory runs out; go on with "
-                        "--resume and fewer --trainer.workers"
-                    ) from error
-
-    def close(self) -> None:
-        """Ends the processes."""
-        if self.pool is None:
-            return
-        processes = list((self.pool._processes or {}).values())
-        self.pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join()
-        self.pool = None
+    parts = vector.split([x.numel() for x in parameters])
+    for parameter, part in zip(parameters, parts):
+        parameter.data.copy_(part.view_as(parameter))
 
 
-class OnRay:
-    """Evaluates members as tasks of a Ray cluster, the one that is there (RAY_ADDRESS) or one on
-    this machine. Ray itself evaluates members again whose worker or machine is lost.
+def _moments(observations: Any, rows: slice, lengths: np.ndarray) -> Moments:
+    """Of observations [T, episodes, ...] those of some episodes, which have these
+    lengths; none where there are no observations.
     """
-
-    def __init__(self, packed: bytes) -> None:
-        require("ray", "evolution", "--trainer.cluster ray")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        import ray
-
-        self.ray, self.begun = ray, not ray.is_initialized()
-        if self.begun:
-            ray.init(log_to_driver=False)
-        self.packed = ray.put(packed)
-        self.task = ray.remote(max_retries=-1)(_evaluated)
-
-    def results(
-        self, episodes: Episodes, members: Sequence[np.ndarray]
-    ) -> Iterator[Result]:
-        """As of a `Worker`."""
-        shared = self.ray.put(episodes)
-        waiting = [
-            self.task.remote(self.packed, shared, *job) for job in _jobs(members)
-        ]
-        yield from chain.from_iterable(map(self.ray.get, waiting))
-
-    def close(self) -> None:
-        """Leaves the cluster."""
-        if self.begun:
-            self.ray.shutdown()
+    if observations is None:
+        return {}
+    named = observations if isinstance(observations, dict) else {"": observations}
+    moments = {}
+    for key, x in named.items():
+        happened = np.arange(len(x))[:, None] < lengths[rows]
+        some = x[:, rows][happened].astype(np.float64)
+        moments[key] = some.mean(axis=0), some.var(axis=0), len(some)
+    return moments

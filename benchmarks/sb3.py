@@ -16,7 +16,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
 from benchmarks.rows import Rows, run
-from spikepropamine.agents.plastic_sac import fast_products
+from spikepropamine.agents.off_policy import fast_products
 from spikepropamine.common import check_known
 
 ALGORITHMS: dict[str, Any] = {"sac": SAC, "tqc": TQC}

@@ -16,7 +16,7 @@ import numpy as np
 from spikepropamine.envs import making
 from spikepropamine.envs.task import said
 from spikepropamine.policies.export import load_policy
-from spikepropamine.training.settings import CONFIGS, defaults
+from spikepropamine.training.sections import CONFIGS, defaults
 
 EPISODES = 10
 FIRST_SEED = 50_000  # far from those of training and evaluation

@@ -35,7 +35,7 @@ from spikepropamine.agents import zoo
 from spikepropamine.common import check_known
 from spikepropamine.training.environments import env_maker, make_envs
 from spikepropamine.training.run import keep_freed_memory
-from spikepropamine.training.settings import defaults
+from spikepropamine.training.sections import defaults
 
 PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}
 """Modules with a PPO of Stable-Baselines3's interface."""

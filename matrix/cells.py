@@ -36,8 +36,9 @@ from spikepropamine.export.command import FORMATS
 from spikepropamine.folder import RESULTS, RunFolder
 from spikepropamine.options import Seed, flat, updated
 from spikepropamine.reading import parse_json, read_json, read_text, read_yaml
-from spikepropamine.training.settings import CHANGES_NO_NUMBER, CONFIGS, matched
-from spikepropamine.training.settings import parse as parse_training
+from spikepropamine.training.command_line import parse as parse_training
+from spikepropamine.training.sections import CONFIGS, matched
+from spikepropamine.training.settings import CHANGES_NO_NUMBER
 from spikepropamine.versions import HERE, code_of, digest_of, digests_of, import_modules
 
 THREADS = (

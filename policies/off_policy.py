@@ -1,9 +1,10 @@
-"""Policies of SAC and TQC: actors, a squashed Gaussian over each kind of network, which may have a
-memory; and critics as one batched product.
+"""Policies of off-policy learning: actors, a squashed Gaussian or a squashed number over
+each kind of network, which may have a memory; and critics as one batched product.
 """
 
 import math
 import weakref
+from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -92,10 +93,16 @@ class Squashed(_Base):
 
     def _build(self, lr_schedule: Schedule) -> None:
         self._build_mlp_extractor()
-        actions, features = (
-            get_action_dim(self.action_space),
-            self.mlp_extractor.latent_dim_pi,
+        features = self.mlp_extractor.latent_dim_pi
+        self._build_heads(features, get_action_dim(self.action_space))
+        self._squash_output = True
+        make: Any = self.optimizer_class
+        self.optimizer = make(
+            self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
         )
+
+    def _build_heads(self, features: int, actions: int) -> None:
+        """What comes after the network, and the distribution of actions."""
         self.action_dist: Any = SquashedDiagGaussianDistribution(actions)
         self.action_net = nn.Linear(features, actions)
         self.log_std_net = nn.Linear(features, actions)
@@ -103,11 +110,6 @@ class Squashed(_Base):
             nn.init.uniform_(head.weight, -0.01, 0.01)
             nn.init.zeros_(head.bias)
         nn.init.constant_(self.log_std_net.bias, self.log_std_init)
-        self._squash_output = True
-        make: Any = self.optimizer_class
-        self.optimizer = make(
-            self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
-        )
 
     def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Any:
         return self.action_dist.proba_distribution(*self.gaussian(latent_pi))
@@ -117,6 +119,22 @@ class Squashed(_Base):
         gives [..., features].
         """
         return self.action_net(features), self.log_std_net(features).clamp(*LOG_STD)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """All that the distribution of actions is made of, [..., numbers], for
+        `policies.fast`.
+        """
+        return torch.cat(self.gaussian(features), dim=-1)
+
+    def mode(self, features: Tensor) -> Tensor:
+        """The likeliest actions before squashing, squashed: [..., actions]."""
+        return torch.tanh(self.action_net(features))
+
+    def explore(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The mode and a draw of actions, each [..., actions] between -1 and 1."""
+        mean, log_std = self.gaussian(features)
+        drawn = torch.tanh(mean + log_std.exp() * torch.randn_like(mean))
+        return torch.tanh(mean), drawn
 
     def draw(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Actions [..., actions] between -1 and 1, and their log-likelihoods [...], with gradients
@@ -209,6 +227,65 @@ class SquashedGru(_Recurrent, GruPolicy):
     """The same with a GRU."""
 
 
+class Certain(SquashedDiagGaussianDistribution):
+    """The distribution of an actor that does not explore: a draw is the mode."""
+
+    def sample(self) -> Tensor:
+        """The mode."""
+        return self.mode()
+
+    def log_prob(self, actions: Tensor, gaussian_actions: Any = None) -> Tensor:
+        """Of a certain action: zero, [batch]."""
+        return actions.new_zeros(len(actions))
+
+
+class Deterministic(Squashed):
+    """Makes an actor-critic policy the actor of TD3: actions are tanh of what the network
+    gives.
+    """
+
+    def _build_heads(self, features: int, actions: int) -> None:
+        self.action_dist = Certain(actions)
+        self.action_net = nn.Linear(features, actions)
+        nn.init.uniform_(self.action_net.weight, -0.01, 0.01)
+        nn.init.zeros_(self.action_net.bias)
+
+    def gaussian(self, features: Tensor) -> Pair:
+        """Before squashing, and zeros, each [..., actions]."""
+        mean = self.action_net(features)
+        return mean, torch.zeros_like(mean)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Actions before squashing, [..., actions]."""
+        return self.action_net(features)
+
+    def explore(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The actions, twice: noise is the algorithm's."""
+        mode = self.mode(features)
+        return mode, mode
+
+    def draw(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The actions, [..., actions], and their log-likelihoods, zeros [...]."""
+        mode = self.mode(features)
+        return mode, torch.zeros_like(mode[..., 0])
+
+
+class DeterministicMlp(Deterministic, SquashedMlp):
+    """The actor of SB3's TD3: an MLP."""
+
+
+class DeterministicSpiking(Deterministic, SquashedSpiking):
+    """A spiking network, plastic or not."""
+
+
+class DeterministicLstm(Deterministic, SquashedLstm):
+    """sb3-contrib's LSTM."""
+
+
+class DeterministicGru(Deterministic, SquashedGru):
+    """The same with a GRU."""
+
+
 class _SquashedGaussian:
     """Actions of mean and log standard deviation side by side, for `policies.fast`."""
 
@@ -228,6 +305,18 @@ class _SquashedGaussian:
         return self.low + (actions + 1.0) * self.half, log_probs
 
 
+class _Certain(_SquashedGaussian):
+    """Actions before squashing, for `policies.fast`."""
+
+    def mode(self, logits: Tensor) -> Tensor:
+        """Between the bounds."""
+        return self.low + (torch.tanh(logits) + 1.0) * self.half
+
+    def draw(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The mode, and log-likelihoods of zero."""
+        return self.mode(logits), logits.new_zeros(len(logits))
+
+
 def _networks(policy: Any) -> tuple[Any, Any]:
     policy = weakref.proxy(policy)
 
@@ -236,7 +325,7 @@ def _networks(policy: Any) -> tuple[Any, Any]:
     ) -> tuple[Tensor, Tensor, Any]:
         memory, state = policy.unroll(features.view(*starts.shape, -1), starts, state)
         memory = memory.flatten(0, 1)
-        return torch.cat(policy.gaussian(memory), dim=1), memory, state
+        return policy.logits(memory), memory, state
 
     return actor, None  # there is no critic
 
@@ -244,7 +333,12 @@ def _networks(policy: Any) -> tuple[Any, Any]:
 NETWORKS |= dict.fromkeys(
     (SquashedMlp, SquashedSpiking, SquashedLstm, SquashedGru), _networks
 )
+NETWORKS |= dict.fromkeys(
+    (DeterministicMlp, DeterministicSpiking, DeterministicLstm, DeterministicGru),
+    _networks,
+)
 DISTRIBUTIONS[SquashedDiagGaussianDistribution] = _SquashedGaussian
+DISTRIBUTIONS[Certain] = _Certain
 
 
 class Critics(nn.Module):
@@ -290,6 +384,9 @@ class OffPolicy(SACPolicy):
             their loss: in a partially observed task, this alone tells what the actor has found out
             (Lambrechts et al. 2025).
         told: how many of the last channels of a Box the critics alone see.
+        critics_class: makes the critics, of the arguments of `Critics`.
+        target_critics: whether there are critics that follow the others.
+        target_actor: whether there is an actor that follows the other.
         log_std_init: initial log standard deviation of actions before squashing.
         optimizer_class, optimizer_kwargs: of both, as in SB3; the default is a fused Adam.
         more: arguments of the actor, such as `network` for a spiking one, or `activation_fn`.
@@ -309,6 +406,9 @@ class OffPolicy(SACPolicy):
         n_quantiles: int = 1,
         critic_sees_state: bool = False,
         told: int = 0,
+        critics_class: Callable[[int, list[int], int, int], nn.Module] = Critics,
+        target_critics: bool = True,
+        target_actor: bool = False,
         log_std_init: float = 0.0,
         use_sde: bool = False,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
@@ -335,21 +435,26 @@ class OffPolicy(SACPolicy):
         self.given = {
             "actor_class": actor_class, "net_arch": widths, "n_critics": n_critics,
             "n_quantiles": n_quantiles, "critic_sees_state": critic_sees_state, "told": told,
-            "log_std_init": log_std_init,
+            "critics_class": critics_class, "target_critics": target_critics,
+            "target_actor": target_actor, "log_std_init": log_std_init,
         } | more  # fmt: skip
         self.critic_sees_state, self.told = critic_sees_state, told
         seen: Any = observation_space
         if told:
             seen = spaces.Box(seen.low[:-told], seen.high[:-told], dtype=seen.dtype)
-        self.actor = actor = actor_class(
-            seen,
-            action_space,
-            lr_schedule,
-            net_arch={"pi": widths["pi"], "vf": []},
-            log_std_init=log_std_init,
-            **optimizer,
-            **({"activation_fn": nn.ReLU} | more),
-        )
+
+        def make_actor() -> Squashed:
+            return actor_class(
+                seen,
+                action_space,
+                lr_schedule,
+                net_arch={"pi": widths["pi"], "vf": []},
+                log_std_init=log_std_init,
+                **optimizer,
+                **({"activation_fn": nn.ReLU} | more),
+            )
+
+        self.actor = actor = make_actor()
         inputs: int = actor.features_dim + told
         if critic_sees_state:
             inputs += actor.action_net.in_features
@@ -359,10 +464,11 @@ class OffPolicy(SACPolicy):
             n_quantiles,
             n_critics,
         )
-        self.critic: Any = Critics(*sizes)
-        self.critic_target: Any = Critics(*sizes)
-        self.critic_target.load_state_dict(self.critic.state_dict())
-        self.critic_target.requires_grad_(False)
+        self.critic: Any = critics_class(*sizes)
+        if target_critics:
+            self.critic_target: Any = _following(critics_class(*sizes), self.critic)
+        if target_actor:
+            self.actor_target: Any = _following(make_actor(), actor)
         self.log_ent_coef = nn.Parameter(
             torch.zeros(1)
         )  # where the algorithm learns it
@@ -402,6 +508,12 @@ class OffPolicy(SACPolicy):
         }
 
 
+def _following(target: nn.Module, source: nn.Module) -> nn.Module:
+    """A target network, which begins as the other one and is not trained itself."""
+    target.load_state_dict(source.state_dict())
+    return target.requires_grad_(False)
+
+
 def actor_of(policy: BasePolicy) -> Any:
     """What of a policy acts after training, and is saved for others: the actor of off-policy
     learning; otherwise the policy itself.
@@ -416,3 +528,11 @@ ACTORS: dict[str, type[Squashed]] = {
     "PlasticSpikingPolicy": SquashedSpiking,
 }
 """Of an `OffPolicy`, by SB3's names of policies."""
+
+DETERMINISTIC_ACTORS: dict[str, type[Squashed]] = {
+    "MlpPolicy": DeterministicMlp,
+    "MlpLstmPolicy": DeterministicLstm,
+    "GruPolicy": DeterministicGru,
+    "PlasticSpikingPolicy": DeterministicSpiking,
+}
+"""The same without exploration of their own."""

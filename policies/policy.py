@@ -357,7 +357,8 @@ def parameter_group(name: str) -> Group:
     """The group of a policy's parameter, by its name. Weights are all that the actor has besides
     the others.
     """
-    name = name.removeprefix("actor.")  # of off-policy learning
+    # of off-policy learning
+    name = name.removeprefix("actor.").removeprefix("actor_target.")
     first, last = name.split(".")[0], name.split(".")[-1]
     alone = first in ("vf_features_extractor", "log_ent_coef")
     if "value_net" in name or "critic" in first or alone:

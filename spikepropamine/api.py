@@ -163,8 +163,8 @@ def train(env: str, policy: str, **settings: Any) -> Run:
         Diverged: training broke down.
     """
     from spikepropamine.options import words
+    from spikepropamine.training.command_line import parse
     from spikepropamine.training.run import train as run
-    from spikepropamine.training.settings import parse
 
     parsed = parse(list(words({"env": env, "policy": policy, **settings})), "train")
     run(parsed)

@@ -218,6 +218,12 @@ def _bare(hint: Any) -> tuple[Any, list[Any]]:
     return hint, [hint]
 
 
+def is_whole(cls: type, name: str) -> bool:
+    """Whether a field of a dataclass takes whole numbers alone."""
+    hint, _ = _bare(get_type_hints(cls, include_extras=True)[name])
+    return hint is int
+
+
 def _metavar(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "{" + ",".join(map(str, get_args(hint))) + "}"
@@ -321,9 +327,14 @@ def words(settings: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
 
 @cache
 def docstrings(cls: type) -> dict[str, str]:
-    """The text under each field of a dataclass, which is its explanation."""
+    """The text under each field of a dataclass, which is its explanation; those that it
+    inherits included.
+    """
+    found: dict[str, str] = {}
+    for base in reversed(cls.__bases__):
+        if is_dataclass(base):
+            found |= docstrings(base)
     tree: Any = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
-    found = {}
     for pair in itertools.pairwise(tree.body):
         match pair:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(

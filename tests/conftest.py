@@ -17,7 +17,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from spikepropamine.agents import PlasticPPO
-from spikepropamine.agents.plastic_ppo import SupervisedMlp, SupervisedPlastic
+from spikepropamine.agents.supervised import SupervisedMlp, SupervisedPlastic
 from spikepropamine.envs import quiet_mujoco
 from spikepropamine.policies import NetworkConfig, SpikingNetwork
 from spikepropamine.policies.fast.ppo import PPO, FastPPO

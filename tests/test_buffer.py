@@ -7,7 +7,7 @@ from conftest import make_model, make_venv
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 
-from spikepropamine.agents.buffer import (
+from spikepropamine.agents.rollout_buffer import (
     SequenceDictRolloutBuffer,
     SequenceRolloutBuffer,
 )

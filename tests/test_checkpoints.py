@@ -13,17 +13,17 @@ from conftest import same
 from safetensors import safe_open
 
 from spikepropamine.agents import zoo
-from spikepropamine.agents.buffer import MEMORY
+from spikepropamine.agents.replay_buffer import MEMORY
 from spikepropamine.folder import read_progress
 from spikepropamine.policies.export import _digest, load_policy
 from spikepropamine.reading import read_tensors
-from spikepropamine.training import checkpoints
+from spikepropamine.training import checkpoints, resuming
 from spikepropamine.training import run as running
 from spikepropamine.training.checkpoints import listed, lock, read
+from spikepropamine.training.command_line import parse
 from spikepropamine.training.environments import make_envs
 from spikepropamine.training.logs import ProgressCSV
-from spikepropamine.training.run import start_from
-from spikepropamine.training.settings import parse
+from spikepropamine.training.resuming import start_from
 
 DATA = Path(__file__).parent / "data" / "policy"
 TINY = [
@@ -206,7 +206,7 @@ def test_other_settings_than_those_of_the_checkpoint_are_named(run, capsys, with
 def test_what_makes_other_numbers_is_said(run, capsys, monkeypatch, more, words):
     folder, go_on = run
     now = running.versions() | {"numpy": "1.0"}
-    monkeypatch.setattr(running, "versions", lambda: now)
+    monkeypatch.setattr(resuming, "versions", lambda: now)
     assert go_on("--resume", steps=64) == 0
     assert not capsys.readouterr().err  # nothing is left that could differ
     assert go_on("--resume", *more, steps=128) == 0

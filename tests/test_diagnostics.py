@@ -8,7 +8,8 @@ from conftest import SMALL, make_model, make_network, make_venv
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import KVWriter, Logger
 
-from spikepropamine.training.callbacks import (
+from spikepropamine.agents.ppo import ALGORITHM
+from spikepropamine.training.diagnostics import (
     Diagnostics,
     activity,
     fast_weights,
@@ -32,7 +33,12 @@ class Rows(KVWriter):
 def logged(model, steps, every=1, **arguments):
     rows = Rows()
     model.set_logger(Logger(None, [rows]))
-    model.learn(steps, callback=Diagnostics(every), log_interval=None, **arguments)
+    model.learn(
+        steps,
+        callback=Diagnostics(every, ALGORITHM.rollouts),
+        log_interval=None,
+        **arguments,
+    )
     return rows.rows
 
 

@@ -14,14 +14,15 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack, VecNo
 from train_runs import folder_of, with_folder
 
 from spikepropamine.agents import members
-from spikepropamine.agents.evolution import Evolution, Search
+from spikepropamine.agents.evolution import Evolution
+from spikepropamine.agents.search import Search
 from spikepropamine.agents.zoo import build
 from spikepropamine.export.command import main as export
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
+from spikepropamine.training.command_line import parse
 from spikepropamine.training.environments import make_envs
 from spikepropamine.training.run import main
-from spikepropamine.training.settings import parse
 
 TINY = [
     "--env", "CueAssociation-v0", "--trainer.kind", "evolution", "--n-envs", "2",
@@ -147,12 +148,13 @@ def test_members_side_by_side_are_each_as_if_alone(policy, more):
     one, several = members.Worker(*parts), members.Worker(*parts)
     assert several.together
     one.together = False
-    expected, found = (worker(episodes, vectors, True) for worker in (one, several))
+    job = members.Job(vectors, records=True)
+    expected, found = (worker(episodes, job) for worker in (one, several))
     assert [x.returns.tolist() for x in found] == [x.returns.tolist() for x in expected]
     assert len({x.returns.tobytes() for x in found}) > 1
     for x, y in zip(found[0].record, expected[0].record):
         np.testing.assert_array_equal(x, y)
-    again = several(episodes, [vectors[1], vectors[1]], False)
+    again = several(episodes, members.Job([vectors[1], vectors[1]], records=False))
     assert (
         again[0].returns.tolist()
         == again[1].returns.tolist()

@@ -29,7 +29,7 @@ from spikepropamine.policies import NetworkConfig, fast
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.fast.environments import Normalised
 from spikepropamine.policies.fast.ppo import policy_loss
-from spikepropamine.training.settings import defaults
+from spikepropamine.training.sections import defaults
 
 SEEN = (
     "obs_tensor", "actions", "clipped_actions", "values", "log_probs", "new_obs", "rewards",

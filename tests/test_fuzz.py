@@ -29,7 +29,7 @@ from spikepropamine.__main__ import COMMANDS, main
 from spikepropamine.agents.zoo import agents
 from spikepropamine.envs.perturbations import parse
 from spikepropamine.policies.export import _digest, load_policy
-from spikepropamine.training import settings as training
+from spikepropamine.training import sections as training
 
 FACTOR = int(os.environ.get("FUZZ", "1"))
 PATIENCE = 10  # seconds that an input may take

@@ -10,8 +10,10 @@ from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from spikepropamine.agents.ppo import ALGORITHM
 from spikepropamine.policies.fast.environments import Normalised
-from spikepropamine.training.callbacks import Diagnostics, Diverged, Guard
+from spikepropamine.training.diagnostics import Diagnostics
+from spikepropamine.training.guard import Diverged, Guard
 
 
 class Breaking(RandomEnv):
@@ -105,7 +107,10 @@ def test_a_sound_training_is_left_as_it_is():
     for guard in (False, True):
         model = make_model(make_venv())
         model.learn(
-            64, callback=CallbackList([Guard(), Diagnostics(1)] if guard else [])
+            64,
+            callback=CallbackList(
+                [Guard(), Diagnostics(1, ALGORITHM.rollouts)] if guard else []
+            ),
         )
         weights.append(
             torch.cat([p.detach().flatten() for p in model.policy.parameters()])
@@ -118,7 +123,7 @@ def test_a_sound_training_is_left_as_it_is():
 
 def said(capsys, model, steps=128):
     """What is said while a model trains, with a row after every rollout."""
-    model.learn(steps, callback=Diagnostics(1), log_interval=None)
+    model.learn(steps, callback=Diagnostics(1, ALGORITHM.rollouts), log_interval=None)
     return [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
 
 

@@ -12,8 +12,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from spikepropamine.envs.making import make
 from spikepropamine.evaluation.run.episodes import run_episodes
 from spikepropamine.policies.export import load_policy
+from spikepropamine.training.command_line import parse
 from spikepropamine.training.run import train
-from spikepropamine.training.settings import parse
 
 pytestmark = [
     pytest.mark.slow,

@@ -20,7 +20,7 @@ from spikepropamine.envs.perturbations import Perturbed
 from spikepropamine.envs.perturbations.notation import load_suite
 from spikepropamine.envs.shown import PreviousActionAndReward
 from spikepropamine.evaluation.ask.conditions import task_of
-from spikepropamine.training.settings import defaults
+from spikepropamine.training.sections import defaults
 
 
 def test_the_plain_task_has_no_wrapper_of_ours():

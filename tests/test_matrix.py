@@ -26,7 +26,8 @@ from spikepropamine.policies.export import load_policy
 from spikepropamine.report.evaluate import main as evaluate
 from spikepropamine.report.evaluation import Evaluation
 from spikepropamine.table import late_accuracy, read, where
-from spikepropamine.training import settings
+from spikepropamine.training import sections
+from spikepropamine.training.command_line import parse
 from spikepropamine.training.run import main as train
 
 ROOT = Path(__file__).parent.parent
@@ -195,7 +196,7 @@ def test_the_matrices_of_the_project_work(name):
         module, colon, _ = text.partition(":")
         if colon:
             pytest.importorskip(module)
-    cells = cells_of(settings.replace(matrix, seeds=matrix.seeds[:1]), Path("runs"))
+    cells = cells_of(replace(matrix, seeds=matrix.seeds[:1]), Path("runs"))
     assert cells and all(cell.commands for cell in cells)
 
 
@@ -229,7 +230,7 @@ def test_a_cell_whose_results_are_of_something_else_is_not_finished(
     if of_suite:
         suite.write_text(text.replace("noise=0.1", "noise=0.2"))
     elif what == "size":
-        matched = settings.matched(settings.parse(list(cell.commands[0][1:])))
+        matched = sections.matched(parse(list(cell.commands[0][1:])))
         wider = replace(matched, network=replace(matched.network, hidden=(7, 7)))
         monkeypatch.setattr(cells_module, "matched", lambda _: wider)
     elif what == "policy":
@@ -267,12 +268,12 @@ def test_a_run_that_was_trained_with_other_settings_is_not_taken_for_this_one(
         assert code == (mass == "2")
     assert "was trained with another content of own.yaml" in capsys.readouterr().err
     # and defaults
-    defaults = settings.defaults
+    defaults = sections.defaults
 
     def others(*arguments):
         return replace(defaults(*arguments), normalize_rewards=True)
 
-    monkeypatch.setattr(settings, "defaults", others)
+    monkeypatch.setattr(sections, "defaults", others)
     assert command.main([file(), "--dry-run", "--seeds", "0", "--policies", "snn"]) == 0
     assert "2 cells, 0 done, 2 to do" in capsys.readouterr().out
 

@@ -24,7 +24,7 @@ from spikepropamine.evaluation.judge.cost import cost_of
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.report.evaluation import Evaluation
-from spikepropamine.training.environments import obstacle
+from spikepropamine.training.obstacles import obstacle
 
 
 class Pictures(gym.Env):

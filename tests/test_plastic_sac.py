@@ -15,7 +15,7 @@ from stable_baselines3.common.distributions import SquashedDiagGaussianDistribut
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from spikepropamine.agents.plastic_sac import PlasticSAC, PlasticTQC
+from spikepropamine.agents import PlasticSAC, PlasticTQC
 from spikepropamine.export import command as export
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.fast import fast
@@ -239,7 +239,7 @@ def test_quantile_loss_is_that_of_tqc():
     torch.testing.assert_close(
         algorithm._critic_loss(outputs, targets, weights), expected
     )
-    kept = algorithm._next_values(outputs)
+    kept = algorithm._pooled(outputs)
     pooled = np.sort(outputs.numpy().transpose(1, 0, 2).reshape(6, -1), axis=1)[:, :9]
     np.testing.assert_array_equal(kept.numpy(), pooled)
 

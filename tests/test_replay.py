@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from spikepropamine.agents.buffer import SequenceReplayBuffer
+from spikepropamine.agents.replay_buffer import SequenceReplayBuffer
 
 
 def filled(n_envs, steps, ends, size=40, **arguments):

@@ -7,7 +7,7 @@ import torch
 from stable_baselines3.common.vec_env import DummyVecEnv
 from tapes import Mirror
 
-from spikepropamine.agents.helped import Shown, deployed
+from spikepropamine.agents.cue import Shown, deployed
 from spikepropamine.agents.zoo import TrainerSettings, build
 from spikepropamine.envs.making import make
 from spikepropamine.envs.shown import hidden_numbers
@@ -15,8 +15,8 @@ from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, widen
 from spikepropamine.policies.fast import fast
 from spikepropamine.policies.fast.environments import Normalised
+from spikepropamine.training.command_line import parse
 from spikepropamine.training.run import main
-from spikepropamine.training.settings import parse
 
 KINDS = ("mlp", "lstm", "ndp-oja")
 HIDDEN = 2

@@ -12,7 +12,7 @@ from spikepropamine.common import UsageError
 from spikepropamine.envs.perturbations import CATALOGUE
 from spikepropamine.export import command as export
 from spikepropamine.report import evaluate
-from spikepropamine.training import settings as train
+from spikepropamine.training import command_line as train
 from spikepropamine.training import tune
 
 pytestmark = pytest.mark.nightly

@@ -9,7 +9,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.agents import plastic_ppo
-from spikepropamine.agents.plastic_ppo import SupervisedPlastic
+from spikepropamine.agents.supervised import SupervisedPlastic
 
 BOX = gym.spaces.Box(-1.0, 1.0, (2,))
 

@@ -9,12 +9,13 @@ import tapes
 from conftest import VARIANTS, cross_entropies, make_model
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from spikepropamine.agents.helped import Taught
-from spikepropamine.agents.plastic_ppo import SupervisedMlp
+from spikepropamine.agents.supervised import SupervisedMlp
+from spikepropamine.agents.teacher import Taught
 from spikepropamine.agents.zoo import actor_parameters, build
 from spikepropamine.policies.export import load_policy, save_policy
+from spikepropamine.training.command_line import parse
 from spikepropamine.training.run import main
-from spikepropamine.training.settings import defaults, parse
+from spikepropamine.training.sections import defaults
 
 BOX, LENGTH = tapes.Mirror.action_space, tapes.Mirror.length
 

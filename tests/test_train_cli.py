@@ -31,9 +31,10 @@ from spikepropamine.policies.export import load_policy
 from spikepropamine.training import run as train
 from spikepropamine.training.callbacks import CueAccuracy, rows_every
 from spikepropamine.training.checkpoints import listed
-from spikepropamine.training.environments import evaluation_envs, make_envs
+from spikepropamine.training.command_line import parse
+from spikepropamine.training.environments import make_envs
+from spikepropamine.training.evaluations import evaluation_envs
 from spikepropamine.training.run import train as run
-from spikepropamine.training.settings import parse
 
 
 def rows_of(folder):

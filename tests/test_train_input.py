@@ -12,8 +12,8 @@ from train_runs import CUE, TINY, folder_of
 from spikepropamine.agents.zoo import TrainerSettings, build
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy
-from spikepropamine.training.environments import obstacle
-from spikepropamine.training.settings import parse, without_effect
+from spikepropamine.training.command_line import parse, without_effect
+from spikepropamine.training.obstacles import obstacle
 
 SNN = [*CUE, "--policy", "snn"]
 ROBOT = ["--env", "HalfCheetah-v5", "--policy", "snn"]

@@ -13,8 +13,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training import tune
-from spikepropamine.training.environments import EPISODES, SEED, evaluation_envs
-from spikepropamine.training.settings import defaults
+from spikepropamine.training.evaluations import EPISODES, SEED, evaluation_envs
+from spikepropamine.training.sections import defaults
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 TASK = ["--env", "CueAssociation-v0", "--policy", "mlp"]
@@ -68,7 +68,7 @@ def test_a_study_has_its_trials_and_the_best_as_a_config(study, capsys):
     assert found["learning_rate"] == best.params["trainer.learning_rate"]
     assert found["critic"] == json.loads(best.params["trainer.critic"])
     command = text.splitlines()[1].removeprefix("# spikepropamine train ").split()
-    settings = tune.training.parse(command)
+    settings = tune.command_line.parse(command)
     assert (
         settings.trainer.learning_rate == found["learning_rate"]
         and settings.steps == 64
@@ -93,7 +93,7 @@ def test_a_setting_is_a_whole_number_where_that_is_all_it_takes():
 
 
 def test_the_value_of_a_trial_is_what_its_policies_earn_in_new_episodes(tmp_path):
-    settings = tune.training.parse([*TASK, "--steps", "2560"])
+    settings = tune.command_line.parse([*TASK, "--steps", "2560"])
     trial = optuna.create_study(direction="maximize").ask()
     value = tune.value_of(trial, settings, 2, tmp_path)
     returns: list[float] = []

@@ -8,7 +8,6 @@ from conftest import make_venv
 from stable_baselines3.common.env_util import make_vec_env
 
 from spikepropamine.agents.zoo import (
-    OF_PPO,
     TrainerSettings,
     actor_parameters,
     agents,
@@ -141,7 +140,10 @@ def test_every_setting_of_the_trainer_arrives(agent):
         critic_sees_spikes=False,
     )  # fmt: skip
     model = build(agent, make_venv(action="box"), NetworkConfig(hidden=(6, 6)), trainer)
-    for name in OF_PPO:
+    for name in (
+        "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range", "target_kl",
+        "ent_coef", "vf_coef", "max_grad_norm",
+    ):  # fmt: skip
         value = getattr(model, name)
         assert (value(1.0) if callable(value) else value) == getattr(trainer, name), (
             name

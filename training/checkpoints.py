@@ -1,14 +1,15 @@
 """Checkpoints: what a training run goes on from, bit for bit as if it had never stopped.
 
-At each checkpoint of every run, interrupted or not, all environments begin new episodes, and all
-random numbers a new stream, with seeds made of the run's seed and the steps trained. So nothing of
-a live environment is kept, and every environment that `reset(seed)` determines resumes exactly. The
-learner bootstraps the episodes that were under way, as truncated ones, or leaves out their last
-steps (off-policy); the statistics of episodes leave them out.
+At each checkpoint of every run, interrupted or not, all environments begin new episodes,
+and all random numbers a new stream, with seeds made of the run's seed and the steps
+trained. So nothing of a live environment is kept, and every environment that `reset(seed)`
+determines resumes exactly. The learner bootstraps the episodes that were under way, as
+truncated ones, or leaves out their last steps (off-policy); the statistics of episodes
+leave them out.
 
-A checkpoint is one file, `checkpoints/step-STEPS-DIGEST.safetensors`: arrays as tensors, the rest
-as JSON in the header. Its name holds a digest of its contents, so that a damaged one is recognised,
-and reading it runs no code of whoever made it.
+A checkpoint is one file, `checkpoints/step-STEPS-DIGEST.safetensors`: arrays as tensors,
+the rest as JSON in the header. Its name holds a digest of its contents, so that a damaged
+one is recognised, and reading it runs no code of whoever made it.
 """
 
 import hashlib
@@ -25,72 +26,90 @@ import numpy as np
 import torch
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from safetensors.numpy import save
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from spikepropamine.agents.buffer import MEMORY
+from spikepropamine.agents.replay_buffer import MEMORY
 from spikepropamine.common import UsageError, reason, whole_file
 from spikepropamine.reading import parse_json, read_tensors
-from spikepropamine.training.callbacks import Periodic, horizon_of_all
+from spikepropamine.training.callbacks import Periodic, longest_episode
 from spikepropamine.training.settings import Settings
 
 NUMBERS = (int, float, np.number)
 FORMAT = 2
 NAME = re.compile(r"step-(\d{12})-([0-9a-f]{16})\.safetensors")
 LOCK = ".lock"
-PATIENCE = (
-    5.0  # seconds for a training that is just ending, since what started it was killed
-)
+PATIENCE = 5.0
+"""Seconds for a training that is just ending, since what started it was killed."""
 PROGRESS = (
-    "num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining",
-    "ep_info_buffer", "ep_success_buffer", "_left_out_in_a_row", "_episode_ended", "_was_told",
-)  # fmt: skip
+    "num_timesteps",
+    "_n_updates",
+    "_episode_num",
+    "_current_progress_remaining",
+    "ep_info_buffer",
+    "ep_success_buffer",
+)
+"""What is kept of every algorithm; some keep more (`kept_numbers`)."""
 LASTING = ("obs_rms", "ret_rms", "steps_taken")
 """What wrappers of the environments keep over episodes."""
 
 Arrays = dict[str, np.ndarray]
+State = dict[str, Any]
+"""Of a learner, as `state_of` gives it."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """The state of a learner, and when and by what it was taken."""
 
-    steps: int  # environment steps trained for
-    settings: dict[str, Any]  # of the run, plain values
-    versions: dict[str, str]  # of the packages that results depend on
-    state: dict[str, Any]  # of the learner, as `state_of` gives it
+    steps: int
+    """Environment steps trained for."""
+    settings: dict[str, Any]
+    """Of the run, plain values."""
+    versions: dict[str, str]
+    """Of the packages that results depend on."""
+    state: State
 
 
-def state_of(algorithm: BaseAlgorithm) -> dict[str, Any]:
+def state_of(algorithm: BaseAlgorithm) -> State:
     """All that decides how a training goes on, between an update and the next rollout."""
     logger = algorithm.logger
-    return {
+    log = {}
+    for key, value in logger.name_to_value.items():
+        if isinstance(value, NUMBERS):
+            log[key] = [value, logger.name_to_count[key], logger.name_to_excluded[key]]
+    state = {
         "parameters": algorithm.get_parameters(),
-        "progress": _attributes(algorithm, PROGRESS),
+        "progress": _attributes(algorithm, _progress(algorithm)),
         "normalisation": [_attributes(layer, LASTING) for layer in _layers(algorithm)],
-        "log": {
-            key: [value, logger.name_to_count[key], logger.name_to_excluded[key]]
-            for key, value in logger.name_to_value.items()
-            if isinstance(value, NUMBERS)
-        },
-    } | {name: part.contents() for name, part in _parts(algorithm).items()}
+        "log": log,
+    }
+    for name, part in _parts(algorithm).items():
+        state[name] = part.contents()
+    return state
 
 
-def restore(algorithm: BaseAlgorithm, state: dict[str, Any]) -> None:
-    """Makes a new algorithm the one that a state was taken of. Raises ValueError, which says where,
-    if it differs in its making.
+def restore(algorithm: BaseAlgorithm, state: State) -> None:
+    """Makes a new algorithm the one that a state was taken of.
+
+    Args:
+        algorithm: made with the same settings.
+        state: what `state_of` gave.
+
+    Raises:
+        ValueError: it differs in its making; the message says where.
     """
-    layers, window = _layers(algorithm), algorithm._stats_window_size
-    # before `learn` they are None, and SB3 keeps what it finds
-    algorithm.ep_info_buffer, algorithm.ep_success_buffer = (
-        deque(maxlen=window),
-        deque(maxlen=window),
-    )
+    window = algorithm._stats_window_size
+    # before `learn` they are None, and SB3 keeps what is there
+    algorithm.ep_info_buffer = deque(maxlen=window)
+    algorithm.ep_success_buffer = deque(maxlen=window)
+    layers = _layers(algorithm)
     try:
         _check_parameters(algorithm, state["parameters"])
         algorithm.set_parameters(state["parameters"], exact_match=True)
-        _set_attributes(algorithm, state["progress"], PROGRESS)
+        _set_attributes(algorithm, state["progress"], _progress(algorithm))
         for layer, values in zip(layers, state["normalisation"], strict=True):
             _set_attributes(layer, values, LASTING)
         for name, part in _parts(algorithm).items():
@@ -101,18 +120,24 @@ def restore(algorithm: BaseAlgorithm, state: dict[str, Any]) -> None:
         ) from error
 
 
+def _progress(algorithm: BaseAlgorithm) -> tuple[str, ...]:
+    """Names of the attributes with numbers that are kept."""
+    return PROGRESS + getattr(algorithm, "kept_numbers", ())
+
+
 def _parts(algorithm: BaseAlgorithm) -> dict[str, Any]:
     """What else an algorithm goes on from, by its name in a checkpoint."""
-    named = {"replay": "replay_buffer", "search": "search"}
-    return {
-        k: getattr(algorithm, name)
-        for k, name in named.items()
-        if hasattr(algorithm, name)
-    }
+    names = getattr(algorithm, "kept_parts", {})
+    return {key: getattr(algorithm, name) for key, name in names.items()}
 
 
-def log_on(algorithm: BaseAlgorithm, state: dict[str, Any]) -> None:
-    """Gives the logger what had been recorded for the row to come."""
+def log_on(algorithm: BaseAlgorithm, state: State) -> None:
+    """Gives the logger what had been recorded for the row to come.
+
+    Args:
+        algorithm: which has the logger.
+        state: what `state_of` gave.
+    """
     logger = algorithm.logger
     for name, (value, count, excluded) in state["log"].items():
         logger.name_to_value[name] = value
@@ -121,47 +146,62 @@ def log_on(algorithm: BaseAlgorithm, state: dict[str, Any]) -> None:
 
 
 def begin_episodes(algorithm: BaseAlgorithm, seed: int) -> None:
-    """Begins new episodes in all environments, and new streams of all random numbers, as the seed
-    of the run and the steps trained say.
+    """Begins new episodes in all environments, and new streams of all random numbers.
+
+    Args:
+        algorithm: whose steps decide the streams, too.
+        seed: of the run.
     """
     assert algorithm.env is not None
-    drawn = np.random.SeedSequence([seed, algorithm.num_timesteps]).generate_state(1)
-    algorithm.set_random_seed(int(drawn[0]))
+    entropy = np.random.SeedSequence([seed, algorithm.num_timesteps])
+    algorithm.set_random_seed(int(entropy.generate_state(1)[0]))
     algorithm._last_obs = algorithm.env.reset()  # type: ignore[assignment]
     algorithm._last_episode_starts = np.ones(algorithm.n_envs, dtype=bool)
     if algorithm._vec_normalize_env is not None:
         algorithm._last_original_obs = algorithm._vec_normalize_env.get_original_obs()
     states = getattr(algorithm, "_last_lstm_states", None)
     if states is not None:
-        zeros: dict[int, torch.Tensor] = {}  # what was shared stays shared
-        pairs = [
-            [zeros.setdefault(x.data_ptr(), torch.zeros_like(x)) for x in s]
-            for s in states
-        ]
-        algorithm._last_lstm_states = type(states)(*map(tuple, pairs))  # type: ignore[attr-defined]
+        algorithm._last_lstm_states = _zeros(states)  # type: ignore[attr-defined]
 
 
-def _check_parameters(algorithm: BaseAlgorithm, found: dict[str, Any]) -> None:
-    """PyTorch's optimisers take tensors of any shape, and read beyond their ends later on."""
+def _zeros(states: RNNStates) -> RNNStates:
+    """States of zeros; tensors that actor and critic share stay shared."""
+    zeros: dict[int, torch.Tensor] = {}
+    for pair in states:
+        for x in pair:
+            zeros.setdefault(x.data_ptr(), torch.zeros_like(x))
+    pi, vf = (tuple(zeros[x.data_ptr()] for x in pair) for pair in states)
+    return RNNStates(pi, vf)
+
+
+def _check_parameters(algorithm: BaseAlgorithm, parameters: dict[str, Any]) -> None:
+    """PyTorch's optimisers take tensors of any shape, and read beyond their ends later
+    on.
+    """
     present = algorithm.get_parameters()
-    if found.keys() != present.keys():
-        raise ValueError(f"there are {', '.join(found)}")
-    for name, there in found.items():
-        if "param_groups" not in present[name]:
-            continue
-        optimizer: Any = algorithm
-        for part in name.split("."):
-            optimizer = getattr(optimizer, part)
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        for index, state in there["state"].items():
-            for key, x in state.items():
-                if (
-                    x.shape not in (parameters[index].shape, ())
-                    or x.dtype != torch.float32
-                ):
-                    raise ValueError(
-                        f"the optimiser's {key} has shape {tuple(x.shape)}"
-                    )
+    if parameters.keys() != present.keys():
+        raise ValueError(f"there are {', '.join(parameters)}")
+    for name, given in parameters.items():
+        if "param_groups" in present[name]:
+            _check_optimizer(_part(algorithm, name), given["state"])
+
+
+def _part(algorithm: BaseAlgorithm, path: str) -> Any:
+    """An attribute by its dotted name."""
+    part: Any = algorithm
+    for name in path.split("."):
+        part = getattr(part, name)
+    return part
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer, states: dict[int, Any]) -> None:
+    """Raises ValueError where the state of a parameter is not as the parameter is."""
+    parameters = [x for group in optimizer.param_groups for x in group["params"]]
+    for index, state in states.items():
+        for key, x in state.items():
+            fits = x.shape in (parameters[index].shape, ())
+            if not fits or x.dtype != torch.float32:
+                raise ValueError(f"the optimiser's {key} has shape {tuple(x.shape)}")
 
 
 def _attributes(thing: Any, names: tuple[str, ...]) -> dict[str, Any]:
@@ -185,7 +225,9 @@ def _set_attributes(thing: Any, values: dict[str, Any], names: tuple[str, ...]) 
 
 
 def _shapes(value: Any) -> Any:
-    """Of running statistics, or of those of each part of an observation."""
+    """Of running statistics, or of those of each part of an observation; None of all
+    else.
+    """
     if isinstance(value, dict):
         return {key: _shapes(part) for key, part in value.items()}
     return np.shape(value.mean) if isinstance(value, RunningMeanStd) else None
@@ -193,7 +235,8 @@ def _shapes(value: Any) -> Any:
 
 def _layers(algorithm: BaseAlgorithm) -> list[Any]:
     """The wrappers of the vectorised environments, outermost first."""
-    layers, venv = [], algorithm.env
+    layers = []
+    venv = algorithm.env
     while isinstance(venv, VecEnvWrapper):
         layers.append(venv)
         venv = venv.venv
@@ -205,23 +248,16 @@ def _layers(algorithm: BaseAlgorithm) -> list[Any]:
 
 def _packed(value: Any, arrays: Arrays) -> Any:
     """A tree of containers, numbers, texts and arrays as JSON, which names the arrays."""
-    if isinstance(value, torch.Tensor | np.ndarray | np.generic):
-        name, kind = str(len(arrays)), "array"
-        if isinstance(value, torch.Tensor):
-            value, kind = value.detach().cpu().numpy(), "tensor"
-        array = np.asarray(value)
-        arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
-        return {kind: name}
+    if isinstance(value, torch.Tensor):
+        return {"tensor": _keep(value.detach().cpu().numpy(), arrays)}
+    if isinstance(value, np.ndarray | np.generic):
+        return {"array": _keep(value, arrays)}
     if isinstance(value, RunningMeanStd):
-        return {
-            "statistics": [
-                _packed(x, arrays) for x in (value.mean, value.var, value.count)
-            ]
-        }
+        parts = [value.mean, value.var, value.count]
+        return {"statistics": [_packed(x, arrays) for x in parts]}
     if isinstance(value, dict):
-        return {
-            "dict": [[_packed(k, arrays), _packed(x, arrays)] for k, x in value.items()]
-        }
+        items = value.items()
+        return {"dict": [[_packed(k, arrays), _packed(x, arrays)] for k, x in items]}
     if isinstance(value, tuple):
         return {"tuple": [_packed(x, arrays) for x in value]}
     if isinstance(value, list | deque):
@@ -229,21 +265,26 @@ def _packed(value: Any, arrays: Arrays) -> Any:
     return value
 
 
+def _keep(value: np.ndarray | np.generic, arrays: Arrays) -> str:
+    """Adds an array to the others, and returns its name."""
+    array = np.asarray(value)
+    name = str(len(arrays))
+    arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
+    return name
+
+
 def _unpacked(value: Any, arrays: Arrays) -> Any:
+    """What `_packed` was given."""
     if isinstance(value, list):
         return [_unpacked(x, arrays) for x in value]
     if not isinstance(value, dict):
         return value
     ((kind, inner),) = value.items()
-    if kind in ("array", "tensor"):
+    if kind == "tensor":
+        return torch.from_numpy(arrays[inner])
+    if kind == "array":
         array = arrays[inner]
-        return (
-            torch.from_numpy(array)
-            if kind == "tensor"
-            else array
-            if array.ndim
-            else array[()]
-        )
+        return array if array.ndim else array[()]
     parts = _unpacked(inner, arrays)
     if kind == "statistics":
         statistics = RunningMeanStd()
@@ -253,26 +294,40 @@ def _unpacked(value: Any, arrays: Arrays) -> Any:
 
 
 def write(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Writes a checkpoint, and then removes all but this one and the one before."""
+    """Writes a checkpoint, and then removes all but this one and the one before.
+
+    Args:
+        folder: of the run's checkpoints.
+        checkpoint: to be written.
+
+    Returns:
+        The file.
+    """
     arrays: Arrays = {}
-    state = _packed(checkpoint.state, arrays)
-    about = {"format": FORMAT} | vars(checkpoint) | {"state": state}
+    about = {
+        "format": FORMAT,
+        "steps": checkpoint.steps,
+        "settings": checkpoint.settings,
+        "versions": checkpoint.versions,
+        "state": _packed(checkpoint.state, arrays),
+    }
     contents = save(arrays, metadata={"checkpoint": json.dumps(about)})
     digest = hashlib.sha256(contents).hexdigest()[:16]
     path = folder / f"step-{checkpoint.steps:012d}-{digest}.safetensors"
     with whole_file(path) as part:
         part.write_bytes(contents)
     earlier = [other for other in listed(folder) if steps_of(other) < checkpoint.steps]
+    kept = [path, *earlier[:1]]
     for other in listed(folder):
-        if other not in (path, *earlier[:1]):
+        if other not in kept:
             other.unlink()
     return path
 
 
 def listed(folder: Path) -> list[Path]:
     """The files of checkpoints in a folder, the latest first."""
-    found = [path for path in folder.glob("*") if NAME.fullmatch(path.name)]
-    return sorted(found, key=steps_of, reverse=True)
+    files = [path for path in folder.glob("*") if NAME.fullmatch(path.name)]
+    return sorted(files, key=steps_of, reverse=True)
 
 
 def steps_of(path: Path) -> int:
@@ -281,7 +336,9 @@ def steps_of(path: Path) -> int:
 
 
 def read(path: Path) -> Checkpoint:
-    """A checkpoint. Raises ValueError, which names it, where it is damaged or of another format."""
+    """A checkpoint. Raises ValueError, which names it, where it is damaged or of another
+    format.
+    """
     match = NAME.fullmatch(path.name)
     if match is None:
         raise ValueError(f"{path} is no checkpoint")
@@ -290,14 +347,15 @@ def read(path: Path) -> Checkpoint:
         about = parse_json(metadata["checkpoint"], "its description")
         if about.pop("format") != FORMAT:
             raise ValueError("it is of a format that this version does not read")
-        return Checkpoint(state=_unpacked(about.pop("state"), arrays), **about)
+        state = _unpacked(about.pop("state"), arrays)
+        return Checkpoint(state=state, **about)
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def latest(folder: Path) -> Checkpoint:
-    """The latest whole checkpoint in a folder. A line says which are skipped. Raises UsageError
-    where none is whole.
+    """The latest whole checkpoint in a folder. A line says which are skipped. Raises
+    UsageError where none is whole.
     """
     for path in listed(folder):
         try:
@@ -308,8 +366,8 @@ def latest(folder: Path) -> Checkpoint:
 
 
 def lock(folder: Path) -> AcquireReturnProxy:
-    """Keeps other trainings out of a run folder until the end of a `with`. Raises UsageError where
-    another one is at work there.
+    """Keeps other trainings out of a run folder until the end of a `with`. Raises
+    UsageError where another one is at work there.
     """
     try:
         return FileLock(folder / LOCK, timeout=PATIENCE).acquire()
@@ -317,30 +375,44 @@ def lock(folder: Path) -> AcquireReturnProxy:
         raise UsageError(f"another training is at work in {folder}") from None
 
 
-def interval(settings: Settings, venv: Any) -> int:
-    """Steps between checkpoints: as asked, or so many that few episodes are cut short."""
-    return settings.checkpoint_every or max(
-        50_000, 5 * venv.num_envs * horizon_of_all(venv, 0)
-    )
+def interval(settings: Settings, venv: VecEnv) -> int:
+    """Steps between checkpoints: as the settings say, or so many that few episodes are
+    cut short.
+
+    Args:
+        settings: of the training.
+        venv: its environments.
+    """
+    if settings.checkpoint_every is not None:
+        return settings.checkpoint_every
+    return max(50_000, 5 * venv.num_envs * longest_episode(venv, unknown=0))
 
 
 class Checkpoints(Periodic):
-    """Saves checkpoints, after each of which all environments begin new episodes, as they do first
-    where the training is `resumed`. The versions are of what its results depend on; `before` and
-    `after` are called before and after each is written.
+    """Saves checkpoints, after each of which all environments begin new episodes, as they
+    do first where the training is `resumed`.
+
+    Args:
+        settings: of the training.
+        versions: of what its results depend on.
+        before, after: called before and after each checkpoint is written.
+        resumed: whether the training goes on from a checkpoint.
     """
 
     def __init__(
         self,
         settings: Settings,
         versions: dict[str, str],
-        before: Callable[[], Any],
-        after: Callable[[], Any],
+        before: Callable[[], object],
+        after: Callable[[], object],
         resumed: bool,
     ) -> None:
         super().__init__(0)
-        self.settings, self.versions = settings, versions
-        self.before, self.after, self.resumed = before, after, resumed
+        self.settings = settings
+        self.versions = versions
+        self.before = before
+        self.after = after
+        self.begins_episodes = resumed
 
     def _on_training_start(self) -> None:
         super()._on_training_start()
@@ -348,21 +420,23 @@ class Checkpoints(Periodic):
 
     def _on_rollout_start(self) -> None:
         super()._on_rollout_start()
-        if self.resumed:
+        if self.begins_episodes:
             begin_episodes(self.model, self.settings.seed)
-            self.resumed = False
+            self.begins_episodes = False
 
     def act(self) -> None:
         """Saves, and goes on as if it were resumed."""
         self.save()
-        self.resumed = True
+        self.begins_episodes = True
 
     def save(self) -> None:
         """Writes a checkpoint, of now."""
         self.before()
-        kept = self.settings.as_dict(), self.versions, state_of(self.model)
-        write(
-            self.settings.folder.checkpoints,
-            Checkpoint(self.model.num_timesteps, *kept),
+        checkpoint = Checkpoint(
+            steps=self.model.num_timesteps,
+            settings=self.settings.as_dict(),
+            versions=self.versions,
+            state=state_of(self.model),
         )
+        write(self.settings.folder.checkpoints, checkpoint)
         self.after()

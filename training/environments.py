@@ -1,56 +1,31 @@
-"""The environments of a training run, made as its settings say, seeded and normalised; and others
-for evaluations and videos of the policy while it trains. Training is the same with and without.
-"""
+"""The environments of a training run, made as its settings say, seeded and normalised."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from gymnasium import spaces
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
-from tqdm import tqdm
 
-from spikepropamine.agents.helped import Shown, Taught, deployed
-from spikepropamine.common import UNSEEN_SEED, UsageError, bad_input, reason
+from spikepropamine.agents.algorithms import ALGORITHMS
+from spikepropamine.agents.cue import Shown
+from spikepropamine.agents.teacher import Taught
+from spikepropamine.common import UsageError, bad_input
 from spikepropamine.envs import making
 from spikepropamine.envs.perturbations.notation import is_suite
-from spikepropamine.envs.rendering import CannotDraw, choose_backend
 from spikepropamine.envs.shown import hidden_numbers
 from spikepropamine.folder import RunFolder
-from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.fast.environments import Normalised, SideBySide
 from spikepropamine.policies.spaces import is_normalised
-from spikepropamine.training.callbacks import Periodic
+from spikepropamine.training.obstacles import obstacle
 from spikepropamine.training.settings import Settings
 
-KNOWN = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
-SUPPORTED = "supported are Box, Discrete, MultiDiscrete, MultiBinary"
-MOST = 2**16  # numbers, of choices one for each; with more a rollout takes gigabytes
-SMALLEST_PICTURE = 36  # pixels, of SB3's CNN
-EPISODES = 10
-"""Of each evaluation; one in each of as many environments, the same ones each time."""
-SEED = 2**30
-"""Of these environments: neither training nor `evaluate` has their episodes."""
-FILMED_STEPS = 400  # always of the same episode
-CANNOT_SHOW = (
-    "stdout",
-    "log",
-    "json",
-    "csv",
-    "tensorboard",
-)  # formats of the logger, of videos
+LONGEST_LOOK = 10_000
+"""Steps in which a task has to report a right action, unless its episodes are shorter."""
 
 
 def env_maker(settings: Settings) -> partial[gym.Env]:
@@ -74,8 +49,8 @@ def env_maker(settings: Settings) -> partial[gym.Env]:
 
 
 def make_envs(settings: Settings) -> VecEnv:
-    """The training environments, seeded and normalised. Raises UsageError: arguments or spaces that
-    do not work.
+    """The training environments, seeded and normalised. Raises UsageError: arguments or
+    spaces that do not work.
     """
     make_one = env_maker(settings)
     if settings.env_kwargs.get("render_mode") == "human":
@@ -84,31 +59,9 @@ def make_envs(settings: Settings) -> VecEnv:
         )
     with bad_input():
         env = make_one()
-    if why := obstacle(env.observation_space, env.action_space):
-        raise UsageError(f"{settings.env}: {why}")
-    if settings.trainer.kind == "evolution" and making.horizon_of(env) is None:
-        why = f"evolution runs whole episodes, and {settings.env} has no time limit"
-        raise UsageError(f"{why}; give it one by --env-kwargs max_episode_steps STEPS")
-    env.reset(seed=0)  # some arguments are found to be wrong only here
-    env.step(env.action_space.sample())
-    if settings.perturb is not None and is_suite(settings.perturb):
-        found = making.training_conditions(
-            settings.perturb, settings.env, settings.env_kwargs
-        )
-        for why in dict.fromkeys(filter(None, found.values())):
-            print(f"left out of {settings.perturb}: {why}", file=sys.stderr)
-    shape = env.observation_space.shape or ()
-    if len(shape) == 3 and is_normalised(env.observation_space):
-        flat = f"{settings.env}: observations of the shape {shape} are flattened"
-        print(f"{flat}; a CNN gets pictures of uint8 from 0 to 255", file=sys.stderr)
-    taught = settings.teacher is not None
-    if (
-        settings.trainer.kind == "supervised"
-        and not taught
-        and not _reports_targets(env)
-    ):
-        none = f"{settings.env} reports no action in info['target'] to learn from"
-        raise UsageError(f"{none}; use --trainer.kind ppo, a cue task, or a --teacher")
+    _check_task(env, settings)
+    _say_what_is_left_out(settings)
+    _say_what_is_flattened(env, settings)
     venv: VecEnv = SideBySide(
         [make_one] * settings.n_envs, settings.seed, settings.threads
     )
@@ -116,105 +69,39 @@ def make_envs(settings: Settings) -> VecEnv:
         venv = _taught(venv, settings, settings.teacher)
     if settings.cue is not None or settings.critic_told:
         hidden = _hidden(make_one.keywords["perturb"] or "", one_hot=True)
-        numbers = len(hidden(env.reset(seed=0)[1]))
-        cue = None if settings.cue is None else (settings.cue[0], settings.cue[1])
-        with bad_input(
-            f"{'--critic-told' if cue is None else '--cue'}: {settings.env}"
-        ):
-            venv = Shown(
-                venv, hidden, numbers, cue, settings.critic_told, settings.seed
-            )
+        _, info = env.reset(seed=0)
+        venv = _shown(venv, settings, hidden, numbers=len(hidden(info)))
     env.close()
-    space, keys = venv.observation_space, None
-    if isinstance(space, spaces.Dict):
-        keys = [key for key, part in space.items() if is_normalised(part)]
-    normalize = settings.normalize_observations and (bool(keys) or is_normalised(space))
-    normalize_rewards = (
-        settings.normalize_rewards and settings.trainer.kind != "evolution"
-    )
-    if normalize or normalize_rewards:
-        venv = Normalised(
-            venv,
-            norm_obs=normalize,
-            norm_reward=normalize_rewards,
-            gamma=settings.trainer.gamma,
-            raw=venv.columns if isinstance(venv, Shown) else 0,
-            norm_obs_keys=keys if normalize else None,
+    return _normalised(venv, settings)
+
+
+def _check_task(env: gym.Env, settings: Settings) -> None:
+    """Raises UsageError where the algorithm cannot learn in the environment."""
+    needs = ALGORITHMS[settings.trainer.kind].needs
+    problem = obstacle(env.observation_space, env.action_space)
+    if problem is not None:
+        raise UsageError(f"{settings.env}: {problem}")
+    if needs.whole_episodes and making.horizon_of(env) is None:
+        raise UsageError(
+            f"{settings.trainer.kind} runs whole episodes, and {settings.env} has no "
+            "time limit; give it one by --env-kwargs max_episode_steps STEPS"
         )
-    return venv
-
-
-def _taught(venv: VecEnv, settings: Settings, teacher: Path) -> Taught:
-    """The environments with a teacher in them."""
-    trainer = settings.trainer
-    with bad_input(f"--teacher {teacher}", FileNotFoundError):
-        policy = load_policy(RunFolder(teacher).policy)
-        learned = policy.metadata.get("settings", {})
-        if not isinstance(learned, dict):
-            raise ValueError("its settings are no mapping")
-        _check_task(learned, settings)
-        shown = making.revealed_text(learned)
-        if shown is not None:
-            _check_contexts(shown, settings)
-        hidden = None if shown is None else _hidden(shown)
-        return Taught(
-            venv, policy, trainer.guided_steps, trainer.opening, settings.seed, hidden
-        )
-
-
-def _hidden(text: str, one_hot: bool = False) -> partial[list[float]]:
-    """From an info to what a text for `Perturbed`, and the task itself, hide."""
-    labels, values = making.contexts_of(text), making.nominal_values(text)
-    return partial(hidden_numbers, labels=labels, values=values, one_hot=one_hot)
-
-
-def _check_task(learned: dict[str, Any], settings: Settings) -> None:
-    """Raises ValueError where a teacher of these settings learned what cannot be translated."""
-    env = learned.get("env", settings.env)
-    if (
-        env not in gym.registry
-        or gym.spec(env).entry_point != gym.spec(settings.env).entry_point
-    ):
-        raise ValueError(f"it learned {env}, which is another task than {settings.env}")
-    if learned.get("previous", False):
-        own = "would see the learner's previous action as its own"
-        raise ValueError(f"it was trained with --previous, and {own}")
-    # what the task shows has to begin with what the teacher's task showed
-    theirs = making.make(env, learned.get("env_kwargs", {}))
-    ours = making.make(settings.env, settings.env_kwargs)
-    both = theirs.observation_space, ours.observation_space
-    if all(isinstance(s, spaces.Box) and len(s.shape) == 1 for s in both):
-        (channels,), (there,) = (cast(tuple[int], space.shape) for space in both)
-        if channels != there and not all(
-            np.array_equal(
-                theirs.reset(seed=seed)[0], ours.reset(seed=seed)[0][:channels]
-            )
-            for seed in range(3)
-        ):
-            raise ValueError(
-                f"it observed {channels} channels of the task, which are not the first of the "
-                f"{there} here; give the task the teacher's --env-kwargs"
-            )
-    theirs.close()
-    ours.close()
-
-
-def _check_contexts(shown: str, settings: Settings) -> None:
-    """Raises ValueError where the teacher was shown other contexts than the task has."""
-    task = settings.env, settings.env_kwargs
-    text = making.training_text(settings.perturb, *task) if settings.perturb else ""
-    known, hidden = (sorted(making.contexts_of(one)) for one in (shown, text))
-    if known != hidden:
-        theirs = f"it was shown the contexts {', '.join(known) or 'of its task alone'}"
-        raise ValueError(
-            f"{theirs}, those here are {', '.join(hidden) or 'of the task alone'}"
+    env.reset(seed=0)  # some arguments turn out to be wrong only here
+    env.step(env.action_space.sample())
+    has_targets = settings.teacher is not None or not needs.targets
+    if not has_targets and not _reports_targets(env):
+        raise UsageError(
+            f"{settings.env} reports no action in info['target'] to learn from; use "
+            "--trainer.kind ppo, a cue task, or a --teacher"
         )
 
 
 def _reports_targets(env: gym.Env) -> bool:
-    """Whether one episode (or its first 10 000 steps) of random actions reports a right action."""
+    """Whether one episode (or its first steps) of random actions reports a right
+    action.
+    """
     env.reset(seed=0)
-    for _ in range(10_000):
+    for _ in range(LONGEST_LOOK):
         *_, terminated, truncated, info = env.step(env.action_space.sample())
         if info.get("target") is not None:
             return np.shape(info["target"]) == env.action_space.shape
@@ -223,203 +110,152 @@ def _reports_targets(env: gym.Env) -> bool:
     return False
 
 
-def obstacle(observation: spaces.Space, action: spaces.Space) -> str | None:
-    """What is wrong with the spaces of an environment, and what would be right; None: nothing."""
-    seen = {"the observation space": observation}
-    if isinstance(observation, spaces.Dict):
-        if not observation.spaces:
-            return "the observation space is an empty Dict"
-        parts, seen = torch.nn.ModuleDict(), {}
-        for key, part in observation.items():
-            if "." in key or hasattr(parts, key):
-                return f"observation {key!r} has a name that PyTorch uses itself or cannot use"
-            seen[f"observation {key!r}"] = part
-    for name, space in seen.items():
-        if why := _of_observation(space):
-            return f"{name} {why}"
-    why = _of_action(action)
-    return f"the action space {why}" if why else None
+def _say_what_is_left_out(settings: Settings) -> None:
+    """Says which conditions of a suite the task cannot have."""
+    if settings.perturb is None or not is_suite(settings.perturb):
+        return
+    conditions = making.training_conditions(
+        settings.perturb, settings.env, settings.env_kwargs
+    )
+    reasons = [reason for reason in conditions.values() if reason]
+    for reason in dict.fromkeys(reasons):
+        print(f"left out of {settings.perturb}: {reason}", file=sys.stderr)
 
 
-def _of_observation(space: spaces.Space) -> str | None:
-    if not isinstance(space, KNOWN):
-        nested = "nested " if isinstance(space, spaces.Dict) else ""
-        return f"is a {nested}{type(space).__name__}; {SUPPORTED} or a Dict of them"
-    if not is_image_space(space):
-        if (width := spaces.flatdim(space)) > MOST:
-            return f"has {width:,} numbers for a network to see, and may have {MOST:,}"
-        return _of_shape(space)
+def _say_what_is_flattened(env: gym.Env, settings: Settings) -> None:
+    """Says where observations look like pictures, and are none to SB3."""
+    space = env.observation_space
     shape = space.shape or ()
-    channels = int(np.argmin(shape))
-    if channels == 1:
-        return f"is a picture of the shape {shape}; let its channels come first or last"
-    sides = np.delete(shape, channels)
-    if sides.min() >= SMALLEST_PICTURE:
-        return None
-    least = f"SB3's CNN needs {SMALLEST_PICTURE} x {SMALLEST_PICTURE}"
-    wrap = "wrap the environment in ResizeObservation or FlattenObservation"
-    return f"is a picture of {sides[0]} x {sides[1]}, and {least}; {wrap}"
+    if len(shape) == 3 and is_normalised(space):
+        print(
+            f"{settings.env}: observations of the shape {shape} are flattened; a CNN gets "
+            "pictures of uint8 from 0 to 255",
+            file=sys.stderr,
+        )
 
 
-def _of_action(space: spaces.Space) -> str | None:
-    if not isinstance(space, KNOWN):
-        return f"is a {type(space).__name__}; {SUPPORTED}"
-    if isinstance(space, spaces.Box) and not space.is_bounded():
-        return "is unbounded; give it bounds, for instance in an ActionWrapper"
-    if isinstance(space, spaces.Box) and not np.issubdtype(space.dtype, np.floating):
-        return f"is a Box of {space.dtype}; give it a float dtype, or use MultiDiscrete"
-    if isinstance(space, spaces.MultiBinary) and len(space.shape) != 1:
-        return f"has the shape {space.shape}; flatten it to one dimension"
-    return _of_shape(space)
+def _shown(
+    venv: VecEnv, settings: Settings, hidden: partial[list[float]], numbers: int
+) -> Shown:
+    """The environments with columns of what is hidden, so many numbers."""
+    cue = None
+    option = "--critic-told"
+    if settings.cue is not None:
+        first, steps = settings.cue
+        cue = (first, steps)
+        option = "--cue"
+    with bad_input(f"{option}: {settings.env}"):
+        return Shown(venv, hidden, numbers, cue, settings.critic_told, settings.seed)
 
 
-def _of_shape(space: spaces.Space) -> str | None:
-    if isinstance(space, spaces.Box) and space.shape == ():
-        return "is a Box without dimensions; give it the shape (1,)"
-    if isinstance(space, spaces.Box) and 0 in space.shape:
-        return f"is a Box of the shape {space.shape}, which holds no number"
-    if isinstance(space, spaces.Discrete) and space.start != 0:
-        return f"is a Discrete that starts at {space.start}; let it start at 0"
-    if isinstance(space, spaces.MultiDiscrete):
-        if space.nvec.ndim != 1:
-            return f"has the shape {space.shape}; flatten it to one dimension"
-        if space.start.any():
-            return f"is a MultiDiscrete that starts at {space.start.tolist()}; let it start at 0"
-    return None
-
-
-def evaluation_envs(settings: Settings) -> VecEnv:
-    """Environments to evaluate in while a policy trains, which nothing normalises; without noise
-    and help of their own, and with a time limit where the task has none.
+def _normalised(venv: VecEnv, settings: Settings) -> VecEnv:
+    """The environments with normalised observations and rewards, as far as the settings
+    want it.
     """
-    arguments = making.unhelped(settings.env, settings.env_kwargs)
-    with closing(env_maker(settings)(arguments=arguments)) as env:
-        if making.horizon_of(env) is None:
-            arguments["max_episode_steps"] = making.ENDLESS
-    return SideBySide(
-        [env_maker(replace(settings, env_kwargs=arguments))] * EPISODES, SEED
+    space = venv.observation_space
+    keys = None
+    if isinstance(space, spaces.Dict):
+        keys = [key for key, part in space.items() if is_normalised(part)]
+    can_normalise = bool(keys) or is_normalised(space)
+    observations = settings.normalize_observations and can_normalise
+    raw_rewards = ALGORITHMS[settings.trainer.kind].raw_rewards
+    rewards = settings.normalize_rewards and not raw_rewards
+    if not observations and not rewards:
+        return venv
+    return Normalised(
+        venv,
+        norm_obs=observations,
+        norm_reward=rewards,
+        gamma=settings.trainer.gamma,
+        raw=venv.columns if isinstance(venv, Shown) else 0,
+        norm_obs_keys=keys if observations else None,
     )
 
 
-@contextmanager
-def _deployed(model: BaseAlgorithm) -> Iterator[DeployedPolicy]:
-    """The policy as it would be deployed now, of whose use the training sees nothing."""
-    was_training = model.policy.training
-    try:
-        with torch.random.fork_rng():
-            yield DeployedPolicy(*deployed(model), {})
-    finally:
-        model.policy.set_training_mode(was_training)
+def _taught(venv: VecEnv, settings: Settings, folder: Path) -> Taught:
+    """The environments with a teacher in them."""
+    trainer = settings.trainer
+    with bad_input(f"--teacher {folder}", FileNotFoundError):
+        teacher = load_policy(RunFolder(folder).policy)
+        learned = teacher.metadata.get("settings", {})
+        if not isinstance(learned, dict):
+            raise ValueError("its settings are no mapping")
+        _check_task_of_teacher(learned, settings)
+        revealed = making.revealed_text(learned)
+        hidden = None
+        if revealed is not None:
+            _check_contexts(revealed, settings)
+            hidden = _hidden(revealed)
+        return Taught(
+            venv, teacher, trainer.guided_steps, trainer.opening, settings.seed, hidden
+        )
 
 
-class Evaluations(Periodic):
-    """As SB3's `EvalCallback`: the return of deterministic actions, in environments of their own,
-    and the policy with the highest mean return kept. Each is a row of the logs. `save` saves the
-    present policy in a folder, with metadata.
+def _hidden(text: str, one_hot: bool = False) -> partial[list[float]]:
+    """From an info to what a text for `Perturbed`, and the task itself, hide."""
+    return partial(
+        hidden_numbers,
+        labels=making.contexts_of(text),
+        values=making.nominal_values(text),
+        one_hot=one_hot,
+    )
+
+
+def _check_task_of_teacher(learned: dict[str, Any], settings: Settings) -> None:
+    """Raises ValueError where a teacher of these settings learned what cannot be
+    translated.
     """
+    env = learned.get("env", settings.env)
+    is_known = env in gym.registry
+    entry_point = gym.spec(settings.env).entry_point
+    if not is_known or gym.spec(env).entry_point != entry_point:
+        raise ValueError(f"it learned {env}, which is another task than {settings.env}")
+    if learned.get("previous", False):
+        raise ValueError(
+            "it was trained with --previous, and would take the learner's previous action "
+            "for its own"
+        )
+    theirs = making.make(env, learned.get("env_kwargs", {}))
+    ours = making.make(settings.env, settings.env_kwargs)
+    _check_channels(theirs, ours)
+    theirs.close()
+    ours.close()
 
-    def __init__(
-        self, settings: Settings, save: Callable[[Path, dict[str, Any]], None]
-    ) -> None:
-        super().__init__(settings.eval_every)
-        self.best = RunFolder(settings.folder.best).policy
-        self.venv, self.save = evaluation_envs(settings), save
-        self.highest = -np.inf
 
-    def _on_training_start(self) -> None:
-        super()._on_training_start()
-        with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-            self.highest = float(
-                load_policy(self.best).metadata["evaluation"]["mean_reward"]
+def _check_channels(theirs: gym.Env, ours: gym.Env) -> None:
+    """Raises ValueError unless what the task shows begins with what the teacher's task
+    showed.
+    """
+    channels = _channels(theirs.observation_space)
+    there = _channels(ours.observation_space)
+    if channels is None or there is None or channels == there:
+        return
+    for seed in range(3):
+        seen, _ = theirs.reset(seed=seed)
+        shown, _ = ours.reset(seed=seed)
+        if not np.array_equal(seen, shown[:channels]):
+            raise ValueError(
+                f"it observed {channels} channels of the task, which are not the first of "
+                f"the {there} here; give the task the teacher's --env-kwargs"
             )
 
-    def _on_training_end(self) -> None:
-        super()._on_training_end()
-        self.venv.close()
 
-    def act(self) -> None:
-        """Evaluates the policy."""
-        self.venv.seed(SEED)
-        how: dict[str, Any] = {"return_episode_rewards": True, "warn": False}
-        with _deployed(self.model) as policy:
-            torch.manual_seed(SEED)
-            returns, lengths = evaluate_policy(policy, self.venv, EPISODES, **how)  # type: ignore[arg-type]
-        found = {
-            "mean_reward": float(np.mean(returns)),
-            "mean_ep_length": float(np.mean(lengths)),
-        }
-        row = Logger(
-            None, self.logger.output_formats
-        )  # without what waits for the next row
-        for name, value in found.items():
-            row.record(f"eval/{name}", value)
-        row.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
-        row.dump(self.num_timesteps)
-        line = f"evaluation at step {self.num_timesteps:,}: return {found['mean_reward']:.1f}"
-        if found["mean_reward"] > self.highest:
-            self.highest = found["mean_reward"]
-            self.save(self.best, {"evaluation": found})
-            line += ", the best so far"
-        tqdm.write(line, file=sys.stderr)
+def _channels(space: spaces.Space) -> int | None:
+    """Of a Box of one dimension; None of all else."""
+    if isinstance(space, spaces.Box) and len(space.shape) == 1:
+        return space.shape[0]
+    return None
 
 
-class Films(Periodic):
-    """Videos of the policy. Where one fails, a line says so, and there are no more of them. Raises
-    CannotDraw: nothing here can draw the task; UsageError: the task cannot be made.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings.video_every)
-        # the encoder and the rest take a moment to load, which only those wait for who want videos
-        from spikepropamine.evaluation.film.video import check_drawing
-
-        choose_backend()  # before MuJoCo is imported
-        self.settings, self.make_one = settings, env_maker(settings)
-        self.failed = False
-        with bad_input():
-            check_drawing(self.make)
-
-    def make(self, arguments: dict[str, Any]) -> gym.Env:
-        """The task, with further arguments."""
-        return self.make_one(arguments=self.settings.env_kwargs | arguments)
-
-    def act(self) -> None:
-        """Makes a video."""
-        if self.failed:
-            return
-        from spikepropamine.evaluation.film.video import Take, film
-
-        settings, steps = self.settings, self.num_timesteps
-        path = (
-            settings.folder.videos
-            / f"{settings.policy}-seed{settings.seed}-step{steps:09d}.mp4"
+def _check_contexts(revealed: str, settings: Settings) -> None:
+    """Raises ValueError where the teacher was shown other contexts than the task has."""
+    text = ""
+    if settings.perturb is not None:
+        text = making.training_text(settings.perturb, settings.env, settings.env_kwargs)
+    known = sorted(making.contexts_of(revealed))
+    hidden = sorted(making.contexts_of(text))
+    if known != hidden:
+        raise ValueError(
+            f"it was shown the contexts {', '.join(known) or 'of its task alone'}, those "
+            f"here are {', '.join(hidden) or 'of the task alone'}"
         )
-        title = f"{settings.policy} on {settings.env}, {steps:,} steps of training"
-        take, most = [Take(self.make)], FILMED_STEPS
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with _deployed(self.model) as policy:
-                film(
-                    path,
-                    policy,
-                    take,
-                    UNSEEN_SEED,
-                    title,
-                    max_steps=most,
-                    progress=False,
-                )
-            self.logger.record("adaptation/videos", path, exclude=CANNOT_SHOW)
-        except Exception as error:  # a video is never worth a training
-            self.failed = True
-            tqdm.write(f"no videos from here on: {reason(error)}", file=sys.stderr)
-
-
-def films(settings: Settings) -> list[Films]:
-    """What makes the videos that the settings ask for; a line says why none can be made."""
-    if not settings.video_every:
-        return []
-    try:
-        return [Films(settings)]
-    except CannotDraw as error:
-        print(f"no videos: {error}", file=sys.stderr)
-        return []

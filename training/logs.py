@@ -1,5 +1,5 @@
-"""Where the rows of SB3's logger go besides the console: progress.csv, TensorBoard, and Weights &
-Biases (`--track`).
+"""Where the rows of SB3's logger go besides the console: progress.csv, TensorBoard, and
+Weights & Biases (`--track`).
 """
 
 import csv
@@ -22,16 +22,24 @@ from spikepropamine.training.settings import Settings
 
 
 class ProgressCSV(sb3.KVWriter):
-    """Appends rows to a CSV file, and keeps those that an interrupted run had already written.
+    """Appends rows to a CSV file, and keeps those that an interrupted run had already
+    written.
 
-    Rows are appended; only where a new column appears is the file written anew, as a whole. So
-    whenever the process dies, at most the row that is being written is lost. Rows after the `steps`
-    of the checkpoint that the run goes on from are dropped, since they are about to be made again.
+    Rows are appended; only where a new column appears is the file written anew, as a
+    whole. So whenever the process dies, at most the row that is being written is lost.
+
+    Args:
+        path: of the file.
+        steps: of the checkpoint that the run goes on from; later rows are dropped, since
+            they are about to be made again. 0: of a new run.
     """
 
     def __init__(self, path: Path, steps: int) -> None:
         self.path = path
-        keys, rows = read_progress(path) if steps else ([], [])
+        keys: list[str] = []
+        rows: list[dict[str, str]] = []
+        if steps:
+            keys, rows = read_progress(path)
         self._rewrite(keys, [row for row in rows if float(row[STEPS]) <= steps])
 
     def _rewrite(self, keys: list[str], rows: list[dict[str, str]]) -> None:
@@ -52,9 +60,16 @@ class ProgressCSV(sb3.KVWriter):
         key_excluded: dict[str, tuple[str, ...]],
         step: int = 0,
     ) -> None:
-        """Appends one row."""
+        """Appends one row.
+
+        Args:
+            key_values: of the row.
+            key_excluded: formats that a key is not for.
+            step: environment steps so far, which are among the values, too.
+        """
         row = sb3.filter_excluded_keys(key_values, key_excluded, "csv")
-        if new := sorted(row.keys() - self.keys):
+        new = sorted(row.keys() - self.keys)
+        if new:
             self.close()
             self._rewrite([*self.keys, *new], read_progress(self.path)[1])
         csv.DictWriter(self.file, self.keys, lineterminator="\n").writerow(row)
@@ -71,7 +86,9 @@ class ProgressCSV(sb3.KVWriter):
 
 
 class ResumableTensorBoard(sb3.TensorBoardOutputFormat):
-    """SB3's TensorBoard writer, which hides what an interrupted run had written after `steps`."""
+    """SB3's TensorBoard writer, which hides what an interrupted run had written after
+    `steps`.
+    """
 
     def __init__(self, folder: Path, steps: int) -> None:
         from torch.utils.tensorboard import SummaryWriter  # of the extra `tensorboard`
@@ -81,24 +98,37 @@ class ResumableTensorBoard(sb3.TensorBoardOutputFormat):
 
 
 class WandbWriter(sb3.KVWriter):
-    """Writes all that goes through SB3's logger to a wandb run, over the axis `global_step`.
+    """Writes all that goes through SB3's logger to a wandb run, over the axis
+    `global_step`.
 
-    A value that is a `Path` is logged as the video (mp4) in that file. Keys excluded from "wandb"
-    are left out. The run's id, and the last step that it has, are kept in `wandb/run.json` in the
-    folder of the run, so that a resumed training goes on with the same run; steps which that one
-    already has, trained again after a crash, are not logged twice. Whatever goes wrong later on
-    ends the tracking, with one line, and not the training.
+    A value that is a `Path` is logged as the video (mp4) in that file. Keys excluded from
+    "wandb" are left out. The run's id, and the last step that it has, are kept in
+    `wandb/run.json` in the folder of the run, so that a resumed training goes on with the
+    same run; steps which that one already has, trained again after a crash, are not logged
+    twice. Whatever goes wrong later on ends the tracking, with one line, and not the
+    training.
 
-    At the end of a `with`, the checkpoint is logged and the run ended, as failed if it did fail.
-    Raises UsageError: the server cannot be reached, or refuses.
+    At the end of a `with`, the checkpoint is logged and the run ended, as failed if it did
+    fail.
+
+    Args:
+        settings: of the training.
+        config: its settings and versions, plain values.
+
+    Raises:
+        UsageError: the server cannot be reached, or refuses.
     """
 
     def __init__(self, settings: Settings, config: dict[str, Any]) -> None:
         assert settings.track != "off"
-        self.folder, self.mode = settings.folder, settings.track
+        self.folder = settings.folder
+        self.mode = settings.track
         self.file = self.folder.wandb / "run.json"
         before = read_json(self.file) if self.file.is_file() else {}
-        self.last_step = self.resumed_at = before.get("last_step", -1)
+        self.resumed_at = before.get("last_step", -1)
+        """The last step that the run had."""
+        self.last_step = self.resumed_at
+        """The last step that it has."""
         self.run = start(
             settings.track,
             self.folder.path,
@@ -122,9 +152,8 @@ class WandbWriter(sb3.KVWriter):
         try:
             action()
             self._remember()
-        except (
-            Exception
-        ) as error:  # of many kinds, a service that was killed among them
+        except Exception as error:
+            # of many kinds, a service that was killed among them
             self.failed = True
             tqdm.write(
                 f"tracking ends here, training goes on: {reason(error)}",
@@ -143,20 +172,26 @@ class WandbWriter(sb3.KVWriter):
         key_excluded: dict[str, tuple[str, ...]],
         step: int = 0,
     ) -> None:
-        """Logs one row."""
+        """Logs one row.
+
+        Args:
+            key_values: of the row.
+            key_excluded: formats that a key is not for.
+            step: environment steps so far.
+        """
         if step <= self.resumed_at:
             return
-        self.last_step = (
-            step  # first, so that a row at which Ctrl-C comes is not logged again
-        )
+        # first, so that a row at which Ctrl-C comes is not logged again
+        self.last_step = step
         kept = sb3.filter_excluded_keys(key_values, key_excluded, "wandb")
-        row = {key: _loggable(value) for key, value in kept.items()} | {
-            "global_step": step
-        }
+        row = {key: _loggable(value) for key, value in kept.items()}
+        row["global_step"] = step
         self._attempt(lambda: self.run.log(row))
 
     def log_checkpoint(self) -> None:
-        """Logs what others load as a model artifact, and what resuming needs as a checkpoint."""
+        """Logs what others load as a model artifact, and what resuming needs as a
+        checkpoint.
+        """
         import wandb
 
         def log() -> None:
@@ -181,15 +216,22 @@ class WandbWriter(sb3.KVWriter):
             if kind is None:
                 self.log_checkpoint()
         finally:
-            code = 0 if kind is None else 130 if kind is KeyboardInterrupt else 1
+            code = _exit_code(kind)
             self._attempt(self._remember)
             self._attempt(lambda: self.run.finish(exit_code=code))
             say_how_to_upload(self.mode, self.folder.path)
 
 
+def _exit_code(error: type[BaseException] | None) -> int:
+    """That of a command which ended with such an error."""
+    if error is None:
+        return 0
+    return 130 if error is KeyboardInterrupt else 1
+
+
 def _loggable(value: Any) -> Any:
-    """What wandb takes for a value of SB3's logger. Raises FormatUnsupportedError for its figures,
-    images and frames; a `Path` of a video works.
+    """What wandb takes for a value of SB3's logger. Raises FormatUnsupportedError for its
+    figures, images and frames; a `Path` of a video works.
     """
     if isinstance(value, Path):
         import wandb

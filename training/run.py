@@ -1,5 +1,5 @@
-"""`spikepropamine train`, a training run: environments, algorithm, logging, checkpoints, and the
-policy it leaves.
+"""`spikepropamine train`, a training run: environments, algorithm, logging, checkpoints, and
+the policy it leaves.
 """
 
 import ctypes
@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -19,11 +18,13 @@ import yaml
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import HumanOutputFormat, Logger
-from stable_baselines3.common.vec_env import unwrap_vec_wrapper
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
 from tqdm.contrib import DummyTqdmFile
 
-from spikepropamine.agents.helped import Taught, deployed, shown
-from spikepropamine.agents.zoo import actor_parameters, agents, build, match_hidden
+from spikepropamine.agents.algorithms import ALGORITHMS
+from spikepropamine.agents.cue import deployed, shown
+from spikepropamine.agents.teacher import Taught
+from spikepropamine.agents.zoo import actor_parameters, build, match_hidden
 from spikepropamine.common import (
     UsageError,
     bad_input,
@@ -31,124 +32,147 @@ from spikepropamine.common import (
     run_command,
     write_text,
 )
-from spikepropamine.folder import RunFolder, check_writable
+from spikepropamine.folder import check_writable
 from spikepropamine.policies import NetworkConfig
-from spikepropamine.policies.export import load_policy, save_policy, widen
+from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.policies.fast import way
 from spikepropamine.policies.fast.ppo import FastPPO
-from spikepropamine.policies.off_policy import Squashed, actor_of
 from spikepropamine.tracking import check_credentials
-from spikepropamine.training import callbacks as measures
-from spikepropamine.training import checkpoints
-from spikepropamine.training import settings as training
+from spikepropamine.training import callbacks as small
+from spikepropamine.training import checkpoints, sections
 from spikepropamine.training.checkpoints import Checkpoint, Checkpoints
-from spikepropamine.training.environments import Evaluations, films, make_envs
+from spikepropamine.training.command_line import parse, without_effect
+from spikepropamine.training.diagnostics import Diagnostics
+from spikepropamine.training.environments import make_envs
+from spikepropamine.training.evaluations import Evaluations, films
+from spikepropamine.training.guard import Guard
 from spikepropamine.training.logs import ProgressCSV, ResumableTensorBoard, WandbWriter
-from spikepropamine.training.settings import Settings
-from spikepropamine.versions import code_of, digests_of, versions
+from spikepropamine.training.resuming import contents_of, resume, start_from
+from spikepropamine.training.settings import Settings, with_network_of_policy
+from spikepropamine.versions import versions
 
-DECISIVE = ("n_envs", "backend", "device", "checkpoint_every")
-"""Settings that may change, but not without changing every number from there on."""
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
-FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk, or what of it a user may have
-FINISHED = "{} is already trained for {} steps; raise --steps to go on"
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's mallopt."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""A disk, or what of it a user may have."""
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int:
-    """Runs the command line; returns its exit code."""
+    """Runs the command line.
+
+    Args:
+        arguments: as they were typed.
+        program: how the name of the command was typed.
+
+    Returns:
+        The exit code.
+    """
     settings: Settings | None = None
     began = time.time()
 
     def run() -> None:
         nonlocal settings
-        settings = training.parse(arguments, program)
-        if idle := training.without_effect(settings, arguments):
-            said = "does" if len(idle) == 1 else "do"
-            whom = settings.policy + " with --from" * (settings.start_from is not None)
-            print(f"{', '.join(idle)} {said} not concern {whom}", file=sys.stderr)
+        settings = parse(arguments, program)
+        _say_what_is_idle(settings, arguments)
         try:
             train(settings)
         except OSError as error:
             if error.errno in FULL:
-                later = "once there is, go on with the same command and --resume"
-                error.strerror = f"{error.strerror}; {later}"
                 error.filename = str(settings.folder.path)
+                error.strerror = (
+                    f"{error.strerror}; once there is, go on with the same command and "
+                    "--resume"
+                )
             raise
 
-    def told() -> str:
-        kept = (
-            [] if settings is None else checkpoints.listed(settings.folder.checkpoints)
+    def interrupted() -> str:
+        kept = None if settings is None else _kept_since(settings, began)
+        if settings is None or kept is None:
+            return (
+                "interrupted before there was a checkpoint; nothing of this training is "
+                "kept"
+            )
+        option = "--resume"
+        if settings.overwrite:
+            option = "--resume in place of --overwrite"
+        return (
+            f"interrupted; go on from step {kept:,} with the same command and {option}"
         )
-        if (
-            settings is not None and not settings.resume
-        ):  # what it has not replaced is not its own
-            kept = [path for path in kept if path.stat().st_mtime >= began]
-        if settings is None or not kept:
-            return "interrupted before there was a checkpoint; nothing of this training is kept"
-        how = "--resume in place of --overwrite" if settings.overwrite else "--resume"
-        steps = checkpoints.steps_of(kept[0])
-        return f"interrupted; go on from step {steps:,} with the same command and {how}"
 
-    return run_command(program, run, told)
+    return run_command(program, run, interrupted)
+
+
+def _say_what_is_idle(settings: Settings, arguments: Sequence[str]) -> None:
+    """Says which options of the command line change nothing."""
+    idle = without_effect(settings, arguments)
+    if not idle:
+        return
+    verb = "does" if len(idle) == 1 else "do"
+    policy = settings.policy
+    if settings.start_from is not None:
+        policy += " with --from"
+    print(f"{', '.join(idle)} {verb} not concern {policy}", file=sys.stderr)
+
+
+def _kept_since(settings: Settings, began: float) -> int | None:
+    """The steps of the last checkpoint of this command, which began at that time; None:
+    there is none.
+    """
+    files = checkpoints.listed(settings.folder.checkpoints)
+    if not settings.resume:  # what it has not replaced is of an earlier run
+        files = [path for path in files if path.stat().st_mtime >= began]
+    return checkpoints.steps_of(files[0]) if files else None
 
 
 def train(settings: Settings, callbacks: Sequence[BaseCallback] = ()) -> None:
-    """Trains, or with `settings.resume` goes on training, and writes the run folder. `callbacks`
-    are more of SB3's.
+    """Trains, or with `settings.resume` goes on training, and writes the run folder.
+
+    Args:
+        settings: of the training.
+        callbacks: more of SB3's.
 
     Raises:
-        UsageError: input that cannot work; but for a task in which nothing was asked, nothing has
-            been written then.
+        UsageError: input that cannot work; but for a task in which no response was due,
+            nothing has been written then.
         KeyboardInterrupt: it was interrupted; the last checkpoint is kept.
         Diverged: training broke down.
     """
     torch.set_num_threads(1)  # fastest for networks of this size
     keep_freed_memory()
-    folder = settings.folder
-    begun = _check_folder(settings)
-    if settings.resume and not begun and _is_finished(settings):
+
+    has_checkpoint = _check_folder(settings)
+    if settings.resume and not has_checkpoint and _is_finished(settings):
         return
     check_credentials(settings.track)
-    called = [*callbacks, *films(settings)]  # the second before MuJoCo is imported
+
+    # films first: they choose how to draw before MuJoCo is imported
+    more_callbacks = [*callbacks, *films(settings)]
     venv = make_envs(settings)
-    # what the policy's name stands for
-    settings = replace(
-        settings, network=agents()[settings.policy].network(settings.network)
-    )
     with bad_input("", AssertionError, MemoryError):
-        if settings.match_parameters and not (
-            settings.resume and folder.config.is_file()
-        ):
-            settings = replace(settings, network=_matched(settings))
-        network, helped = settings.network, shown(venv)
-        if helped is not None and network.exogenous is not None:
-            # where channels are appended, those that are counted from the end
-            more = helped.channels
-            named = (
-                x + more if isinstance(x, int) and x < 0 else x
-                for x in network.exogenous
-            )
-            network = replace(network, exogenous=tuple(named))
-        made = settings.trainer, settings.seed, settings.device, settings.backend
-        algorithm = build(settings.policy, venv, network, *made)
-    if settings.start_from is not None and not begun:
+        settings = _with_final_network(settings)
+        algorithm = _make_algorithm(settings, venv)
+    if settings.start_from is not None and not has_checkpoint:
         start_from(algorithm, settings.start_from)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with checkpoints.lock(folder.path):
-        checkpoint = resume(algorithm, settings) if begun else None
-        if checkpoint is None:  # what an earlier run has left is removed
-            for path in folder.path.iterdir():
-                if path.is_dir():
-                    shutil.rmtree(path)
-                elif path.name != checkpoints.LOCK:
-                    path.unlink()
-        _learn(algorithm, settings, called, checkpoint)
+
+    folder = settings.folder.path
+    folder.mkdir(parents=True, exist_ok=True)
+    with checkpoints.lock(folder):
+        checkpoint = None
+        if has_checkpoint:
+            checkpoint = resume(algorithm, settings)
+        else:
+            _empty(folder)
+        if algorithm.num_timesteps >= settings.steps:
+            _complete(algorithm, settings)
+        else:
+            _learn(algorithm, settings, more_callbacks, checkpoint)
     venv.close()
 
 
 def keep_freed_memory() -> None:
-    """Asks glibc to keep up to 1 GiB of freed memory: it gives blocks of a few hundred kB back as
-    soon as they are freed, and a training step spends up to a third of its time to get them again.
+    """Asks glibc to keep up to 1 GiB of freed memory: it gives blocks of a few hundred kB
+    back as soon as they are freed, and a training step spends up to a third of its time to
+    get them again.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -161,14 +185,18 @@ def keep_freed_memory() -> None:
 
 
 def _check_folder(settings: Settings) -> bool:
-    """Whether there is a checkpoint to resume from; refuses to mix a new run with an old one."""
+    """Whether there is a checkpoint to resume from; refuses to mix a new run with an old
+    one.
+    """
     folder = settings.folder
     check_writable(folder.path, "--runs")
     folder.check_links()
     if not settings.resume:
         if folder.path.exists() and not settings.overwrite:
-            how = "go on with --resume, or replace it with --overwrite"
-            raise UsageError(f"{folder.path} exists; {how}")
+            raise UsageError(
+                f"{folder.path} exists; go on with --resume, or replace it with "
+                "--overwrite"
+            )
         return False
     if not folder.path.is_dir():
         raise UsageError(f"nothing to resume: there is no {folder.path}")
@@ -176,119 +204,241 @@ def _check_folder(settings: Settings) -> bool:
 
 
 def _is_finished(settings: Settings) -> bool:
-    """Of a run without a checkpoint: whether its policy is trained; else it starts again."""
-    folder = settings.folder
-    done = _steps_of_policy(folder.policy)
-    if done is None:
-        again = (
-            f"{folder.path} was stopped before its first checkpoint, and starts again"
+    """Of a run without a checkpoint: whether its policy is trained; else it starts
+    again.
+    """
+    path = settings.folder.path
+    steps = _steps_of_policy(settings.folder.policy)
+    if steps is None:
+        print(
+            f"{path} was stopped before its first checkpoint, and starts again",
+            file=sys.stderr,
         )
-        print(again, file=sys.stderr)
-    elif done < settings.steps:
-        there = f"{folder.path} has a policy of {done} steps and no checkpoint to go on from"
+        return False
+    if steps < settings.steps:
         raise UsageError(
-            f"{there}; train anew with --overwrite, or elsewhere with --from"
+            f"{path} has a policy of {steps} steps and no checkpoint to go on from; "
+            "train anew with --overwrite, or elsewhere with --from"
         )
-    else:
-        print(FINISHED.format(folder.path, done))
-    return done is not None
+    _say_finished(settings, steps)
+    return True
+
+
+def _say_finished(settings: Settings, steps: int) -> None:
+    print(
+        f"{settings.folder.path} is already trained for {steps} steps; raise --steps to "
+        "go on"
+    )
+
+
+def _steps_of_policy(folder: Path) -> int | None:
+    """Environment steps that the policy in a folder was trained for; None: there is
+    none.
+    """
+    try:
+        return load_policy(folder).metadata["steps"]
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _with_final_network(settings: Settings) -> Settings:
+    """The settings with the network that the policy's name and `match_parameters` stand
+    for.
+    """
+    settings = with_network_of_policy(settings)
+    # the configuration of a run that is resumed has the scaled widths
+    has_scaled_widths = settings.resume and settings.folder.config.is_file()
+    if settings.match_parameters is not None and not has_scaled_widths:
+        return replace(settings, network=_matched(settings))
+    return settings
+
+
+def _matched(settings: Settings) -> NetworkConfig:
+    """The network that makes the actor as large as that of `match_parameters` by default,
+    without the inputs that no deployed policy has.
+    """
+    other = sections.matched(settings)
+    alone = replace(settings, cue=None, critic_told=False, n_envs=1)
+    with closing(make_envs(alone)) as venv:
+        model = build(other.policy, venv, other.network, other.trainer)
+        target = actor_parameters(model.policy)
+        return match_hidden(
+            settings.policy, target, venv, settings.network, settings.trainer
+        )
+
+
+def _make_algorithm(settings: Settings, venv: VecEnv) -> BaseAlgorithm:
+    """The algorithm, which has learned nothing."""
+    return build(
+        settings.policy,
+        venv,
+        _beside_columns(settings.network, venv),
+        settings.trainer,
+        settings.seed,
+        settings.device,
+        settings.backend,
+    )
+
+
+def _beside_columns(network: NetworkConfig, venv: VecEnv) -> NetworkConfig:
+    """The network with exogenous channels that are counted from the end of the task's
+    observations, where columns are appended to these.
+    """
+    wrapper = shown(venv)
+    if wrapper is None or network.exogenous is None:
+        return network
+    channels: list[int | str] = []
+    for channel in network.exogenous:
+        if isinstance(channel, int) and channel < 0:
+            channel += wrapper.channels
+        channels.append(channel)
+    return replace(network, exogenous=tuple(channels))
+
+
+def _empty(folder: Path) -> None:
+    """Removes what an earlier run has left."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != checkpoints.LOCK:
+            path.unlink()
+
+
+def _complete(algorithm: BaseAlgorithm, settings: Settings) -> None:
+    """Writes the policy of a training that ended before it was written."""
+    folder, steps = settings.folder, algorithm.num_timesteps
+    if _steps_of_policy(folder.policy) != steps:
+        _save(algorithm, folder.policy, _config(settings))
+    _say_finished(settings, steps)
+
+
+def _config(settings: Settings) -> dict[str, Any]:
+    """The content of config.yaml."""
+    return {
+        "settings": settings.as_dict(),
+        "versions": versions(),
+        "command": command_words(),
+    }
+
+
+def _save(algorithm: BaseAlgorithm, folder: Path, metadata: dict[str, Any]) -> None:
+    """Saves the policy as it is now."""
+    policy, normalisation = deployed(algorithm)
+    metadata = metadata | {"steps": algorithm.num_timesteps}
+    save_policy(folder, policy, normalisation, metadata)
 
 
 def _learn(
     algorithm: BaseAlgorithm,
     settings: Settings,
-    more: list[BaseCallback],
+    callbacks: Sequence[BaseCallback],
     checkpoint: Checkpoint | None,
 ) -> None:
     """Trains an algorithm, new or of a checkpoint, and writes all of the run folder."""
-    folder, done = settings.folder, algorithm.num_timesteps
-    config: dict[str, Any] = {"settings": settings.as_dict(), "versions": versions()}
-    config["command"] = command_words()
-
-    def save(to: Path, about: dict[str, Any]) -> None:
-        save_policy(
-            to, *deployed(algorithm), about | {"steps": algorithm.num_timesteps}
-        )
-
-    if done >= settings.steps:
-        if (
-            _steps_of_policy(folder.policy) != done
-        ):  # the end came before it was written
-            save(folder.policy, config)
-        print(FINISHED.format(folder.path, done))
-        return
+    folder = settings.folder
+    config = _config(settings)
     write_text(folder.config, yaml.safe_dump(config, sort_keys=False))
-    print(
-        f"{settings.policy} on {settings.env}, seed {settings.seed}: "
-        f"{actor_parameters(algorithm.policy):,} parameters in the actor, "
-        f"{sum(p.numel() for p in algorithm.policy.parameters() if p.requires_grad):,} "
-        "with the critic"
-    )
-    if isinstance(algorithm, FastPPO):
-        print(f"rollouts and updates: {way(algorithm.policy)}")
-    with (
-        nullcontext()
-        if settings.track == "off"
-        else WandbWriter(settings, config) as tracking
-    ):
-        writers: list[Any] = [] if tracking is None else [tracking]
-        rows = ProgressCSV(folder.progress, done)
-        console = HumanOutputFormat(
-            cast(TextIO, DummyTqdmFile(sys.stdout))
-        )  # above the bar
-        if settings.tensorboard:
-            writers.append(ResumableTensorBoard(folder.tensorboard, done))
-        algorithm.set_logger(Logger(str(folder.path), [console, rows, *writers]))
+    _say_what_learns(algorithm, settings)
+    tracking: Any = nullcontext()
+    if settings.track != "off":
+        tracking = WandbWriter(settings, config)
+    with tracking as wandb_writer:
+        rows = ProgressCSV(folder.progress, algorithm.num_timesteps)
+        algorithm.set_logger(_logger(algorithm, settings, rows, wandb_writer))
         if checkpoint is not None:
             checkpoints.log_on(algorithm, checkpoint.state)
-        depends = config["versions"] | contents_of(settings)
-        policy = partial(save, folder.policy, config)
-        resumed = checkpoint is not None
-        last: list[BaseCallback] = [
-            Checkpoints(settings, depends, rows.sync, policy, resumed)
-        ]
+
+        def save(to: Path, more: dict[str, Any]) -> None:
+            _save(algorithm, to, config | more)
+
+        keeping: list[BaseCallback] = []
         if settings.eval_every:
-            last.insert(
-                0, Evaluations(settings, lambda to, found: save(to, config | found))
+            keeping.append(Evaluations(settings, save))
+        keeping.append(
+            Checkpoints(
+                settings,
+                versions=config["versions"] | contents_of(settings),
+                before=rows.sync,
+                after=lambda: save(folder.policy, {}),
+                resumed=checkpoint is not None,
             )
+        )
         try:
-            _train(algorithm, settings, more, last, resumed)
+            _train(algorithm, settings, callbacks, keeping, checkpoint is not None)
         finally:
             algorithm.logger.close()
+    _say_what_came(algorithm, settings)
+
+
+def _say_what_learns(algorithm: BaseAlgorithm, settings: Settings) -> None:
+    policy = algorithm.policy
+    trained = [x.numel() for x in policy.parameters() if x.requires_grad]
     print(
-        f"trained for {algorithm.num_timesteps:,} steps; the policy is in {folder.policy}"
+        f"{settings.policy} on {settings.env}, seed {settings.seed}: "
+        f"{actor_parameters(policy):,} parameters in the actor, {sum(trained):,} with "
+        "the critic"
     )
-    taught = (
-        unwrap_vec_wrapper(algorithm.env, Taught) if algorithm.env is not None else None
+    if isinstance(algorithm, FastPPO):
+        print(f"rollouts and updates: {way(policy)}")
+
+
+def _say_what_came(algorithm: BaseAlgorithm, settings: Settings) -> None:
+    print(
+        f"trained for {algorithm.num_timesteps:,} steps; the policy is in "
+        f"{settings.folder.policy}"
     )
+    assert algorithm.env is not None
+    taught = unwrap_vec_wrapper(algorithm.env, Taught)
     if taught is not None and taught.share:
-        acted = f"the teacher still acted in {taught.share:.0%} of the episodes"
-        what = "what the policy earns, `spikepropamine evaluate` says"
-        print(f"{acted}, whose returns are its own; {what}")
+        print(
+            f"the teacher still acted in {taught.share:.0%} of the episodes, whose "
+            "returns are its own; what the policy earns, `spikepropamine evaluate` says"
+        )
+
+
+def _logger(
+    algorithm: BaseAlgorithm,
+    settings: Settings,
+    rows: ProgressCSV,
+    wandb_writer: WandbWriter | None,
+) -> Logger:
+    """Writes to all places that the settings name."""
+    folder = settings.folder
+    above_the_bar = cast(TextIO, DummyTqdmFile(sys.stdout))
+    formats: list[Any] = [HumanOutputFormat(above_the_bar), rows]
+    if wandb_writer is not None:
+        formats.append(wandb_writer)
+    if settings.tensorboard:
+        steps = algorithm.num_timesteps
+        formats.append(ResumableTensorBoard(folder.tensorboard, steps))
+    return Logger(str(folder.path), formats)
 
 
 def _train(
     algorithm: BaseAlgorithm,
     settings: Settings,
-    more: Sequence[BaseCallback],
-    last: Sequence[BaseCallback],
+    callbacks: Sequence[BaseCallback],
+    keeping: Sequence[BaseCallback],
     resumed: bool,
 ) -> None:
-    """Trains for what is left of the steps, with callbacks before the logs' rows are written and
-    after.
+    """Trains for what is left of the steps, with callbacks before the logs' rows are
+    written and with those that keep something afterwards.
     """
-    guard, progress = measures.Guard(), measures.Progress(settings.steps)
-    rollout = measures.rollout_steps(algorithm)
-    every = measures.rows_every(settings.log_every, settings.steps, rollout)
-    called = [
-        guard, measures.CueAccuracy(), measures.Shares(),
-        measures.CriticFirst(settings.critic_first), progress,
-        *more, measures.Diagnostics(every), *last,
-    ]  # fmt: skip
+    guard, progress = Guard(), small.Progress(settings.steps)
+    in_order = [
+        guard,
+        small.CueAccuracy(),
+        small.Shares(),
+        small.CriticFirst(settings.critic_first),
+        progress,
+        *callbacks,
+        _diagnostics(algorithm, settings),
+        *keeping,
+    ]
     try:
         algorithm.learn(
             settings.steps - algorithm.num_timesteps,
-            callback=CallbackList(called),
+            callback=CallbackList(in_order),
             log_interval=None,  # type: ignore[arg-type]  # `Diagnostics` do it
             reset_num_timesteps=not resumed,
         )
@@ -299,123 +449,10 @@ def _train(
         progress.close()
 
 
-def _steps_of_policy(folder: Path) -> int | None:
-    try:
-        return load_policy(folder).metadata["steps"]
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def resume(algorithm: BaseAlgorithm, settings: Settings) -> Checkpoint:
-    """Makes a new algorithm the one that was interrupted, and says what would make its numbers
-    others than those of a run that was not; returns the checkpoint that it goes on from. Raises
-    UsageError: it cannot be the same.
-    """
-    checkpoint = checkpoints.latest(settings.folder.checkpoints)
-    training.check_unchanged(
-        training.completed(checkpoint.settings), settings.as_dict()
-    )
+def _diagnostics(algorithm: BaseAlgorithm, settings: Settings) -> Diagnostics:
+    record = ALGORITHMS[settings.trainer.kind]
     assert algorithm.env is not None
-    # `learn` would reset, and statistics would take in what it shows; `Checkpoints` does it
-    algorithm._last_obs = algorithm.env.reset()  # type: ignore[assignment]
-    with bad_input(f"cannot resume {settings.folder.path}"):
-        checkpoints.restore(algorithm, checkpoint.state)
-    if checkpoint.steps < settings.steps:  # otherwise nothing is left that could differ
-        for line in _changes(checkpoint, settings, algorithm):
-            print(
-                f"from here on the numbers are not those of one run: {line}",
-                file=sys.stderr,
-            )
-    return checkpoint
-
-
-def contents_of(settings: Settings) -> dict[str, str]:
-    """Digests of the files, policies and own modules that a training depends on, by what is said
-    of them.
-    """
-    texts = [settings.perturb, settings.teacher, *settings.env_kwargs.values()]
-    digests = digests_of(str(text) for text in texts if text is not None)
-    contents = {f"the content of {text}": digest for text, digest in digests.items()}
-    contents |= {
-        f"the code of {name}": of for name, of in code_of(settings.imports).items()
-    }
-    return {name: digest[:12] for name, digest in contents.items()}
-
-
-def _changes(
-    checkpoint: Checkpoint, settings: Settings, algorithm: BaseAlgorithm
-) -> list[str]:
-    """What makes the numbers others than those of a run that was never interrupted."""
-    now, lines = versions() | contents_of(settings), []
-    for name, version in checkpoint.versions.items():
-        if name != "revision" and now.get(name) != version:
-            lines.append(f"{name} was {version}, and is {now.get(name)} now")
-    for name in DECISIVE:
-        then = checkpoint.settings.get(name)
-        if then != getattr(settings, name):
-            lines.append(f"{name} was {then}, and is {getattr(settings, name)} now")
-    then = checkpoint.settings["steps"]
-    ended, before = (
-        checkpoint.steps,
-        checkpoint.steps - measures.rollout_steps(algorithm),
-    )
-    every = checkpoints.interval(settings, algorithm.env)
-    if (
-        ended >= then and ended // every == before // every
-    ):  # no episodes would begin here
-        lines.append(
-            f"the training had ended at step {ended:,}, and new episodes begin there"
-        )
-    if then != settings.steps and settings.trainer.learning_rate_schedule == "linear":
-        fell = f"the learning rate fell to zero over {then:,} steps"
-        lines.append(f"{fell}, and does over {settings.steps:,} now")
-    return lines
-
-
-def start_from(algorithm: BaseAlgorithm, folder: Path) -> None:
-    """Gives a new algorithm the weights and the normalisation of a trained policy. Raises
-    UsageError where it is of another network, or observes otherwise.
-    """
-    try:
-        trained = load_policy(RunFolder(folder).policy)
-        learned, helped = trained.policy.state_dict(), shown(algorithm.env)
-        actor = actor_of(algorithm.policy)
-        if isinstance(actor, Squashed) != isinstance(trained.policy, Squashed):
-            why = "actors of SAC and TQC have other outputs than those of the other algorithms"
-            raise ValueError(f"{why}, so neither can start from the other")
-        if helped is None:
-            actor.load_state_dict(learned)
-        else:
-            widen(actor, helped.channels, learned)
-        normalisation, venv = trained.normalisation, algorithm.get_vec_normalize_env()
-        if (normalisation is None) != (venv is None or not venv.norm_obs):
-            raise ValueError(
-                f"it observes {'raw' if normalisation is None else 'normalised'} numbers, and what "
-                "it has learned means nothing otherwise; leave out --[no-]normalize-observations"
-            )
-        if normalisation is not None and venv is not None:
-            normalisation.give(venv, 0 if helped is None else helped.columns)
-    except (FileNotFoundError, ValueError) as error:
-        raise UsageError(f"--from {folder}: {error}") from error
-    except RuntimeError as error:
-        theirs = trained.metadata["settings"]
-        raise UsageError(
-            f"--from {folder} is of another network: of {theirs['policy']} on {theirs['env']}, "
-            "which differs from this one in its layers, its observations or its actions"
-        ) from error
-
-
-def _matched(settings: Settings) -> NetworkConfig:
-    """The network that makes the actor as large as that of `match_parameters` by default, without
-    the inputs that no deployed policy has.
-    """
-    other = training.matched(settings)
-    with closing(
-        make_envs(replace(settings, cue=None, critic_told=False, n_envs=1))
-    ) as venv:
-        target = actor_parameters(
-            build(other.policy, venv, other.network, other.trainer).policy
-        )
-        return match_hidden(
-            settings.policy, target, venv, settings.network, settings.trainer
-        )
+    longest = small.longest_episode(algorithm.env)
+    rollout = record.rollout_steps(algorithm, longest)
+    every = small.rows_every(settings.log_every, settings.steps, rollout)
+    return Diagnostics(every, record.rollouts)

@@ -7,7 +7,8 @@ from typing import Any
 
 from stable_baselines3.common.preprocessing import is_image_space
 
-from spikepropamine.agents.zoo import CONCERNED, agents, concerned
+from spikepropamine.agents.algorithms import ALGORITHMS
+from spikepropamine.agents.zoo import agents, concerned
 from spikepropamine.common import shown
 from spikepropamine.envs.making import revealed_text
 from spikepropamine.evaluation.ask.conditions import (
@@ -207,7 +208,7 @@ def learning_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("teacher", "start_from"):  # which may have the seed in its path
         found[name] = settings.get(name) is not None
     policy, kind = settings.get("policy"), found.get("trainer.kind")
-    if policy not in agents() or kind not in CONCERNED:
+    if policy not in agents() or kind not in ALGORITHMS:
         return found
     matters = concerned(policy, found["teacher"], kind)
     return {name: value for name, value in found.items() if matters(name)}

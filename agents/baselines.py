@@ -1,0 +1,229 @@
+"""Agents by name: kinds of actors, and the plastic policies' baselines.
+
+An agent says how a policy's name builds its network; which algorithm trains it is another
+matter (`agents.algorithms`).
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from gymnasium import spaces
+from sb3_contrib import RecurrentPPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.vec_env import VecEnv
+
+from spikepropamine.agents.algorithm import Actor, Arguments, Blueprint, Policy
+from spikepropamine.policies import NetworkConfig
+from spikepropamine.policies.policy import ADAM, ToldLstmPolicy, ToldMlpPolicy
+from spikepropamine.policies.spaces import extractor_for
+
+Create = Callable[[VecEnv, NetworkConfig, Any, str, Arguments], BaseAlgorithm]
+"""A learning algorithm, of: training environments; settings of the actor and of the
+algorithm; the backend of spiking layers; and the arguments of SB3's constructor for this
+kind of training, among them `policy_kwargs`."""
+
+
+def without_plasticity(network: NetworkConfig) -> NetworkConfig:
+    """The network with fixed weights alone."""
+    return replace(network, rule="none", modulation="none")
+
+
+def with_recurrence(network: NetworkConfig) -> NetworkConfig:
+    """The network with fixed weights alone, its last layer recurrent."""
+    recurrent = [False] * len(network.hidden)
+    recurrent[-1] = True
+    return replace(without_plasticity(network), recurrent=tuple(recurrent))
+
+
+@dataclass(frozen=True)
+class Agent:
+    """An agent by name.
+
+    Attributes:
+        summary: one line for lists.
+        create: makes its learning algorithm; None: the one of `trainer.kind`, for the
+            `actor`.
+        network: gives the network the rule and modulation that the agent's name stands
+            for; of `ndp-*` a modulation that is set ("retroactive") stays, and otherwise
+            is "direct".
+        ignores: dotted names of settings that do not concern it.
+        one_width: whether it has one layer, of the last width in the settings of the
+            network.
+        actor: its kind of network.
+    """
+
+    summary: str
+    create: Create | None = None
+    network: Callable[[NetworkConfig], NetworkConfig] = without_plasticity
+    ignores: Collection[str] = ()
+    one_width: bool = False
+    actor: Actor | None = None
+
+
+def _named(space: spaces.Space, policy: str) -> str:
+    """SB3's name of a policy for observations in a Dict, pictures (a CNN), or numbers."""
+    if isinstance(space, spaces.Dict):
+        return f"MultiInput{policy}"
+    if is_image_space(space):
+        return f"Cnn{policy}"
+    return f"Mlp{policy}"
+
+
+def _mlp_actor_critic(blueprint: Blueprint) -> Policy:
+    trainer, told = blueprint.trainer, blueprint.told
+    arguments: Arguments = {
+        "log_std_init": trainer.log_std_init,
+        "optimizer_kwargs": ADAM,
+        "net_arch": {
+            "pi": list(blueprint.network.hidden),
+            "vf": list(trainer.critic),
+        },
+    }
+    if told:
+        return Policy(ToldMlpPolicy, arguments | {"told": told})
+    return Policy(_named(blueprint.venv.observation_space, "Policy"), arguments)
+
+
+def _mlp_off_policy(blueprint: Blueprint) -> Policy:
+    arguments: Arguments = {
+        "log_std_init": blueprint.trainer.log_std_init,
+        "net_arch": {"pi": list(blueprint.network.hidden)},
+    }
+    return Policy("MlpPolicy", arguments)
+
+
+def _gated_arguments(blueprint: Blueprint) -> Arguments:
+    """Of a policy with an LSTM or a GRU."""
+    arguments: Arguments = {
+        "log_std_init": blueprint.trainer.log_std_init,
+        "lstm_hidden_size": blueprint.network.hidden[-1],
+        "features_extractor_class": extractor_for(blueprint.venv.observation_space),
+        "net_arch": {"pi": [], "vf": list(blueprint.trainer.critic)},
+    }
+    if blueprint.told:
+        arguments["told"] = blueprint.told
+    return arguments
+
+
+def _lstm_policy(blueprint: Blueprint) -> Any:
+    """The name or the class of the policy with an LSTM."""
+    if blueprint.told:
+        return ToldLstmPolicy
+    return _named(blueprint.venv.observation_space, "LstmPolicy")
+
+
+def _lstm_actor_critic(blueprint: Blueprint) -> Policy:
+    arguments = _gated_arguments(blueprint) | {"optimizer_kwargs": ADAM}
+    return Policy(_lstm_policy(blueprint), arguments)
+
+
+def _gru_actor_critic(blueprint: Blueprint) -> Policy:
+    arguments = _gated_arguments(blueprint) | {"optimizer_kwargs": ADAM}
+    return Policy("GruPolicy", arguments)
+
+
+def _gated_off_policy(name: str) -> Callable[[Blueprint], Policy]:
+    def policy(blueprint: Blueprint) -> Policy:
+        arguments: Arguments = {
+            "log_std_init": blueprint.trainer.log_std_init,
+            "lstm_hidden_size": blueprint.network.hidden[-1],
+        }
+        return Policy(name, arguments)
+
+    return policy
+
+
+def _spiking_actor_critic(blueprint: Blueprint) -> Policy:
+    trainer = blueprint.trainer
+    arguments: Arguments = {
+        "log_std_init": trainer.log_std_init,
+        "network": blueprint.network,
+        "backend": blueprint.backend,
+        "critic_sees_spikes": trainer.critic_sees_spikes,
+        "told": blueprint.told,
+        "net_arch": {"vf": list(trainer.critic)},
+    }
+    return Policy("PlasticSpikingPolicy", arguments)
+
+
+def _spiking_off_policy(blueprint: Blueprint) -> Policy:
+    arguments: Arguments = {
+        "log_std_init": blueprint.trainer.log_std_init,
+        "network": blueprint.network,
+        "backend": blueprint.backend,
+    }
+    return Policy("PlasticSpikingPolicy", arguments)
+
+
+MLP = Actor(_mlp_actor_critic, _mlp_off_policy, memory=False)
+LSTM = Actor(_lstm_actor_critic, _gated_off_policy("MlpLstmPolicy"), memory=True)
+GRU = Actor(_gru_actor_critic, _gated_off_policy("GruPolicy"), memory=True)
+SPIKING = Actor(_spiking_actor_critic, _spiking_off_policy, memory=True)
+
+
+def _stock_lstm(
+    venv: VecEnv,
+    network: NetworkConfig,
+    trainer: Any,
+    backend: str,
+    arguments: Arguments,
+) -> BaseAlgorithm:
+    """sb3-contrib's own algorithm and buffer."""
+    if trainer.kind != "ppo":
+        raise ValueError("lstm-stock is for trainer.kind ppo; use lstm")
+    if isinstance(venv.action_space, spaces.MultiBinary):
+        raise ValueError("lstm-stock cannot take MultiBinary actions; use lstm")
+    blueprint = Blueprint(venv, network, trainer)
+    policy_kwargs = arguments["policy_kwargs"] | _gated_arguments(blueprint)
+    given = arguments | {"policy_kwargs": policy_kwargs}
+    return RecurrentPPO(_lstm_policy(blueprint), venv, **given)
+
+
+def _of_network(*names: str) -> frozenset[str]:
+    return frozenset(f"network.{name}" for name in names)
+
+
+MODULATOR = _of_network("modulation", "modulator_gain", "exogenous")
+PLASTICITY = MODULATOR | _of_network(
+    "rule",
+    "plastic",
+    "clip",
+    "decay",
+    "plasticity_gain",
+    "trace_decay",
+    "threshold_decay",
+    "eta",
+)
+NETWORK = _of_network(*(f.name for f in fields(NetworkConfig))) - {"network.hidden"}
+SPIKING_ALONE = NETWORK | {"trainer.critic_sees_spikes", "backend"}
+"""Settings that concern spiking actors alone."""
+
+BASELINES = {
+    "mlp": Agent("Stable-Baselines3's PPO", ignores=SPIKING_ALONE, actor=MLP),
+    "lstm": Agent(
+        "sb3-contrib's LSTM, in sequences",
+        ignores=SPIKING_ALONE,
+        one_width=True,
+        actor=LSTM,
+    ),
+    "gru": Agent(
+        "the same with a GRU", ignores=SPIKING_ALONE, one_width=True, actor=GRU
+    ),
+    "lstm-stock": Agent(
+        "the LSTM policy through sb3-contrib's own buffer",
+        _stock_lstm,
+        ignores=SPIKING_ALONE | {"trainer.sequence_length", "trainer.burn_in"},
+        one_width=True,
+    ),
+    "snn": Agent(
+        "the spiking network without plasticity", ignores=PLASTICITY, actor=SPIKING
+    ),
+    "rsnn": Agent(
+        "the same, its last layer recurrent: memory without plasticity",
+        network=with_recurrence,
+        ignores=PLASTICITY | {"network.recurrent"},
+        actor=SPIKING,
+    ),
+}

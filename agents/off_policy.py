@@ -1,0 +1,563 @@
+"""Off-policy learning for actors with a memory: what all such algorithms have in common."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
+from stable_baselines3 import SAC
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, RolloutReturn
+from stable_baselines3.common.utils import obs_as_tensor
+from torch import Tensor, nn
+
+from spikepropamine.agents.algorithm import (
+    Actor,
+    Arguments,
+    Blueprint,
+    FewestSteps,
+    Policy,
+)
+from spikepropamine.agents.recent import Recent
+from spikepropamine.agents.replay_buffer import SequenceReplayBuffer, Sequences
+from spikepropamine.agents.settings import OffPolicySettings
+from spikepropamine.policies.fast.ppo import NotFinite
+from spikepropamine.policies.off_policy import ACTORS, OffPolicy, Squashed
+from spikepropamine.policies.spaces import each, stacked
+
+if TYPE_CHECKING:
+    # a mixin over several algorithms; to the type checker it is over one
+    _Base = SAC
+else:
+    _Base = object
+
+
+@contextlib.contextmanager
+def fast_products(device: torch.device) -> Iterator[None]:
+    """On a CPU, has oneDNN make matrix products instead of MKL, which on AMD takes twice
+    as long for the same precision.
+
+    Not on a CPU with AMX, where it would round to bfloat16, nor where a precision was
+    chosen by PyTorch's newer settings, which do not go with this one.
+    """
+    before = None
+    if device.type == "cpu" and not torch.cpu._is_amx_tile_supported():
+        with contextlib.suppress(RuntimeError):
+            before = torch.get_float32_matmul_precision()
+            torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        if before is not None:
+            torch.set_float32_matmul_precision(before)
+
+
+class Unrolled(NamedTuple):
+    """Sequences of T entries on their way through the actor's network."""
+
+    inputs: Tensor
+    """What the network sees, [T, B, channels]."""
+    told: Tensor | None
+    """What the critics alone are told, [T, B, numbers]; None: nothing."""
+    features: Tensor
+    """What the network gives, [T, B, F]."""
+
+
+class Transitions(NamedTuple):
+    """N steps of a minibatch, as the updates use them."""
+
+    states: Tensor
+    """What the critics see before each step, [N, S]."""
+    actions: Tensor
+    """The actions that were taken, [N, actions], between -1 and 1."""
+    rewards: Tensor
+    """[N]."""
+    dones: Tensor
+    """[N], 1 where the step ended the episode for good."""
+    next_states: Tensor
+    """What the critics see after each step, [N, S], without gradients."""
+    weights: Tensor
+    """[N], which sum to 1; 0 where there was no step."""
+    new_actions: Tensor
+    """The present actor's actions in `states`, [N, actions]."""
+    new_log_probs: Tensor
+    """Their log-likelihoods, [N]."""
+    next_actions: Tensor
+    """Actions in `next_states` for the targets, [N, actions]."""
+    next_log_probs: Tensor
+    """Their log-likelihoods, [N]."""
+
+
+class SequenceLearning(_Base):
+    """Off-policy learning from sequences, over an algorithm of SB3 or sb3-contrib.
+
+    One unroll of a minibatch gives both the actor's gradients and the next actions.
+    Subclasses say what the critics should give (`_targets`), and the losses.
+
+    Args:
+        policy: "PlasticSpikingPolicy", "MlpLstmPolicy", "GruPolicy" or "MlpPolicy".
+        env: environment, or its id.
+        sequence_length: environment steps through which gradients flow back in time; a
+            minibatch has `batch_size // sequence_length` sequences.
+        burn_in: steps before these that only bring the stored state up to date with the
+            network.
+        args, kwargs: of the algorithm below.
+
+    Raises:
+        ValueError: lengths that are too small, n-step returns, another replay buffer, or
+            gSDE.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {}
+    actors: ClassVar[dict[str, type[Squashed]]] = ACTORS
+    """Classes of actors, by SB3's names of policies."""
+    kept_parts: ClassVar[dict[str, str]] = {"replay": "replay_buffer"}
+    """Attributes that a checkpoint keeps by `contents` and `restore`, by their names in
+    it."""
+
+    policy: OffPolicy
+    actor: Squashed
+    policy_delay: int
+    """Updates of the critics for each of the actor."""
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy],
+        env: GymEnv | str,
+        *args: Any,
+        sequence_length: int = 4,
+        burn_in: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        self.sequence_length = sequence_length
+        self.burn_in = burn_in
+        if isinstance(policy, str) and policy in self.actors:
+            given = kwargs.get("policy_kwargs") or {}
+            kwargs["policy_kwargs"] = {"actor_class": self.actors[policy]} | given
+            policy = OffPolicy
+        super().__init__(policy, env, *args, **kwargs)
+
+    def _setup_model(self) -> None:
+        self._check_arguments()
+        self.replay_buffer_class = self.replay_buffer_class or SequenceReplayBuffer
+        self.replay_buffer_kwargs = self.replay_buffer_kwargs | {
+            "sequence_length": self.sequence_length,
+            "burn_in": self.burn_in,
+        }
+        super()._setup_model()
+        actor = self.actor
+        if actor.state_size:
+            self.replay_buffer.keep_states(actor.state_size)  # type: ignore[union-attr]
+        zeros = torch.zeros(self.n_envs, actor.state_size, device=self.device)
+        pair = actor.pair(zeros)
+        # of actor and critic, as RecurrentPPO has them; None without memory
+        self._last_lstm_states = None if pair is None else RNNStates(pair, pair)
+        self._next_lstm_states = self._last_lstm_states
+        self._steps: list[tuple[Any, np.ndarray, np.ndarray]] = []
+
+    def _check_arguments(self) -> None:
+        least = {"sequence_length": 1, "burn_in": 0, "policy_delay": 1}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value < bound:
+                raise ValueError(f"{name} must be at least {bound}, got {value}")
+        if self.n_steps != 1:
+            raise ValueError(
+                f"n_steps={self.n_steps} is not supported here: leave it out"
+            )
+        buffer = self.replay_buffer_class
+        if buffer is not None and not issubclass(buffer, SequenceReplayBuffer):
+            raise ValueError(
+                f"replay_buffer_class {buffer.__name__} has no sequences: leave it out "
+                "(hindsight experience replay is not supported)"
+            )
+
+    @property
+    def rollout_buffer(self) -> Recent:
+        """What happened since the last update."""
+        observations, means, starts = zip(*self._steps)
+        return Recent(stacked(observations), stacked(means), stacked(starts))
+
+    def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
+        """As in SB3.
+
+        Args:
+            path: of the file.
+            truncate_last_traj: as in SB3.
+
+        Raises:
+            ValueError: it was filled by another algorithm, with other lengths of
+                sequences or burn-in, in more environments, or with states of another
+                network.
+        """
+        before: Any = self.replay_buffer
+        super().load_replay_buffer(path, truncate_last_traj)
+        loaded: Any = self.replay_buffer
+        self.replay_buffer = before  # unless the other one fits
+        if not isinstance(loaded, SequenceReplayBuffer):
+            raise ValueError(
+                f"{path} has no sequences: it is not of PlasticSAC or another "
+                "off-policy algorithm of this project"
+            )
+        width = loaded.states.shape[2]
+        fits = (
+            loaded.sequence_length == before.sequence_length
+            and loaded.entries == before.entries
+            and loaded.n_envs == before.n_envs
+            and before.states.shape[2] in (0, width)
+        )
+        if not fits:
+            burn_in = loaded.entries - loaded.sequence_length - 1
+            raise ValueError(
+                f"{path} was filled with sequence_length={loaded.sequence_length}, "
+                f"burn_in={burn_in}, {loaded.n_envs} environments and states of "
+                f"{width} numbers: load the algorithm with these"
+            )
+        self.replay_buffer = loaded
+
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
+        """SB3's, with the actor's state carried on."""
+        self._steps = []
+        return super().collect_rollouts(*args, **kwargs)
+
+    def dump_logs(self, iteration: int = 0) -> None:
+        """SB3's; `iteration` is what its on-policy algorithms take."""
+        super().dump_logs()
+
+    @torch.no_grad()
+    def _sample_action(
+        self,
+        learning_starts: int,
+        action_noise: ActionNoise | None = None,
+        n_envs: int = 1,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Actions as the environments take them, and between -1 and 1."""
+        actor = self.actor
+        starts = torch.as_tensor(
+            self._last_episode_starts, dtype=torch.float32, device=self.device
+        )
+        seen, _ = self.policy.split(self._last_obs)
+        inputs = actor.extract_features(obs_as_tensor(seen, self.device))
+        state = None
+        if self._last_lstm_states is not None:
+            state = self._last_lstm_states.pi
+        features, after = actor.unroll(inputs[None], starts[None], state)
+        if self._last_lstm_states is not None:
+            self._next_lstm_states = RNNStates(after, after)
+        if self.num_timesteps < learning_starts:
+            mode = actor.mode(features[0])
+            drawn = torch.rand_like(mode).mul_(2.0).sub_(1.0)
+        else:
+            mode, drawn = actor.explore(features[0])
+        scaled = drawn.cpu().numpy()
+        if action_noise is not None:
+            noise = action_noise().reshape(scaled.shape)
+            scaled = np.clip(scaled + noise, -1, 1)
+        self._steps.append((seen, mode.cpu().numpy(), starts.cpu().numpy()))
+        scaled = scaled.reshape(n_envs, *self.action_space.shape)  # type: ignore[misc]
+        return self.policy.unscale_action(scaled), scaled
+
+    def _store_transition(
+        self,
+        replay_buffer: Any,
+        buffer_action: np.ndarray,
+        new_obs: Any,
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        normalisation: Any = self._vec_normalize_env
+        raw_obs, raw_reward = new_obs, reward
+        if normalisation is not None:
+            raw_obs = normalisation.get_original_obs()
+            raw_reward = normalisation.get_original_reward()
+        replay_buffer.add(
+            self._to_keep(self._last_obs, self._last_original_obs),
+            buffer_action,
+            raw_reward,
+            dones,
+            infos,
+            self._last_of_episodes(dones, infos),
+            self._last_episode_starts,
+            self._flat(self._last_lstm_states),
+            self._flat(self._next_lstm_states),
+        )
+        self._last_obs = new_obs
+        self._last_original_obs = raw_obs
+        self._last_episode_starts = dones
+        self._last_lstm_states = self._next_lstm_states
+
+    def _flat(self, states: RNNStates | None) -> np.ndarray | None:
+        """The actor's states as the replay buffer keeps them, [n_envs, D]."""
+        if states is None:
+            return None
+        flat = self.actor.flat(states.pi)
+        assert flat is not None  # states are those of an actor with a memory
+        return flat.cpu().numpy()
+
+    def _last_of_episodes(
+        self, dones: np.ndarray, infos: list[dict[str, Any]]
+    ) -> dict[int, Any]:
+        """The last observation of each episode that has ended, by environment, as it is
+        kept.
+        """
+        normalisation: Any = self._vec_normalize_env
+        # SB3's VecNormalize keeps no raw ones
+        raw_ones = getattr(normalisation, "old_last", {})
+        last: dict[int, Any] = {}
+        for index in map(int, np.flatnonzero(dones)):
+            observation = infos[index]["terminal_observation"]
+            if normalisation is not None:
+                raw = raw_ones.get(index)
+                if raw is None:
+                    raw = normalisation.unnormalize_obs(observation)
+                observation = self._to_keep(observation, raw)
+            last[index] = observation
+        return last
+
+    def _to_keep(self, seen: Any, raw: Any) -> Any:
+        """Observations as they were before normalisation; what is not normalised as the
+        policy saw it, of pictures with their channels first.
+        """
+        normalisation: Any = self._vec_normalize_env
+        if normalisation is None or not normalisation.norm_obs:
+            return seen
+        if isinstance(seen, dict):
+            return seen | {key: raw[key] for key in normalisation.norm_obs_keys}
+        return raw
+
+    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+        """Some updates of critics and actor.
+
+        Args:
+            gradient_steps: how many updates of the critics.
+            batch_size: environment steps of each minibatch.
+
+        Raises:
+            NotFinite: a loss is not a finite number.
+        """
+        buffer: Any = self.replay_buffer
+        if not buffer.ready:
+            return
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self._optimizers())
+        losses: dict[str, list[Tensor]] = {}
+        with fast_products(self.device):
+            for batch in buffer.minibatches(
+                gradient_steps, batch_size, self._vec_normalize_env
+            ):
+                for name, loss in self._update(batch).items():
+                    losses.setdefault(name, []).append(loss)
+        means = {name: torch.stack(x).mean().item() for name, x in losses.items()}
+        if not np.isfinite(list(means.values())).all():
+            raise NotFinite
+        for name, mean in means.items():
+            self.logger.record(f"train/{name}", mean)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        return [self.actor.optimizer, self.critic.optimizer]
+
+    def _update(self, batch: Sequences) -> dict[str, Tensor]:
+        """One update of the critics, and when it is due, of the actor; returns what is
+        logged.
+        """
+        actor_learns = self._n_updates % self.policy_delay == 0
+        with torch.set_grad_enabled(actor_learns):
+            transitions = self._transitions(batch)
+
+        values, next_values = self._values_of(transitions)
+        targets = self._targets(transitions, next_values)
+        critic_loss = self._critic_loss(values, targets, transitions.weights)
+        self.critic.optimizer.zero_grad()
+        # which the critics' gradients reach: they train a network for pictures, and with
+        # `critic_sees_state` the whole of the actor's network
+        self.actor.optimizer.zero_grad()
+        critic_loss.backward(retain_graph=actor_learns)
+        self.critic.optimizer.step()
+        logged = {"critic_loss": critic_loss.detach()}
+
+        if actor_learns:
+            actor_loss = self._actor_loss(transitions)
+            actor_loss.backward()
+            self.actor.optimizer.step()
+            logged["actor_loss"] = actor_loss.detach()
+            logged |= self._after_actor(transitions)
+        self._follow(actor_learns)
+        self._n_updates += 1
+        return logged
+
+    def _transitions(self, batch: Sequences) -> Transitions:
+        """The steps of a minibatch after burn-in, with the present actor's actions."""
+        unrolled = self._unrolled(batch)
+        drawn, log_probs = self.actor.draw(unrolled.features)
+        seen = [unrolled.inputs]
+        if unrolled.told is not None:
+            seen.append(unrolled.told)
+        if self.policy.critic_sees_state:
+            # which teaches the network what to keep: the actor's gradients alone hardly
+            # do
+            seen.append(unrolled.features)
+        states = torch.cat(seen, dim=2)
+        taken = slice(self.burn_in, -1)
+        weights = batch.weights[taken].flatten()
+        return Transitions(
+            states=states[:-1].flatten(0, 1),
+            actions=batch.actions[taken].flatten(0, 1),
+            rewards=batch.rewards[taken].flatten(),
+            dones=batch.dones[taken].flatten(),
+            next_states=states[1:].detach().flatten(0, 1),
+            weights=weights / weights.sum().clamp(min=1),
+            new_actions=drawn[:-1].flatten(0, 1),
+            new_log_probs=log_probs[:-1].flatten(),
+            next_actions=drawn[1:].detach().flatten(0, 1),
+            next_log_probs=log_probs[1:].detach().flatten(),
+        )
+
+    def _unrolled(self, batch: Sequences, actor: Squashed | None = None) -> Unrolled:
+        """A minibatch through the network of an actor, after burn-in.
+
+        A network for pictures learns from the critics alone: the actor's gradients
+        hardly teach it anything (Yarats et al. 2021).
+        """
+        actor = self.actor if actor is None else actor
+        burn_in = self.burn_in
+        observations, told = self.policy.split(batch.observations)
+        flat = each(lambda x: x.flatten(0, 1), observations)
+        features: Any = actor.extract_features(flat)
+        inputs = features.unflatten(0, batch.starts.shape)
+        state = actor.pair(batch.states)
+        if burn_in:
+            with torch.no_grad():
+                _, state = actor.unroll(inputs[:burn_in], batch.starts[:burn_in], state)
+            inputs = inputs[burn_in:]
+        features, _ = actor.unroll(inputs.detach(), batch.starts[burn_in:], state)
+        if told is not None:
+            told = told[burn_in:].float()
+        return Unrolled(inputs, told, features)
+
+    def _values_of(self, transitions: Transitions) -> tuple[Tensor, Tensor]:
+        """What the critics give for the steps, and the target critics for what comes
+        after them, each [critics, N, outputs].
+        """
+        values = self.critic(transitions.states, transitions.actions)
+        with torch.no_grad():
+            next_values = self.critic_target(
+                transitions.next_states, transitions.next_actions
+            )
+        return values, next_values
+
+    def _targets(self, transitions: Transitions, next_values: Tensor) -> Tensor:
+        """What the critics should give for the steps, [N, any number of targets]."""
+        raise NotImplementedError
+
+    def _critic_loss(self, values: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Of values [critics, N, outputs] and targets [N, any], with weights [N]."""
+        raise NotImplementedError
+
+    def _actor_loss(self, transitions: Transitions) -> Tensor:
+        raise NotImplementedError
+
+    def _after_actor(self, transitions: Transitions) -> dict[str, Tensor]:
+        """What else learns with the actor; returns what is logged."""
+        return {}
+
+    def _follow(self, actor_learned: bool) -> None:
+        """Moves target networks at the end of an update."""
+
+    def _move(self, target: nn.Module, source: nn.Module) -> None:
+        """Moves the parameters of a target network by `tau` towards those of another."""
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(target.parameters()), list(source.parameters()), self.tau
+            )
+
+    def _discounted(self, transitions: Transitions, next_values: Tensor) -> Tensor:
+        """R + gamma (1 - done) v, for values v [N, any]."""
+        discounts = self.gamma * (1 - transitions.dones)
+        return transitions.rewards[:, None] + discounts[:, None] * next_values
+
+    def _excluded_save_params(self) -> list[str]:
+        excluded = super()._excluded_save_params()
+        return [*excluded, "_steps", "_last_lstm_states", "_next_lstm_states"]
+
+
+def arguments(blueprint: Blueprint) -> Arguments:
+    """The arguments that the constructors of all off-policy algorithms take, but for
+    policy and environments.
+    """
+    trainer = blueprint.trainer
+    return {
+        "seed": blueprint.seed,
+        "device": blueprint.device,
+        "learning_rate": blueprint.learning_rate,
+        "buffer_size": trainer.buffer_size,
+        "learning_starts": trainer.learning_starts,
+        "batch_size": trainer.batch_size,
+        "gamma": trainer.gamma,
+        "train_freq": trainer.train_freq,
+        "gradient_steps": trainer.gradient_steps,
+        "sequence_length": trainer.sequence_length,
+        "burn_in": trainer.burn_in,
+        "policy_delay": trainer.policy_delay,
+    }
+
+
+def make_off_policy(
+    actor: Actor, blueprint: Blueprint, cls: Any, given: Arguments, **critics: Any
+) -> Any:
+    """An off-policy algorithm.
+
+    Args:
+        actor: the kind of network that acts.
+        blueprint: what it is made from.
+        cls: its class, of `SequenceLearning`.
+        given: the arguments of its constructor, but for policy and environments.
+        critics: further arguments of `OffPolicy`.
+    """
+    trainer = blueprint.trainer
+    policy: Policy = actor.off_policy(blueprint)
+    widths = policy.arguments.get("net_arch", {})
+    policy_kwargs = {
+        **policy.arguments,
+        "net_arch": widths | {"qf": list(trainer.critic)},
+        "n_critics": trainer.n_critics,
+        "critic_sees_state": trainer.critic_sees_state,
+        "told": blueprint.told,
+        **critics,
+    }
+    if not actor.memory:  # without a state there is none to bring up to date
+        given = given | {"burn_in": 0}
+    return cls(policy.name, blueprint.venv, policy_kwargs=policy_kwargs, **given)
+
+
+def fewest_steps(trainer: OffPolicySettings, n_envs: int) -> list[FewestSteps]:
+    """The environment steps that must be exceeded before there is a first update.
+
+    Args:
+        trainer: settings of the algorithm.
+        n_envs: environments side by side.
+    """
+    entries = trainer.burn_in + trainer.sequence_length + 1
+    return [
+        FewestSteps("learning_starts", trainer.learning_starts),
+        FewestSteps("sequence_length", n_envs * entries),
+    ]
+
+
+def rollout_steps(model: Any, longest: int = 0) -> int:
+    """Environment steps from one update to the next.
+
+    Args:
+        model: the algorithm.
+        longest: steps of the longest episode, which make no difference.
+    """
+    return model.train_freq.frequency * model.n_envs
+
+
+def rollouts(model: Any) -> int:
+    """Rollouts since the start of the run."""
+    return model.num_timesteps // rollout_steps(model)

@@ -1,0 +1,334 @@
+"""A replay buffer of sequences, with the actor's state before each."""
+
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common import buffers as sb3
+from stable_baselines3.common.vec_env import VecNormalize
+from torch import Tensor
+
+from spikepropamine.policies.spaces import each
+
+AHEAD = 2**21
+"""Numbers of a state that are drawn ahead, at most."""
+MOST_AHEAD = 64
+"""Minibatches that are drawn ahead, at most."""
+
+
+def _memory_of_machine() -> int:
+    """In bytes; where the system does not say, as on Windows, more than any has."""
+    if not hasattr(os, "sysconf"):
+        return 2**48
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+MEMORY = _memory_of_machine()
+"""Of this machine, in bytes."""
+
+
+class Sequences(NamedTuple):
+    """B sequences of T entries each, one step after the other."""
+
+    observations: Any
+    """[T, B, ...], normalised, or a dict of such."""
+    actions: Tensor
+    """[T, B, actions], between -1 and 1."""
+    rewards: Tensor
+    """[T, B], normalised."""
+    dones: Tensor
+    """[T, B], 1 where an action ended the episode for good."""
+    starts: Tensor
+    """[T, B], 1 where an episode starts."""
+    weights: Tensor
+    """[T, B], 0 for the last observation of an episode: no action came after it."""
+    states: Tensor | None
+    """[B, D], flat, before the first entry; None without memory."""
+
+    def part(self, columns: slice) -> "Sequences":
+        """Some of the sequences."""
+        states = self.states
+        return Sequences(
+            observations=each(lambda x: x[:, columns], self.observations),
+            actions=self.actions[:, columns],
+            rewards=self.rewards[:, columns],
+            dones=self.dones[:, columns],
+            starts=self.starts[:, columns],
+            weights=self.weights[:, columns],
+            states=None if states is None else states[columns],
+        )
+
+
+class SequenceReplayBuffer(sb3.ReplayBuffer):
+    """A replay buffer of sequences, with the actor's state before each.
+
+    Each environment has a stream of entries, in which the next observation is always
+    the next entry: the last observation of an episode is an entry by itself, of weight
+    0. Observations and rewards are kept as the environment gave them, and normalised
+    when they are drawn, as in SB3.
+
+    Args:
+        buffer_size: entries of all environments together.
+        observation_space, action_space, device, n_envs: as in SB3.
+        optimize_memory_usage: changes nothing, since nothing is kept twice.
+        sequence_length: steps of a sequence; one entry more is drawn, for what comes
+            next. States are kept where sequences begin, so that every step is in one
+            sequence.
+        burn_in: steps before each sequence that only bring the state up to date.
+
+    There is no `handle_timeout_termination`: an episode that a time limit ends is
+    always told apart.
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        device: torch.device | str = "auto",
+        n_envs: int = 1,
+        optimize_memory_usage: bool = False,
+        sequence_length: int = 4,
+        burn_in: int = 0,
+    ) -> None:
+        sb3.BaseBuffer.__init__(
+            self, buffer_size, observation_space, action_space, device, n_envs
+        )
+        self.sequence_length = sequence_length
+        self.entries = burn_in + sequence_length + 1
+        """Of one environment that are drawn together."""
+        blocks = max(
+            -(-buffer_size // (n_envs * sequence_length)),  # rounded up
+            -(-self.entries // sequence_length) + 1,
+        )
+        size = blocks * sequence_length
+        self.buffer_size = size
+        """Entries of one environment."""
+        self.kept = self._room_for_observations(size)
+        self.actions = np.zeros((n_envs, size, self.action_dim), np.float32)
+        self.rewards = np.zeros((n_envs, size), np.float32)
+        self.dones = np.zeros((n_envs, size), np.float32)
+        self.starts = np.zeros((n_envs, size), np.float32)
+        self.weights = np.zeros((n_envs, size), np.float32)
+        self.states = np.zeros((n_envs, blocks, 0), np.float32)
+        self.counts = np.zeros(n_envs, np.int64)
+        """Entries that each environment has added."""
+
+    def _room_for_observations(self, size: int) -> dict[str, np.ndarray]:
+        """Arrays [n_envs, size, ...] for each part of observations; the name of the
+        only part is empty.
+        """
+        parts: dict[str, spaces.Space] = {"": self.observation_space}
+        if isinstance(self.observation_space, spaces.Dict):
+            parts = self.observation_space.spaces
+        room = {}
+        for key, part in parts.items():
+            dtype = np.float32 if part.dtype == np.float64 else part.dtype
+            room[key] = np.zeros((self.n_envs, size, *(part.shape or ())), dtype)
+        return room
+
+    def keep_states(self, width: int) -> None:
+        """Keeps states from now on.
+
+        Args:
+            width: numbers of a state.
+
+        Raises:
+            ValueError: the states would not fit in the machine's memory.
+        """
+        needed = 4 * self.n_envs * self.states.shape[1] * width
+        if needed > MEMORY:
+            raise ValueError(
+                "the actor's states in the replay buffer would take "
+                f"{needed / 2**30:.1f} GiB, and {MEMORY / 2**30:.1f} are there: "
+                "lower buffer_size, or raise sequence_length"
+            )
+        self.states = np.zeros((*self.states.shape[:2], width), np.float32)
+
+    def _filled(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """The parts of all arrays that are filled after so many entries of each
+        environment.
+        """
+        filled = min(int(counts.max()), self.buffer_size)
+        blocks = -(-filled // self.sequence_length)  # rounded up
+        parts = {f"observations {key}": x[:, :filled] for key, x in self.kept.items()}
+        for name in ("actions", "rewards", "dones", "starts", "weights"):
+            parts[name] = getattr(self, name)[:, :filled]
+        parts["states"] = self.states[:, :blocks]
+        return parts
+
+    def contents(self) -> dict[str, np.ndarray]:
+        """All that is in the buffer, as arrays by name."""
+        return self._filled(self.counts) | {"counts": self.counts}
+
+    def restore(self, contents: dict[str, np.ndarray]) -> None:
+        """Puts in what `contents` gave.
+
+        Args:
+            contents: of a buffer that was made alike.
+
+        Raises:
+            ValueError: the other buffer had more or fewer environments, or other shapes.
+        """
+        counts = contents.get("counts", np.zeros(0))
+        if counts.shape != self.counts.shape or counts.min() < 0:
+            raise ValueError(
+                f"its replay buffer is of {len(counts)} environments; give as many"
+            )
+        parts = self._filled(counts) | {"counts": self.counts}
+        given = {name: (x.shape, x.dtype) for name, x in contents.items()}
+        expected = {name: (x.shape, x.dtype) for name, x in parts.items()}
+        wrong = [
+            name for name in given | expected if given.get(name) != expected.get(name)
+        ]
+        if wrong:
+            raise ValueError(
+                f"the replay buffer has {', '.join(wrong)} of other shapes"
+            )
+        for name, part in parts.items():
+            part[...] = contents[name]
+
+    def reset(self) -> None:
+        """Empties the buffer."""
+        self.counts[:] = 0
+
+    def size(self) -> int:
+        """Entries in the buffer, of all environments."""
+        return int(np.minimum(self.counts, self.buffer_size).sum())
+
+    @property
+    def ready(self) -> bool:
+        """Whether every environment has a sequence."""
+        return bool((self.counts >= self.entries).all())
+
+    def add(  # type: ignore[override]
+        self,
+        obs: Any,
+        action: np.ndarray,
+        reward: np.ndarray,
+        done: np.ndarray,
+        infos: list[dict[str, Any]],
+        last_obs: dict[int, Any],
+        starts: np.ndarray,
+        states: np.ndarray | None = None,
+        states_after: np.ndarray | None = None,
+    ) -> None:
+        """Adds a step of every environment.
+
+        Args:
+            obs: what the actor saw, before any normalisation, [n_envs, ...] or a dict of
+                such.
+            action: [n_envs, ...], between -1 and 1.
+            reward: [n_envs], before any normalisation.
+            done: [n_envs], where an episode ended.
+            infos: of the step, of which "TimeLimit.truncated" is read.
+            last_obs: the last observation of each episode that ended, by environment.
+            starts: [n_envs], where `obs` is the first observation of an episode.
+            states: [n_envs, D], flat, before the actor saw `obs`; None without memory.
+            states_after: the same, after the actor saw `obs`.
+        """
+        envs = np.arange(self.n_envs)
+        cut = np.array([info.get("TimeLimit.truncated", False) for info in infos])
+        at = self._add(envs, obs, starts, states)
+        self.actions[envs, at] = action.reshape(self.n_envs, -1)
+        self.rewards[envs, at] = reward
+        self.dones[envs, at] = done & ~cut
+        self.weights[envs, at] = 1
+        for env in np.flatnonzero(done):
+            one = slice(env, env + 1)
+            after = None if states_after is None else states_after[one]
+            last = each(lambda x: np.asarray(x)[None], last_obs[int(env)])
+            at = self._add(envs[one], last, np.zeros(1), after)
+            self.actions[env, at] = 0
+            self.rewards[env, at] = 0
+            self.dones[env, at] = 0
+            self.weights[env, at] = 0
+
+    def _add(
+        self,
+        envs: np.ndarray,
+        obs: Any,
+        starts: np.ndarray,
+        states: np.ndarray | None,
+    ) -> np.ndarray:
+        """Adds an entry of each of some environments, and returns the places."""
+        at = self.counts[envs] % self.buffer_size
+        named = obs if isinstance(obs, dict) else {"": obs}
+        for key, kept in self.kept.items():
+            seen = np.asarray(named[key]).reshape(len(envs), *kept.shape[2:])
+            if kept.dtype.kind in "iu" and seen.dtype.kind == "f":
+                seen = np.rint(seen)  # VecNormalize leaves a rest
+            kept[envs, at] = seen
+        # where an episode was given up, as by a second `learn`, what came next is not
+        # known
+        before = (at - 1) % self.buffer_size
+        given_up = (np.asarray(starts) > 0) & (self.counts[envs] > 0)
+        self.weights[envs[given_up], before[given_up]] = 0
+        self.starts[envs, at] = starts
+        if states is not None:
+            due = np.flatnonzero(at % self.sequence_length == 0)
+            if len(due):
+                blocks = at[due] // self.sequence_length
+                self.states[envs[due], blocks] = states[due]
+        self.counts[envs] += 1
+        return at
+
+    def sample(self, batch_size: int, env: VecNormalize | None = None) -> Any:
+        """One of `minibatches`."""
+        return next(self.minibatches(1, batch_size, env))
+
+    def minibatches(
+        self, count: int, batch_size: int, env: VecNormalize | None = None
+    ) -> Iterator[Sequences]:
+        """Draws minibatches of whole sequences, some at once.
+
+        Args:
+            count: how many minibatches.
+            batch_size: steps of each, not counting those of burn-in; rounded down to
+                whole sequences, but at least one.
+            env: normalises observations and rewards.
+        """
+        sequences = max(batch_size // self.sequence_length, 1)
+        numbers = sequences * (self.states.shape[2] + self.entries)
+        ahead = min(max(AHEAD // numbers, 1), MOST_AHEAD)
+        for first in range(0, count, ahead):
+            drawn = min(count - first, ahead)
+            whole = self._drawn(drawn * sequences, env)
+            for index in range(drawn):
+                yield whole.part(slice(index * sequences, (index + 1) * sequences))
+
+    def _drawn(self, sequences: int, env: VecNormalize | None) -> Sequences:
+        """So many sequences, drawn uniformly."""
+        # blocks from the oldest that is whole to the newest that is followed by enough
+        length = self.sequence_length
+        overwritten = np.maximum(self.counts - self.buffer_size, 0)
+        oldest = -(-overwritten // length)  # rounded up
+        choices = (self.counts - self.entries) // length - oldest + 1
+        envs = np.random.randint(self.n_envs, size=sequences)
+        shares = np.random.random(sequences)
+        blocks = oldest[envs] + (shares * choices[envs]).astype(np.int64)
+        at = (blocks * length + np.arange(self.entries)[:, None]) % self.buffer_size
+
+        named = {key: kept[envs, at] for key, kept in self.kept.items()}
+        observations = self._normalize_obs(named.get("", named), env)
+        rewards = self._normalize_reward(self.rewards[envs, at], env)
+        states = self.states[envs, blocks % self.states.shape[1]]
+        has_memory = states.shape[1] > 0
+        return Sequences(
+            observations=each(self._tensor, observations),
+            actions=self._float(self.actions[envs, at]),
+            rewards=self._float(rewards),
+            dones=self._float(self.dones[envs, at]),
+            starts=self._float(self.starts[envs, at]),
+            weights=self._float(self.weights[envs, at]),
+            states=self._tensor(states) if has_memory else None,
+        )
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array, device=self.device)
+
+    def _float(self, array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array, dtype=torch.float32, device=self.device)

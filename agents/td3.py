@@ -1,0 +1,123 @@
+"""`PlasticTD3`: twin delayed deterministic policy gradients (Fujimoto et al. 2018) for
+actors with a memory.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from stable_baselines3 import TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.noise import NormalActionNoise
+from torch import Tensor
+
+from spikepropamine.agents import off_policy, sac
+from spikepropamine.agents.algorithm import Actor, Arguments, Blueprint
+from spikepropamine.agents.off_policy import SequenceLearning, Transitions
+from spikepropamine.agents.replay_buffer import Sequences
+from spikepropamine.agents.settings import OffPolicySettings, WithTargets
+from spikepropamine.options import NotNegative
+from spikepropamine.policies.off_policy import DETERMINISTIC_ACTORS, Squashed
+
+
+@dataclass(frozen=True)
+class TD3Settings(WithTargets, OffPolicySettings):
+    """Settings of twin delayed deterministic policy gradients."""
+
+    exploration_noise: NotNegative = 0.1
+    """TD3: standard deviation of the noise of actions, which are between -1 and 1."""
+    target_policy_noise: NotNegative = 0.2
+    """TD3: standard deviation of the noise of the actions in targets."""
+    target_noise_clip: NotNegative = 0.5
+    """TD3: bound of that noise."""
+
+
+class PlasticTD3(SequenceLearning, TD3):
+    """SB3's TD3 for actors with a memory: spiking networks, plastic or not, LSTMs, GRUs,
+    MLPs.
+
+    The target actor goes through a sequence from the states that the actor had.
+
+    Args:
+        policy: "PlasticSpikingPolicy", "MlpLstmPolicy", "GruPolicy" or "MlpPolicy".
+        env: environment, or its id.
+        sequence_length: environment steps through which gradients flow back in time; a
+            minibatch has `batch_size // sequence_length` sequences.
+        burn_in: steps before these that only bring the stored state up to date with the
+            network.
+        args, kwargs: as for `TD3`.
+
+    Raises:
+        ValueError: lengths that are too small, n-step returns, or another replay buffer.
+    """
+
+    actors: ClassVar[dict[str, type[Squashed]]] = DETERMINISTIC_ACTORS
+    actor_target: Squashed
+
+    def _setup_model(self) -> None:
+        self.policy_kwargs = {"target_actor": True} | self.policy_kwargs
+        super()._setup_model()
+
+    def _transitions(self, batch: Sequences) -> Transitions:
+        """With the target actor's actions, blurred, in what comes after each step."""
+        transitions = super()._transitions(batch)
+        with torch.no_grad():
+            features = self._unrolled(batch, self.actor_target).features
+            actions = self.actor_target.mode(features[1:]).flatten(0, 1)
+            noise = torch.empty_like(actions).normal_(0, self.target_policy_noise)
+            bound = self.target_noise_clip
+            blurred = (actions + noise.clamp(-bound, bound)).clamp(-1, 1)
+        return transitions._replace(next_actions=blurred)
+
+    def _targets(self, transitions: Transitions, next_values: Tensor) -> Tensor:
+        """Of the smallest Q, [N, 1]: r + gamma (1 - done) Q(s', a')."""
+        smallest = next_values.amin(dim=0)
+        return self._discounted(transitions, smallest)
+
+    def _critic_loss(self, values: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        errors = values.squeeze(2) - targets.squeeze(1)
+        return (errors.square() @ weights).sum()
+
+    def _actor_loss(self, transitions: Transitions) -> Tensor:
+        """-Q(s, a) of the first critic."""
+        values = self.critic(
+            transitions.states.detach(), transitions.new_actions, learn=False
+        )
+        return -(values[0].squeeze(1) @ transitions.weights)
+
+    def _follow(self, actor_learned: bool) -> None:
+        if actor_learned:
+            self._move(self.critic_target, self.critic)
+            self._move(self.actor_target, self.actor)
+
+
+def arguments(blueprint: Blueprint) -> Arguments:
+    """The arguments of the constructor of `PlasticTD3`, but for policy and
+    environments.
+    """
+    trainer: Any = blueprint.trainer
+    size = int(np.prod(blueprint.venv.action_space.shape or ()))
+    deviation = np.full(size, trainer.exploration_noise)
+    return off_policy.arguments(blueprint) | {
+        "tau": trainer.tau,
+        "action_noise": NormalActionNoise(np.zeros(size), deviation),
+        "target_policy_noise": trainer.target_policy_noise,
+        "target_noise_clip": trainer.target_noise_clip,
+    }
+
+
+def _make(actor: Actor, blueprint: Blueprint) -> BaseAlgorithm:
+    return off_policy.make_off_policy(
+        actor, blueprint, PlasticTD3, arguments(blueprint)
+    )
+
+
+ALGORITHM = replace(
+    sac.ALGORITHM,
+    name="td3",
+    settings=TD3Settings,
+    arguments=arguments,
+    make=_make,
+    sections=("sac", "td3"),
+)

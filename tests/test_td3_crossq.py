@@ -1,0 +1,202 @@
+"""TD3 and CrossQ: the same losses and weights as those of SB3 and sb3-contrib, and what is
+deployed.
+"""
+
+import csv
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from sb3_contrib import CrossQ
+from sb3_contrib.crossq.policies import CrossQPolicy
+from stable_baselines3 import TD3
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.logger import Logger
+
+from spikepropamine.agents.crossq import PlasticCrossQ
+from spikepropamine.agents.td3 import PlasticTD3
+from spikepropamine.policies.export import load_policy
+from spikepropamine.policies.fast import fast
+from spikepropamine.policies.off_policy import _Draw
+from spikepropamine.training import run as train
+
+WIDTHS = [16, 12]
+STEPS = 24
+
+
+def models(ours, theirs, policy, **arguments):
+    """One of ours and one of theirs, with equal weights."""
+    venv = make_vec_env("Pendulum-v1", 2)
+    common = {
+        "learning_starts": 10_000,
+        "learning_rate": 1e-2,
+        "buffer_size": 1000,
+        "seed": 1,
+        "device": "cpu",
+        **arguments,
+    }
+    widths = {"net_arch": {"pi": WIDTHS, "qf": WIDTHS}}
+    mine = ours("MlpPolicy", venv, sequence_length=1, policy_kwargs=widths, **common)
+    other = theirs(policy, venv, policy_kwargs=widths, **common)
+    for model in (mine, other):
+        model.set_logger(Logger(None, []))
+    return mine, other
+
+
+def linear_layers(module):
+    return [x for x in module.modules() if isinstance(x, torch.nn.Linear)]
+
+
+def actor_weights(actor):
+    """Of the linear layers of either, in their order."""
+    return [x for layer in linear_layers(actor) for x in (layer.weight, layer.bias)]
+
+
+def samples(batch):
+    """A minibatch of ours, of sequences of one step, as SB3 has it."""
+    return SimpleNamespace(
+        observations=batch.observations[0],
+        next_observations=batch.observations[1],
+        actions=batch.actions[0],
+        rewards=batch.rewards[0, :, None],
+        dones=batch.dones[0, :, None],
+        discounts=None,
+    )
+
+
+def same_updates(mine, other, updates):
+    """Both learn from the same minibatches, with the same random numbers."""
+    mine.learn(400)
+    buffer = mine.replay_buffer
+    buffer.dones[:, ::5] = buffer.weights[:, ::5]
+    for index in range(updates):
+        batch = buffer.sample(STEPS)
+        whole = batch.weights[0] == 1  # theirs knows no steps that did not happen
+        batch = batch._replace(
+            observations=batch.observations[:, whole],
+            **{
+                name: getattr(batch, name)[:, whole]
+                for name in ("actions", "rewards", "dones", "starts", "weights")
+            },
+        )
+        other.replay_buffer.sample = lambda size, env, batch=batch: samples(batch)
+        torch.manual_seed(index)
+        logged = mine._update(batch)
+        torch.manual_seed(index)
+        other.train(1, int(whole.sum()))
+        theirs = other.logger.name_to_value
+        for name, value in logged.items():
+            assert value.item() == pytest.approx(theirs[f"train/{name}"], rel=1e-4)
+        other.logger.name_to_value.clear()
+        other.logger.name_to_count.clear()
+
+
+def assert_same(mine, other):
+    for x, y in zip(mine, other, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("delay", [1, 2])
+def test_td3_learns_as_that_of_sb3(delay):
+    mine, other = models(PlasticTD3, TD3, "MlpPolicy", policy_delay=delay)
+    if delay == 2:
+        mine._n_updates = (
+            1  # SB3's actor moves with the second update, ours with the first
+        )
+    nets = (
+        (mine.actor, other.actor),
+        (mine.actor_target, other.actor_target),
+    )
+    for ours, theirs in nets:
+        for x, y in zip(actor_weights(ours), actor_weights(theirs), strict=True):
+            x.data.copy_(y.data)
+
+    def critic_weights(critic):
+        """Of all SB3's critics, layer by layer, as ours have them."""
+        layers = zip(*(linear_layers(network) for network in critic.q_networks))
+        for layer in layers:
+            yield torch.stack([part.weight for part in layer])
+            yield torch.stack([part.bias for part in layer])[:, None]
+
+    both = (
+        (mine.critic, other.critic),
+        (mine.critic_target, other.critic_target),
+    )
+    for ours, theirs in both:
+        for x, y in zip(ours.layers, critic_weights(theirs), strict=True):
+            x.data.copy_(y.data)
+    start = [x.detach().clone() for x in actor_weights(mine.actor)]
+    # SB3's noise has the shape of the actions; ours too, so both draw the same numbers
+    same_updates(mine, other, 6)
+    for ours, theirs in nets:
+        assert_same(actor_weights(ours), actor_weights(theirs))
+    for ours, theirs in both:
+        assert_same(ours.layers, critic_weights(theirs))
+    assert not torch.equal(start[0], actor_weights(mine.actor)[0])
+
+
+class PlainActor(CrossQPolicy):
+    """sb3-contrib's policy of CrossQ, whose critics alone are normalised."""
+
+    def make_actor(self, features_extractor=None):
+        self.actor_kwargs["batch_norm"] = False
+        return super().make_actor(features_extractor)
+
+
+def without_noise(mean, log_std):
+    return _Draw.apply(mean, log_std, torch.zeros_like(mean))
+
+
+@pytest.mark.parametrize("delay", [1, 3])
+def test_crossq_learns_as_that_of_sb3_contrib(delay, monkeypatch):
+    mine, other = models(PlasticCrossQ, CrossQ, PlainActor, policy_delay=delay)
+    mine._n_updates = 1  # their actor moves with the last of so many updates
+    for x, y in zip(actor_weights(mine.actor), actor_weights(other.actor), strict=True):
+        x.data.copy_(y.data)
+    networks = mine.critic.networks
+    for ours, theirs in zip(networks, other.critic.q_networks, strict=True):
+        ours.load_state_dict(theirs.state_dict())
+
+    # theirs draws the actions after a step and those for the actor apart, ours together:
+    # without noise both are the same
+    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
+    monkeypatch.setattr(other.actor.action_dist, "log_prob_from_params", without_noise)
+    same_updates(mine, other, 6)
+    assert_same(actor_weights(mine.actor), actor_weights(other.actor))
+    for ours, theirs in zip(networks, other.critic.q_networks, strict=True):
+        assert_same(ours.state_dict().values(), theirs.state_dict().values())
+    torch.testing.assert_close(mine.log_ent_coef, other.log_ent_coef)
+    assert networks[0][0].steps == 6
+
+
+TINY = [
+    "--env", "Pendulum-v1", "--env-kwargs", "max_episode_steps", "50", "--n-envs", "2",
+    "--network.hidden", "8", "--trainer.critic", "8", "--trainer.train-freq", "16",
+    "--trainer.gradient-steps", "4", "--trainer.batch-size", "32",
+    "--trainer.sequence-length", "4", "--trainer.learning-starts", "100",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["td3", "crossq"])
+@pytest.mark.parametrize("policy", ["mlp", "lstm", "gru", "snn", "ndp-oja"])
+def test_every_policy_trains_and_is_resumed(kind, policy, tmp_path):
+    steps = 2000 if policy in ("mlp", "snn") else 200
+    command = [*TINY, "--policy", policy, "--trainer.kind", kind]
+    command += ["--runs", str(tmp_path)]
+    assert train.main([*command, "--steps", str(steps)]) == 0
+    assert train.main([*command, "--steps", str(steps + 100), "--resume"]) == 0
+    run = tmp_path / "Pendulum-v1" / policy / "seed-0"
+    rows = list(csv.DictReader((run / "progress.csv").open()))
+    assert int(rows[-1]["time/total_timesteps"]) >= steps + 100
+    assert float(rows[-1]["train/critic_loss"]) > 0
+    deployed = load_policy(run / "policy")
+    seen = np.random.randn(50, 3) * 9
+    actions, _ = deployed.predict(seen, deterministic=True)
+    assert (np.abs(actions) <= 2).all() and actions.shape == (50, 1)
+    if kind == "td3":  # whose actor does not explore by itself
+        policy = deployed.policy
+        for way in (policy, fast(policy)):
+            both = [way.predict(seen, deterministic=x)[0] for x in (True, False)]
+            np.testing.assert_array_equal(*both)
+    assert not [n for n, _ in deployed.policy.named_parameters() if "target" in n]

@@ -1,0 +1,197 @@
+"""Defaults of the settings: sections of the configurations in `configs/`, and of your own.
+
+`configs/ENV.yaml` (or `default.yaml`) has sections, of which later ones win: `all`, a
+policy's family (`ndp`), the policy; then those of the algorithm (`Algorithm.sections`),
+as `sac`, `sac-ndp` and so on; then those with a cue (`cue`, off-policy `sac-cue`) or a
+teacher (`taught`). Those of its `base`, the name of another file, come before.
+"""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spikepropamine.agents.algorithms import ALGORITHMS, TAUGHT
+from spikepropamine.common import UsageError
+from spikepropamine.options import updated
+from spikepropamine.reading import read_yaml
+from spikepropamine.training.settings import OF_ONE_RUN, Settings, read_config
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+Sections = dict[str, Any]
+Files = list[tuple[Path, Sections]]
+"""Files, each with its sections, of which later ones win."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a policy learns, which decides what sections concern it."""
+
+    kind: str = "ppo"
+    """Name of the algorithm."""
+    taught: bool = False
+    """Whether there is a teacher."""
+    cued: bool = False
+    """Whether there is a cue."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Way":
+        """Of a training with these settings."""
+        return cls(
+            kind=settings.trainer.kind,
+            taught=settings.teacher is not None,
+            cued=settings.cue is not None,
+        )
+
+
+def defaults(
+    env: str,
+    policy: str,
+    taught: bool = False,
+    cued: bool = False,
+    kind: str = "ppo",
+    config: Path | None = None,
+) -> Settings:
+    """Settings for an environment and a policy, before the command line.
+
+    Args:
+        env: id of the environment.
+        policy: name of the policy.
+        taught: whether there is a teacher.
+        cued: whether there is a cue.
+        kind: name of the algorithm; with a teacher it is supervised.
+        config: a file of the user's, which comes last.
+
+    Raises:
+        UsageError: a file that cannot be read, or a setting that cannot be.
+    """
+    way = Way(TAUGHT if taught else kind, taught, cued)
+    settings = Settings(env=env, policy=policy)
+    settings = updated(settings, {"trainer": {"kind": way.kind}})
+    file = CONFIGS / f"{env.replace('/', '-')}.yaml"
+    if not file.is_file():
+        file = CONFIGS / "default.yaml"
+    settings = with_sections(settings, with_bases(file, CONFIGS), way)
+    if config is None:
+        return settings
+    return with_sections(settings, users_files(config, env, policy, way), way)
+
+
+def matched(settings: Settings) -> Settings:
+    """The defaults of the policy of `match_parameters`, learning in the same way."""
+    way = Way.of(settings)
+    other = str(settings.match_parameters)
+    return defaults(settings.env, other, way.taught, way.cued, way.kind)
+
+
+def with_sections(settings: Settings, files: Files, way: Way) -> Settings:
+    """The settings with what the sections of files say, pass by pass through all files.
+
+    Args:
+        settings: to begin with.
+        files: with their sections.
+        way: how the policy learns.
+    """
+    passes = sections_of(settings.policy, way)
+    for names, (file, sections) in itertools.product(passes, files):
+        for name in names:
+            if name in sections:
+                where = f"{file.name}, section {name}"
+                settings = _with_section(settings, sections[name], where)
+    return settings
+
+
+def _with_section(settings: Settings, section: Any, where: str) -> Settings:
+    """The settings with what one section says; arguments of the environment add up."""
+    arguments = section.get("env_kwargs") if isinstance(section, dict) else None
+    if isinstance(arguments, dict):
+        section = section | {"env_kwargs": settings.env_kwargs | arguments}
+    return updated(settings, section, where)
+
+
+def names_of(policy: str) -> list[str]:
+    """The sections that concern a policy however it learns: of all, its family, its own."""
+    family = policy.split("-")[0]
+    return list(dict.fromkeys(("all", family, policy)))
+
+
+def sections_of(policy: str, way: Way) -> list[list[str]]:
+    """The names of the sections that concern a training, in the order in which they are
+    read: pass by pass through all files.
+
+    Args:
+        policy: name of the policy.
+        way: how it learns.
+    """
+    algorithm = ALGORITHMS[way.kind]
+    prefixes = list(algorithm.sections)
+    if way.taught:
+        prefixes.append("taught")
+    elif way.cued:
+        prefixes.append(algorithm.cue_section)
+    plain = names_of(policy)
+    passes = [plain]
+    for prefix in prefixes:
+        passes.append([prefix, *(f"{prefix}-{name}" for name in plain[1:])])
+    return passes
+
+
+def users_files(file: Path, env: str, policy: str, way: Way) -> Files:
+    """The sections of a user's file: as in `configs/`, as `tune` leaves in best.yaml, or
+    the settings in the config.yaml of a run, but for what names and places it.
+
+    Args:
+        file: its path.
+        env: id of the environment.
+        policy: name of the policy.
+        way: how it learns.
+
+    Raises:
+        UsageError: it has nothing for this policy, learning in this way.
+    """
+    content = read_yaml(file)
+    if isinstance(content, dict) and "settings" in content:
+        return [(file, {"all": _of_run(file, env, policy)})]
+    files = with_bases(file, CONFIGS)
+    names = set(itertools.chain(*sections_of(policy, way)))
+    if not any(names & sections.keys() for _, sections in files):
+        _, sections = files[-1]
+        there = ", ".join(map(str, sections)) or "nothing"
+        raise UsageError(f"{file} has no section for {policy}, only {there}")
+    return files
+
+
+def _of_run(file: Path, env: str, policy: str) -> Sections:
+    """The settings in the config.yaml of a run, but for what names and places it."""
+    learned = read_config(file)
+    if (learned.get("env"), learned.get("policy")) != (env, policy):
+        raise UsageError(
+            f"{file} is of {learned.get('policy')} on {learned.get('env')}"
+        )
+    return {name: value for name, value in learned.items() if name not in OF_ONE_RUN}
+
+
+def with_bases(file: Path, folder: Path) -> Files:
+    """A file with sections, and before it its `base`, and the base of that one.
+
+    Args:
+        file: its path.
+        folder: in which bases are.
+
+    Raises:
+        UsageError: a file that cannot be read or has no sections, or that is its own base.
+    """
+    files: dict[Path, Sections] = {}
+    part: Path | None = file
+    while part is not None:
+        if part in files:
+            raise UsageError(f"{part.name} is its own base")
+        content = read_yaml(part)
+        if not isinstance(content, dict):
+            raise UsageError(
+                f"{part}: must have sections such as `all`, got {content!r:.60}"
+            )
+        files[part] = content
+        part = folder / f"{content['base']}.yaml" if "base" in content else None
+    return list(reversed(files.items()))
