@@ -1,4 +1,6 @@
-"""A model of one's own script as a run folder, which every command of this project takes."""
+"""A model of one's own script as a run folder, which every command of this project
+takes.
+"""
 
 import json
 import shutil
@@ -39,21 +41,24 @@ def save_run(
     name: str | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Writes the policy of a model, and its task, as a run folder that every command takes, and
-    returns the folder.
+    """Writes the policy of a model, and its task, as a run folder that every command
+    takes, and returns the folder.
 
     Args:
-        folder: created if it is missing; a policy that is there is replaced, unless it was
-            trained by `train.py`.
-        model: of an environment that Gymnasium can make again by its id and arguments, perhaps in
-            `Perturbed` and `PreviousActionAndReward`, and perhaps in `VecNormalize`.
-        name: of the policy: letters, digits, _, + and -. None: what `train.py` would call it.
+        folder: created if it is missing; a policy that is there is replaced, unless it
+            was trained by `train.py`.
+        model: of an environment that Gymnasium can make again by its id and arguments,
+            perhaps in `Perturbed` and `PreviousActionAndReward`, and perhaps in
+            `VecNormalize`.
+        name: of the policy: letters, digits, _, + and -. None: what `train.py` would
+            call it.
         overwrite: removes the evaluations of a policy that is replaced.
 
     Raises:
-        ValueError: the environment is not registered, has other wrappers or arguments that JSON
-            does not have, the policy is of a class that cannot be saved without code or has a
-            critic that is told, the name is none, or the folder has something else.
+        ValueError: the environment is not registered, has other wrappers or arguments
+            that JSON does not have, the policy is of a class that cannot be saved
+            without code or has a critic that is told, the name is none, or the folder
+            has something else.
     """
     venv, run = model.get_env(), RunFolder(Path(folder))
     if venv is None:
@@ -100,7 +105,9 @@ def save_run(
 
 
 def bare(venv: Any) -> VecEnv:
-    """Environments without wrappers that can be undone. Raises ValueError: there are others."""
+    """Environments without wrappers that can be undone. Raises ValueError: there are
+    others.
+    """
     while isinstance(venv, VecEnvWrapper):
         if not isinstance(venv, SIDE_BY_SIDE):
             raise ValueError(

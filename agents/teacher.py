@@ -1,9 +1,9 @@
-"""A teacher: a policy that knows what is hidden, and says at every state that the learner
-reaches what it would have done there.
+"""A teacher: a policy that knows what is hidden, and says at every state that the
+learner reaches what it would have done there.
 
-That is dataset aggregation (Ross, Gordon and Bagnell 2011), by teachers that are told what
-is hidden (Kumar et al. 2021). The update is that of `agents.supervised`, through whole
-episodes.
+That is dataset aggregation (Ross, Gordon and Bagnell 2011), by teachers that are told
+what is hidden (Kumar et al. 2021). The update is that of `agents.supervised`, through
+whole episodes.
 """
 
 from collections.abc import Callable
@@ -27,10 +27,10 @@ class Taught(FallingShare):
     step; None where nothing is taught.
 
     A teacher of the plain task sees what the plain task would show, and its action is
-    translated into the present context (`out_of_context` and `in_context` of a perturbed
-    environment, where it has one). A teacher trained with `reveal` is shown what is
-    hidden instead. In a share of the episodes, which falls linearly from 1 to 0, the
-    teacher itself acts, so that the learner soon sees good states.
+    translated into the present context (`out_of_context` and `in_context` of a
+    perturbed environment, where it has one). A teacher trained with `reveal` is shown
+    what is hidden instead. In a share of the episodes, which falls linearly from 1 to
+    0, the teacher itself acts, so that the learner soon sees good states.
 
     Args:
         venv: the learner's environments, in this process and before any normalisation.

@@ -150,7 +150,8 @@ def _print_help(request: _Request, program: str) -> None:
 def _resumed(
     defaults: Settings, given: Settings, values: dict[str, Any], config: Path | None
 ) -> Settings:
-    """The settings of the run that is to be resumed, with what may change as it is given.
+    """The settings of the run that is to be resumed, with what may change as it is
+    given.
 
     Args:
         defaults: the settings before the command line.

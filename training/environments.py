@@ -1,4 +1,6 @@
-"""The environments of a training run, made as its settings say, seeded and normalised."""
+"""The environments of a training run, made as its settings say, seeded and
+normalised.
+"""
 
 import sys
 from functools import partial
@@ -25,12 +27,13 @@ from spikepropamine.training.obstacles import obstacle
 from spikepropamine.training.settings import Settings
 
 LONGEST_LOOK = 10_000
-"""Steps in which a task has to report a right action, unless its episodes are shorter."""
+"""Steps in which a task has to report a right action, unless its episodes are
+shorter."""
 
 
 def env_maker(settings: Settings) -> partial[gym.Env]:
-    """Makes one training environment; takes other `arguments` for its constructor. Raises
-    UsageError: perturbations that do not work.
+    """Makes one training environment; takes other `arguments` for its constructor.
+    Raises UsageError: perturbations that do not work.
     """
     text = None
     if settings.perturb is not None:
@@ -248,7 +251,9 @@ def _channels(space: spaces.Space) -> int | None:
 
 
 def _check_contexts(revealed: str, settings: Settings) -> None:
-    """Raises ValueError where the teacher was shown other contexts than the task has."""
+    """Raises ValueError where the teacher was shown other contexts than the task
+    has.
+    """
     text = ""
     if settings.perturb is not None:
         text = making.training_text(settings.perturb, settings.env, settings.env_kwargs)

@@ -75,8 +75,8 @@ class Guard(BaseCallback):
                 self._blame_environment(what, (index, *place), number)
 
     def explain(self, error: ValueError) -> None:
-        """Raises `Diverged` if numbers that are not finite were the reason of an error, as
-        where PyTorch's distributions refuse them.
+        """Raises `Diverged` if numbers that are not finite were the reason of an error,
+        as where PyTorch's distributions refuse them.
         """
         if "constraint" in str(error) or "invalid values" in str(error):
             self.check_parameters()
