@@ -333,7 +333,8 @@ class Evolution(BaseAlgorithm):
         starts = record.starts[:, rows].astype(np.float32)
         self.rollout_buffer = Recent(observations, actions, starts)
         if self._redraws:
-            self.policy.network.redraw(record.drawn)  # type: ignore[union-attr,operator]
+            network: Any = self.policy.network
+            network.redraw(record.drawn)
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "rollout_buffer", "_last_lstm_states"]

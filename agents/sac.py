@@ -39,8 +39,8 @@ class MaximumEntropy(SequenceLearning):
         if self.ent_coef_optimizer is not None:
             assert self.log_ent_coef is not None
             # a parameter of the policy, so that it is saved and resumed with it
-            coefficient = self.policy.log_ent_coef
-            coefficient.data.copy_(self.log_ent_coef.detach())  # type: ignore[union-attr,operator]
+            coefficient: Any = self.policy.log_ent_coef
+            coefficient.data.copy_(self.log_ent_coef.detach())
             self.log_ent_coef = coefficient
             self.ent_coef_optimizer = torch.optim.Adam(
                 [coefficient], self.lr_schedule(1), fused=True

@@ -138,8 +138,8 @@ class _Supervised(_Base):
         if self._episode_ended and not self._was_told:
             raise NothingToLearn(
                 "an episode ended, and no info['target'] said what was right, so there "
-                "is nothing to learn from; supervised training is for the cue tasks, or "
-                "with a teacher, in episodes longer than trainer.opening"
+                "is nothing to learn from; supervised training is for the cue tasks, "
+                "or with a teacher, in episodes longer than trainer.opening"
             )
         return due
 

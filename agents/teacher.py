@@ -68,10 +68,10 @@ class Taught(FallingShare):
             self._out_of_context = venv.get_attr("out_of_context")
 
     def _check_spaces(self) -> None:
-        learners = self.observation_space
+        learners: Any = self.observation_space
         if is_image_space(learners) and not is_image_space_channels_first(learners):
             # as policies have them
-            learners = VecTransposeImage.transpose_space(learners)  # type: ignore[type-var]
+            learners = VecTransposeImage.transpose_space(learners)
         teachers = self.teacher.observation_space
         if self.action_space != self.teacher.action_space:
             raise ValueError(

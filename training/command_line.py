@@ -256,8 +256,8 @@ def _started(settings: Settings, folder: Path) -> Settings:
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"--from {folder}: its policy does not say how it was trained; --from takes "
-            "runs of `train`"
+            f"--from {folder}: its policy does not say how it was trained; --from "
+            "takes runs of `train`"
         ) from error
     return updated(settings, kept, f"--from {folder}")
 
@@ -288,8 +288,8 @@ def _parser(
         "--config",
         metavar="FILE",
         default=argparse.SUPPRESS,
-        help="settings in sections, as in configs/ENV.yaml or best.yaml of `tune`, or the "
-        "config.yaml of a run; options win over it",
+        help="settings in sections, as in configs/ENV.yaml or best.yaml of `tune`, or "
+        "the config.yaml of a run; options win over it",
     )
     if policy is None:
         options.add_options(parser, settings, lambda name: "." not in name)

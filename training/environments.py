@@ -131,8 +131,8 @@ def _say_what_is_flattened(env: gym.Env, settings: Settings) -> None:
     shape = space.shape or ()
     if len(shape) == 3 and is_normalised(space):
         print(
-            f"{settings.env}: observations of the shape {shape} are flattened; a CNN gets "
-            "pictures of uint8 from 0 to 255",
+            f"{settings.env}: observations of the shape {shape} are flattened; a CNN "
+            "gets pictures of uint8 from 0 to 255",
             file=sys.stderr,
         )
 
@@ -215,8 +215,8 @@ def _check_task_of_teacher(learned: dict[str, Any], settings: Settings) -> None:
         raise ValueError(f"it learned {env}, which is another task than {settings.env}")
     if learned.get("previous", False):
         raise ValueError(
-            "it was trained with --previous, and would take the learner's previous action "
-            "for its own"
+            "it was trained with --previous, and would take the learner's previous "
+            "action for its own"
         )
     theirs = making.make(env, learned.get("env_kwargs", {}))
     ours = making.make(settings.env, settings.env_kwargs)
@@ -238,8 +238,8 @@ def _check_channels(theirs: gym.Env, ours: gym.Env) -> None:
         shown, _ = ours.reset(seed=seed)
         if not np.array_equal(seen, shown[:channels]):
             raise ValueError(
-                f"it observed {channels} channels of the task, which are not the first of "
-                f"the {there} here; give the task the teacher's --env-kwargs"
+                f"it observed {channels} channels of the task, which are not the first "
+                f"of the {there} here; give the task the teacher's --env-kwargs"
             )
 
 
@@ -261,6 +261,6 @@ def _check_contexts(revealed: str, settings: Settings) -> None:
     hidden = sorted(making.contexts_of(text))
     if known != hidden:
         raise ValueError(
-            f"it was shown the contexts {', '.join(known) or 'of its task alone'}, those "
-            f"here are {', '.join(hidden) or 'of the task alone'}"
+            f"it was shown the contexts {', '.join(known) or 'of its task alone'}, "
+            f"those here are {', '.join(hidden) or 'of the task alone'}"
         )

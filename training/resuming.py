@@ -143,8 +143,8 @@ def _take_weights(
     actor = actor_of(algorithm.policy)
     if isinstance(actor, Squashed) != isinstance(trained.policy, Squashed):
         raise ValueError(
-            "actors of off-policy algorithms (sac, tqc) have other outputs than those of "
-            "the other algorithms, so neither can start from the other"
+            "actors of off-policy algorithms (sac, tqc) have other outputs than those "
+            "of the other algorithms, so neither can start from the other"
         )
     weights = trained.policy.state_dict()
     if wrapper is None:

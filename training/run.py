@@ -89,8 +89,8 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
         kept = None if settings is None else _kept_since(settings, began)
         if settings is None or kept is None:
             return (
-                "interrupted before there was a checkpoint; nothing of this training is "
-                "kept"
+                "interrupted before there was a checkpoint; nothing of this training "
+                "is kept"
             )
         option = "--resume"
         if settings.overwrite:
@@ -226,8 +226,8 @@ def _is_finished(settings: Settings) -> bool:
 
 def _say_finished(settings: Settings, steps: int) -> None:
     print(
-        f"{settings.folder.path} is already trained for {steps} steps; raise --steps to "
-        "go on"
+        f"{settings.folder.path} is already trained for {steps} steps; raise --steps "
+        "to go on"
     )
 
 

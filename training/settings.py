@@ -211,8 +211,9 @@ def check_unchanged(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             option = f"{option} {key}"
             old, new = old.get(key), new.get(key)
         raise UsageError(
-            f"{option} was {old!r} when the run was made, and is {new!r} now: it cannot "
-            "change when a run is resumed; a new one can have its weights (--from)"
+            f"{option} was {old!r} when the run was made, and is {new!r} now: it "
+            "cannot change when a run is resumed; a new one can have its weights "
+            "(--from)"
         )
 
 

@@ -111,8 +111,8 @@ def _parser(program: str) -> Parser:
     parser = Parser(
         program,
         description=__doc__,
-        epilog="All options of `spikepropamine train` can be given too, and hold in every "
-        "trial.",
+        epilog="All options of `spikepropamine train` can be given too, and hold in "
+        "every trial.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -500,7 +500,8 @@ def _check_same(options: argparse.Namespace, settings: Settings, space: Space) -
     if parse_json(read_text(file), str(file)) != json.loads(json.dumps(wanted)):
         raise UsageError(
             f"{options.study} has a study with other settings ({file.name} has them), "
-            "whose values cannot be compared with those of this one; give another --study"
+            "whose values cannot be compared with those of this one; give another "
+            "--study"
         )
 
 
@@ -519,8 +520,8 @@ def _write_best(
     task = ["--env", options.env, "--policy", settings.policy]
     command = shlex.join([*task, *options.rest, *words(values)])
     head = (
-        f"# trial {best.number} of {count}: mean return {best.value:.6g} after training, "
-        f"seeds: {options.seeds}\n# spikepropamine train {command}\n"
+        f"# trial {best.number} of {count}: mean return {best.value:.6g} after "
+        f"training, seeds: {options.seeds}\n# spikepropamine train {command}\n"
     )
     text = yaml.safe_dump({section: nested(values)}, sort_keys=False)
     write_text(options.study / "best.yaml", head + text)
