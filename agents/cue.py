@@ -1,8 +1,8 @@
-"""What is hidden, shown while a policy learns: to the critic for good, to the actor as a
-cue in a share of the episodes that falls to none.
+"""What is hidden, shown while a policy learns: to the critic for good, to the actor as
+a cue in a share of the episodes that falls to none.
 
-A policy that has learned what to do in every context then learns to tell which one it is
-in. What is deployed has the ordinary width and needs neither (`deployed`).
+A policy that has learned what to do in every context then learns to tell which one it
+is in. What is deployed has the ordinary width and needs neither (`deployed`).
 """
 
 from collections.abc import Callable

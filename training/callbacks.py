@@ -1,5 +1,5 @@
-"""What happens while a policy trains, besides what is measured and checked: the callbacks
-of Stable-Baselines3 that are small.
+"""What happens while a policy trains, besides what is measured and checked: the
+callbacks of Stable-Baselines3 that are small.
 """
 
 import time
@@ -58,9 +58,9 @@ class Periodic(BetweenSteps):
 
 
 class CueAccuracy(BaseCallback):
-    """Logs the accuracy of the responses of a cue task, by trial and over the second half
-    of the task's `trials` (of those so far, where it does not say). Trials have the
-    task's numbers.
+    """Logs the accuracy of the responses of a cue task, by trial and over the second
+    half of the task's `trials` (of those so far, where it does not say). Trials have
+    the task's numbers.
     """
 
     def __init__(self) -> None:

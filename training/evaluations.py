@@ -44,8 +44,8 @@ Save = Callable[[Path, dict[str, Any]], None]
 
 
 def evaluation_envs(settings: Settings) -> VecEnv:
-    """Environments to evaluate in while a policy trains, which nothing normalises; without
-    noise and help of their own, and with a time limit where the task has none.
+    """Environments to evaluate in while a policy trains, which nothing normalises;
+    without noise and help of their own, and with a time limit where the task has none.
     """
     arguments = making.unhelped(settings.env, settings.env_kwargs)
     with closing(env_maker(settings)(arguments=arguments)) as env:
@@ -57,7 +57,9 @@ def evaluation_envs(settings: Settings) -> VecEnv:
 
 @contextmanager
 def _deployed(model: BaseAlgorithm) -> Iterator[DeployedPolicy]:
-    """The policy as it would be deployed now, of whose use the training sees nothing."""
+    """The policy as it would be deployed now, of whose use the training sees
+    nothing.
+    """
     was_training = model.policy.training
     try:
         with torch.random.fork_rng():
@@ -68,7 +70,8 @@ def _deployed(model: BaseAlgorithm) -> Iterator[DeployedPolicy]:
 
 class Evaluations(Periodic):
     """As SB3's `EvalCallback`: the return of deterministic actions, in environments of
-    their own, and the policy with the highest mean return kept. Each is a row of the logs.
+    their own, and the policy with the highest mean return kept. Each is a row of the
+    logs.
 
     Args:
         settings: of the training.
