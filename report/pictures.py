@@ -12,9 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from spikepropamine.common import whole_file
-from spikepropamine.evaluation.run.episodes import Moment
-from spikepropamine.report.colours import (
+from spikepropamine.colours import (
     BLACK,
     BLUE,
     GREEN,
@@ -24,6 +22,8 @@ from spikepropamine.report.colours import (
     RED,
     SKY,
 )
+from spikepropamine.common import whole_file
+from spikepropamine.evaluation.run.episodes import Moment
 from spikepropamine.words import plural
 
 COLOURS = [BLUE, RED, GREEN, PURPLE, SKY, ORANGE, BLACK, GREY]  # of cues
@@ -40,7 +40,7 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def episode(moments: Sequence[Moment], title: str, path: Path) -> None:
+def episode(moments: Sequence[Moment], title: str, subtitle: str, path: Path) -> None:
     """The steps of one episode looked into, as PNG: what happened, spikes, neuromodulator, and fast
     weights. A static network has the first two rows only. A second line of the title is set
     smaller.
@@ -70,11 +70,10 @@ def episode(moments: Sequence[Moment], title: str, path: Path) -> None:
             _draw_matrices(parts[1], fast, [moment.info for moment in moments])
         rows[-1].set_xlabel(f"environment step ({plural(ticks, 'network tick')} each)")
         rows[0].set_xlim(0, len(moments))
-        first, _, rest = title.partition("\n")
         # an empty line of the title makes the room for the text below it, which is smaller
-        figure.suptitle(f"{first}\n", x=0.01, ha="left", fontsize=13, fontweight="bold")
+        figure.suptitle(f"{title}\n", x=0.01, ha="left", fontsize=13, fontweight="bold")
         at = 1 - 0.40 / figure.get_figheight()
-        figure.text(0.01, at, rest, fontsize=10, color="#555555", va="center")
+        figure.text(0.01, at, subtitle, fontsize=10, color="#555555", va="center")
         with whole_file(path) as part:
             figure.savefig(part, dpi=150, format="png")
         plt.close(figure)

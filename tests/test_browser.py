@@ -12,7 +12,7 @@ import pytest
 from example_evaluation import write_example
 from saved_runs import ROOT, write_run
 
-from spikepropamine.report.colours import OTHERS, POLICIES
+from spikepropamine.colours import OTHERS, POLICIES
 from spikepropamine.report.dashboards import write_local
 from spikepropamine.report.html import write_report
 

@@ -10,7 +10,7 @@ from example_evaluation import asked_of, condition
 from example_evaluation import rows_of as rows_of_arrays
 
 from spikepropamine import table
-from spikepropamine.evaluation.rows import TOLD
+from spikepropamine.evaluation.tabulation import TOLD
 from spikepropamine.folder import ASKED, RESULTS, seconds_of
 from spikepropamine.matrix import rows as rows_module
 from spikepropamine.matrix.rows import OBSERVER, collect, rows_of

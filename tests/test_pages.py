@@ -10,12 +10,13 @@ from example_evaluation import condition, evaluation, example, write_example
 from saved_runs import write_run
 
 from spikepropamine import statistics
+from spikepropamine.colours import POLICIES
 from spikepropamine.common import UsageError
 from spikepropamine.folder import ASKED, RESULTS
-from spikepropamine.report.colours import POLICIES, paint
 from spikepropamine.report.dashboards import find_runs, learning_curve, write_local
 from spikepropamine.report.evaluate import tables
 from spikepropamine.report.html import report as html_of
+from spikepropamine.report.paint import paint
 
 
 class Outline(HTMLParser):
@@ -142,8 +143,11 @@ def test_text_from_outside_cannot_become_html():
     evil = '<script>alert("x")</script>'
     found.conditions = {k: replace(c, label=evil) if c.onset else c
                         for k, c in found.conditions.items()}  # fmt: skip
-    found.asked["versions"]["revision"] = "</title><b>"
-    found.asked["command"].append("</script><script>alert(1)</script>")
+    found.description = replace(
+        found.description,
+        versions={"revision": "</title><b>"},
+        command=("</script><script>alert(1)</script>",),
+    )
     html = html_of(found)
     assert "<script>alert" not in html and "<b>" not in html
     assert "&lt;script&gt;alert" in html

@@ -15,12 +15,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from spikepropamine import colours
 from spikepropamine.evaluation.run.episodes import Moment
 
-# Okabe and Ito's palette, as in the figures
-BLUE, GREY, PURPLE = "#0072B2", "#6E6E6E", "#AA4682"
-INK, PAPER, MARK = (34, 34, 34), (255, 255, 255), (213, 94, 0)
-BELOW, ABOVE = (33, 102, 172), (178, 24, 43)  # ends of the colour scale
+FIRST, SECOND, THIRD = colours.BLUE, colours.QUIET, "#AA4682"
+"""Colours of reward rates; the third is a darker purple of the palette."""
+INK, PAPER, MARK = map(colours.rgb, (colours.INK, colours.WHITE, colours.RED))
+BELOW, ABOVE = colours.rgb(colours.BELOW), colours.rgb(colours.ABOVE)
 SHARES = {
     "spikes": 4.9,
     "modulator": 1.4,
@@ -33,8 +34,9 @@ WINDOW = 50  # steps that a reward rate is a mean over, less in a short episode
 PIXELS = 72  # of an inch, so that a point is a pixel
 STYLE: dict[Any, Any] = {
     "font.size": 10, "axes.titlesize": 11, "axes.titlelocation": "left", "axes.titlepad": 4,
-    "axes.edgecolor": "#D8D8D8", "axes.labelcolor": GREY, "xtick.color": GREY, "ytick.color": GREY,
-    "grid.color": "#D8D8D8", "axes.axisbelow": True, "lines.linewidth": 2,
+    "axes.edgecolor": colours.LINE, "axes.labelcolor": colours.QUIET,
+    "xtick.color": colours.QUIET, "ytick.color": colours.QUIET,
+    "grid.color": colours.LINE, "axes.axisbelow": True, "lines.linewidth": 2,
     "xtick.major.size": 0, "ytick.major.size": 0, "figure.constrained_layout.h_pad": 0.03,
 }  # fmt: skip
 
@@ -48,7 +50,7 @@ class Outline:
     onsets: tuple[int, ...] = ()  # steps before which something in the world changes
     largest: float = 0.0  # of the absolute values of fast weights that occur
     name: str = ""  # under which the reward rate is drawn
-    colour: str = BLUE
+    colour: str = FIRST
 
 
 class Panel:
@@ -174,7 +176,9 @@ class Panel:
             else:
                 bound = 1.0 if name == "modulator" else self.bound
                 scale = f"blue: {-bound:.2g}, red: {bound:.2g}"
-                plots[name].set_title(scale, loc="right", fontsize=10, color=GREY)
+                plots[name].set_title(
+                    scale, loc="right", fontsize=10, color=colours.QUIET
+                )
 
     def _draw_curves(self, ax: Axes, outlines: Sequence[Outline]) -> None:
         named = any(x.name for x in outlines)

@@ -26,11 +26,11 @@ from spikepropamine.evaluation.ask.conditions import Condition, Task, make_env
 from spikepropamine.evaluation.ask.lesions import Hook, Lesion, Wave, is_plastic
 from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.film.panel import (
-    BLUE,
-    GREY,
+    FIRST,
     INK,
     MARK,
-    PURPLE,
+    SECOND,
+    THIRD,
     Outline,
     Panel,
 )
@@ -130,7 +130,7 @@ def film(
         envs = [opened.enter_context(closing(take.make(arguments))) for take in takes]
         outlines = [
             _survey(run(take, env), take.name, colour)
-            for env, take, colour in zip(envs, takes, cycle((BLUE, GREY, PURPLE)))
+            for env, take, colour in zip(envs, takes, cycle((FIRST, SECOND, THIRD)))
         ]
         steps = max(len(outline.rewards) for outline in outlines)
         rate, stride = pace(clock, steps)
