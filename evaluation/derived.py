@@ -15,8 +15,8 @@ FEWEST = 4  # episodes that can show that a run has learned
 
 
 def retention(frame: pl.DataFrame) -> pl.DataFrame:
-    """Rows of `retention`: (R - R_random) / (R_clean - R_random) of each run, R its mean
-    return in a condition, with a lesion or without.
+    """Rows of `retention`: (R - R_random) / (R_clean - R_random) of each run, R its
+    mean return in a condition, with a lesion or without.
 
     R_clean is that of the same suite. R_random is one for each task and length of its
     episodes: the mean of its rows of `random_return`, which differ where evaluations

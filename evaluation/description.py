@@ -151,8 +151,8 @@ def parsed(content: object) -> Description:
 
 
 def _built(kind: type[Made], content: object) -> Made:
-    """A dataclass out of plain values. Raises ValueError: something is missing, unknown,
-    or of another type.
+    """A dataclass out of plain values. Raises ValueError: something is missing,
+    unknown, or of another type.
     """
     if not isinstance(content, dict):
         raise ValueError(f"{shown(content)} is no mapping")

@@ -17,8 +17,10 @@ from spikepropamine.evaluation.measures import (
     OF_BASELINES,
     OF_RUNS,
     Measure,
+    measure_named,
 )
 from spikepropamine.evaluation.observed import FIRST, LATER, Acted, Outcomes, Trained
+from spikepropamine.evaluation.run.episodes import Outcome
 from spikepropamine.evaluation.run.plan import Evaluated
 from spikepropamine.table import table
 
@@ -78,6 +80,7 @@ def rows_of(evaluated: Evaluated, suite: str) -> pl.DataFrame:
                 continue
             if of_actor["policy"] == RANDOM and not stretches:
                 continue
+            check_series(outcomes[condition.key])
             acted = Acted(
                 evaluated.task,
                 condition,
@@ -100,11 +103,20 @@ def _rows(measure: Measure, source: object) -> Iterator[Row]:
         yield {"measure": measure.name} | number._asdict()
 
 
+def check_series(outcome: Outcome) -> None:
+    """Raises UsageError where there is a series of the inside of a network that is no
+    measure.
+    """
+    for name in outcome:
+        if name.startswith("inside/") and name != "inside/count":
+            measure_named(name.removeprefix("inside/"))
+
+
 def contexts_of(
     evaluated: Evaluated, condition: Condition
 ) -> Mapping[str, Sequence[Stretch]]:
-    """The stretches of one context in the episodes of a condition, as far as anyone got:
-    contexts do not depend on what is done in them.
+    """The stretches of one context in the episodes of a condition, as far as anyone
+    got: contexts do not depend on what is done in them.
 
     Returns:
         By `FIRST` and `LATER`, where there are any; empty where the condition has no

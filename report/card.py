@@ -1,6 +1,6 @@
-"""`spikepropamine cards`: writes the card of each run, README.md, out of an evaluation of
-it; that of a run in trained/ out of the results of its matrix. The Hugging Face Hub shows
-it first.
+"""`spikepropamine cards`: writes the card of each run, README.md, out of an evaluation
+of it; that of a run in trained/ out of the results of its matrix. The Hugging Face Hub
+shows it first.
 """
 
 import functools

@@ -22,8 +22,6 @@ NAME = 14  # pixels between the names at the ends of curves
 ROW, TIGHT_ROW = 16, 11  # pixels between dots; where there are many
 MANY_ROWS = 40
 FEW_POINTS = 12  # of a curve, which are marked
-LETTER = 6.6  # pixels of a letter of a name, on average
-NAMES = (40, 260)  # pixels beside a plot for names, at least and at most
 NUMBER = ",.12~g"  # 12 digits, less zeros at the end
 ROOM = (
     0.6  # beyond the means that bands may take up, relative to the range of the means
@@ -152,7 +150,6 @@ def curves(lines: Sequence[Line], axes: Axes) -> Chart:
             "readout": [readout[x] for x in xs],
         },
         height=HEIGHT,
-        room=_room([end.label for end in ends]),
         x_title=axes.x_title,
         x_domain=[xs[0], xs[-1]],
         x_format=axes.x_format,
@@ -167,12 +164,6 @@ def curves(lines: Sequence[Line], axes: Axes) -> Chart:
         few=max(len(line.points) for line in lines) <= FEW_POINTS,
         tooltip=tooltip,
     )
-
-
-def _room(labels: Sequence[str]) -> float:
-    """Pixels for the names beside a plot, so that none is cut."""
-    least, most = NAMES
-    return min(max(least, LETTER * max(map(len, labels))), most)
 
 
 def dots(

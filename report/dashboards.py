@@ -103,6 +103,7 @@ SHOWN = {
 """Columns of progress.csv, and what they are."""
 GRID = 120  # points of a learning curve
 SHOWN_VIDEOS = 12
+LONG = 24  # letters of a name from which on plots stand one below the other
 SKIPPED = {"wandb", "checkpoints", "policy"}
 OF_RUN = [str, str, int, int]  # types of environment, policy, seed and steps
 OF_TASK = ("env", "env_kwargs", "perturb", "previous", "reveal")
@@ -218,7 +219,7 @@ def learning_curve(
 
 
 def _learning(root: Path, runs: Sequence[TrainingLog]) -> Section:
-    plots = []
+    plots, longest = [], 0
     for environment in dict.fromkeys(run.environment for run in runs):
         groups = _groups(root, [run for run in runs if run.environment == environment])
         for measure, title in SHOWN.items():
@@ -230,6 +231,7 @@ def _learning(root: Path, runs: Sequence[TrainingLog]) -> Section:
                 curve = learning_curve(members, measure)
                 if curve:
                     label = f"{name} ({len(members)})" if len(members) > 1 else name
+                    longest = max(longest, len(label))
                     lines.append(Line(label, members[0].policy, curve))
             plots += plotted(environment, axes, lines)
     text = (
@@ -237,7 +239,7 @@ def _learning(root: Path, runs: Sequence[TrainingLog]) -> Section:
         "seeds. Where seeds are at different steps, the mean is over those that got "
         "there."
     )
-    return Section("Learning", [Text([text]), Plots(plots)])
+    return Section("Learning", [Text([text]), Plots(plots, wide=longest > LONG)])
 
 
 def _groups(root: Path, runs: Sequence[TrainingLog]) -> dict[str, list[TrainingLog]]:
@@ -318,7 +320,7 @@ def _evaluations(root: Path) -> Section:
         Column("late accuracy", late_accuracy),
         Column("return kept", kept(None)),
         Column("kept, plasticity off", kept("off")),
-        Column("folder", lambda row: row.path.parent.relative_to(root).as_posix()),
+        Column("folder", lambda row: _place(root, row.path.parent)),
     ]
     return Section("Evaluations", [Table(columns, rows)])
 
@@ -353,7 +355,7 @@ def _runs(root: Path, runs: Sequence[TrainingLog]) -> Section:
         Column("return, last", last_return),
         Column("return, best", best_return),
         Column("last change", lambda run: _when(run.folder)),
-        Column("folder", lambda run: run.folder.relative_to(root).as_posix()),
+        Column("folder", lambda run: _place(root, run.folder)),
     ]
     return Section("Runs", [Table(columns, runs)])
 
@@ -368,6 +370,11 @@ def _files(root: Path, pattern: str) -> list[Path]:
         if path.is_file() and not SKIPPED.intersection(folders):
             files.append(path)
     return sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def _place(root: Path, folder: Path) -> Markup:
+    """A folder below another one; code, so that it may be broken into lines."""
+    return Markup("<code>{}</code>").format(folder.relative_to(root).as_posix())
 
 
 def _when(path: Path) -> Cell:

@@ -1,8 +1,8 @@
 """Estimates, intervals and comparisons of policies, the same in every table and figure.
 
-The unit is a training run: an estimate is the mean over runs, its interval is over runs.
-Where a policy was trained once, the units are its episodes, and nothing is said about
-other runs.
+The unit is a training run: an estimate is the mean over runs, its interval is over
+runs. Where a policy was trained once, the units are its episodes, and nothing is said
+about other runs.
 """
 
 from collections.abc import Sequence

@@ -454,7 +454,7 @@ class EvaluationResults:
             yield "retention"
 
     def _sample(self, policy: str, measure: str, by_episode: bool) -> np.ndarray:
-        """One value of each run that has any; or of each episode, the mean over runs."""
+        """A value of each run that has any; or of each episode, the mean over runs."""
         if by_episode:
             values = self.values(policy, CLEAN_KEY, measure)
             return mean_of_known(values[:, :, 0], axis=0)

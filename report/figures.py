@@ -1,8 +1,8 @@
 """Figures out of results on file; each function is a kind of figure that a page can ask
 for.
 
-They take what tables take, and give a Vega-Lite chart, which vl-convert draws. A picture
-remembers a digest of its chart, numbers included.
+They take what tables take, and give a Vega-Lite chart, which vl-convert draws. A
+picture remembers a digest of its chart, numbers included.
 """
 
 import hashlib
@@ -70,7 +70,8 @@ def conditions(
 
 
 def returns(files: Sequence[Path], **wanted: str) -> Chart:
-    """Return by environment in the clean task, relative to the best policy's mean there.
+    """Return by environment in the clean task, relative to the best policy's mean
+    there.
 
     Args:
         files: tables of results.

@@ -1,4 +1,6 @@
-"""One self-contained HTML page: sections of text, tables that sort, interactive plots, videos."""
+"""One self-contained HTML page: sections of text, tables that sort, interactive plots,
+videos.
+"""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +30,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Text:
-    """Paragraphs, or with `bullets` a list; with `folded`, shown when that title is opened.
+    """Paragraphs, or with `bullets` a list; with `folded`, shown when that title is
+    opened.
 
     Items of type Markup may hold HTML.
     """

@@ -1,5 +1,6 @@
-"""`spikepropamine claims`: makes tables and figures of Markdown pages anew out of results
-on file, and prints for each page the commands that made its rows, and how long that took.
+"""`spikepropamine claims`: makes tables and figures of Markdown pages anew out of
+results on file, and prints for each page the commands that made its rows, and how long
+that took.
 
     <!-- table: seeds robots robots-lstm env=Ant-v5 -->
     ... whatever stands here is replaced
@@ -9,8 +10,8 @@ on file, and prints for each page the commands that made its rows, and how long 
     ![Accuracy by noise](docs/noise.png)
 
 A marker names a kind, files of results without `.csv`, and what their rows are to have,
-in quotes where there is a space in it. A figure is drawn to the path of the picture below
-its marker, and remembers the definition and the numbers that it shows.
+in quotes where there is a space in it. A figure is drawn to the path of the picture
+below its marker, and remembers the definition and the numbers that it shows.
 """
 
 import re
@@ -35,7 +36,9 @@ FIGURE = re.compile(r"<!-- figure: (.*?) -->\s*!\[.*?\]\((.*?)\)")
 
 
 def pages_of(root: Path) -> list[Path]:
-    """The pages of a project, in which tables and figures may be; `root` has its README."""
+    """The pages of a project, in which tables and figures may be; `root` has its
+    README.
+    """
     return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 

@@ -16,8 +16,8 @@ def paint(policy: str, kind: str = "c") -> str:
 
 
 def styles() -> str:
-    """CSS that defines these variables: page.css has which lightness stands out from the
-    paper.
+    """CSS that defines these variables: page.css has which lightness stands out from
+    the paper.
     """
     definitions = []
     for kind in ("c", "t"):

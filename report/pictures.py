@@ -41,9 +41,9 @@ STYLE: dict[Any, Any] = {
 
 
 def episode(moments: Sequence[Moment], title: str, subtitle: str, path: Path) -> None:
-    """The steps of one episode looked into, as PNG: what happened, spikes, neuromodulator, and fast
-    weights. A static network has the first two rows only. A second line of the title is set
-    smaller.
+    """The steps of one episode looked into, as PNG: what happened, spikes,
+    neuromodulator, and fast weights. A static network has the first two rows only. A
+    second line of the title is set smaller.
     """
     kept: dict[str, list[Any]] = {
         name: [x for moment in moments if (x := getattr(moment, name)) is not None]
@@ -70,7 +70,8 @@ def episode(moments: Sequence[Moment], title: str, subtitle: str, path: Path) ->
             _draw_matrices(parts[1], fast, [moment.info for moment in moments])
         rows[-1].set_xlabel(f"environment step ({plural(ticks, 'network tick')} each)")
         rows[0].set_xlim(0, len(moments))
-        # an empty line of the title makes the room for the text below it, which is smaller
+        # an empty line of the title makes the room for the text below it, which is
+        # smaller
         figure.suptitle(f"{title}\n", x=0.01, ha="left", fontsize=13, fontweight="bold")
         at = 1 - 0.40 / figure.get_figheight()
         figure.text(0.01, at, subtitle, fontsize=10, color="#555555", va="center")
@@ -157,7 +158,8 @@ def _draw_fast_weights(ax: Axes, fast: np.ndarray) -> None:
     flat = fast.reshape(len(fast), -1)
     flat = np.concatenate([np.zeros_like(flat[:1]), flat])  # where every episode starts
     time = np.arange(len(flat))
-    # quantiles of how much synapses move: the most mobile one first, and some of all kinds
+    # quantiles of how much synapses move: the most mobile one first, and some of all
+    # kinds
     order = np.argsort(-np.ptp(flat, axis=0), kind="stable")
     chosen = order[np.unique(np.geomspace(1, len(order), 16).astype(int) - 1)]
     ax.plot(time, flat[:, chosen], color=COLOURS[0], alpha=0.45, linewidth=0.9)

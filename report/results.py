@@ -1,8 +1,8 @@
 """The reader of results, which every table, figure, card and report begins with.
 
 Rows become lines: one for each run and condition, with a column for each measure, those
-that are derived among them. A line also has the facts of its run, and `name`, the policy
-as pages show it.
+that are derived among them. A line also has the facts of its run, and `name`, the
+policy as pages show it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,8 +45,8 @@ def with_derived(
 
 
 def lines_of(frame: pl.DataFrame) -> pl.DataFrame:
-    """The lines of rows: means over episodes, steps and trials; what is missing is null.
-    Raises UsageError where a run is there twice.
+    """The lines of rows: means over episodes, steps and trials; what is missing is
+    null. Raises UsageError where a run is there twice.
     """
     frame = with_derived(frame)
     twice = frame.filter(frame.drop("value", "revision").is_duplicated())

@@ -94,7 +94,7 @@ def _those(lines: pl.DataFrame, where: Row | None) -> pl.DataFrame:
 
 
 def _mean(measure: str, decimals: int, where: Row | None = None) -> Make:
-    """Makes cells of a mean over runs, each the mean of its lines, with its interval."""
+    """Makes cells of a mean over runs, of which each is the mean of its lines."""
 
     def cell(lines: pl.DataFrame) -> str:
         lines = _those(lines, where)
@@ -135,8 +135,8 @@ def _every(
 
 
 def _without_a_value(count: int, lines: pl.DataFrame) -> str:
-    """Says so where some runs have none, as those that found out nothing have nothing to
-    lose.
+    """Says so where some runs have none, as those that found out nothing have nothing
+    to lose.
     """
     runs = lines.select(table.RUN).n_unique()
     return "" if count == runs else f" ({count} of {runs} seeds)"
@@ -155,8 +155,8 @@ def _between(value: float, edges: tuple[float, float] | None, decimals: int) -> 
 
 
 def seeds(files: Sequence[Path], **wanted: str) -> str:
-    """By policy and condition, the interquartile mean and every seed, by `measure` where
-    one is given.
+    """By policy and condition, the interquartile mean and every seed, by `measure`
+    where one is given.
     """
     measure = wanted.pop("measure", None)
     lines = of_one_task(once(lines_on_file(files, wanted)))
@@ -230,10 +230,10 @@ def _comparisons(title: str, rows: Sequence[TaskComparison]) -> str:
 
 
 def comparisons(files: Sequence[Path], **wanted: str) -> str:
-    """Each two policies that have several seeds, in the clean task or another condition,
-    by `measure` where one is given; where the condition is "perturbed", suite by suite,
-    by the mean over all conditions that perturb. Holm's correction is over the
-    comparisons of a task.
+    """Each two policies that have several seeds, in the clean task or another
+    condition, by `measure` where one is given; where the condition is "perturbed",
+    suite by suite, by the mean over all conditions that perturb. Holm's correction is
+    over the comparisons of a task.
     """
     given = wanted.pop("measure", None)
     lines = lines_on_file(files, {"condition": CLEAN_KEY} | wanted)
@@ -370,10 +370,11 @@ ADAPTATION = {
 
 
 def adaptation(files: Sequence[Path], **wanted: str) -> str:
-    """By task, condition and policy: the pace, relative to random actions (0) and to the
-    teacher that is told (1), that is settled on after the first context of an episode
-    and after later ones, the share of changes after which the rate is back, and what
-    plasticity adds to the reward per step of the opening, where there is plasticity.
+    """By task, condition and policy: the pace, relative to random actions (0) and to
+    the teacher that is told (1), that is settled on after the first context of an
+    episode and after later ones, the share of changes after which the rate is back, and
+    what plasticity adds to the reward per step of the opening, where there is
+    plasticity.
     """
     lines = once(lines_on_file(files, wanted))
     known = [name for name in ADAPTATION.values() if name in lines.columns]
@@ -390,8 +391,8 @@ def adaptation(files: Sequence[Path], **wanted: str) -> str:
 
 def contexts(files: Sequence[Path], **wanted: str) -> str:
     """By policy, in contexts held out of training: how many parameters are trained, the
-    settled pace, the same with plasticity off where there is plasticity, and the changes
-    made good.
+    settled pace, the same with plasticity off where there is plasticity, and the
+    changes made good.
     """
     lines = lines_on_file(files, {"split": "held-out"} | wanted)
     lines = of_one_task(once(lines))
@@ -426,7 +427,8 @@ def relative(files: Sequence[Path], to: str, **wanted: str) -> str:
 
 def reached(files: Sequence[Path], level: str, **wanted: str) -> str:
     """By policy, the steps after which the return in training first is as high as
-    `level`: of each seed that there is, of the points on file, a dash where it never is.
+    `level`: of each seed that there is, of the points on file, a dash where it never
+    is.
     """
     rows = table.where(table.read(files), measure="training_return")
     rows = matching(rows, wanted).filter(pl.col("at").is_not_null())
@@ -496,7 +498,7 @@ def speed(files: Sequence[Path], **wanted: str) -> str:
 
 
 def costs(files: Sequence[Path], **wanted: str) -> str:
-    """Operations per environment step, accumulates + multiply-accumulates, and memory."""
+    """Operations per environment step (accumulates + multiply-accumulates), and memory."""
 
     def operations(part: str) -> Column[Row]:
         def cell(case: Row) -> str:
@@ -531,7 +533,7 @@ def answers(files: Sequence[Path], **wanted: str) -> str:
 
 
 def simulated(files: Sequence[Path], **wanted: str) -> str:
-    """Shares of simulations, of `benchmarks.coverage`, by population and seeds a side."""
+    """Shares of simulations of `benchmarks.coverage`, by population and seeds a side."""
     cases = _cases(files, wanted)
 
     def share(name: str) -> Column[Row]:

@@ -1,8 +1,9 @@
-"""The one door for files: whatever this project reads, of others or its own, it reads here.
+"""The one door for files: whatever this project reads, of others or its own, it reads
+here.
 
-A file is regular, and in a stranger's folder no link out of it; it is no larger than its kind needs
-before a byte is parsed; digests come first; what is in it is plain, and nested no deeper than a
-person would. Anything else is one line that names the file.
+A file is regular, and in a stranger's folder no link out of it; it is no larger than
+its kind needs before a byte is parsed; digests come first; what is in it is plain, and
+nested no deeper than a person would. Anything else is one line that names the file.
 """
 
 import hashlib
@@ -44,11 +45,11 @@ def read_bytes(
     inside: Path | None = None,
     digest: str | None = None,
 ) -> bytes:
-    """The bytes of a regular file, at most so many, whose SHA-256 begins with the digest, if there
-    is one.
+    """The bytes of a regular file, at most so many, whose SHA-256 begins with the
+    digest, if there is one.
 
-    `inside` is a folder that may be a stranger's, which no link may lead out of; None: the person
-    at the command line, or this project, has named the file.
+    `inside` is a folder that may be a stranger's, which no link may lead out of; None:
+    the person at the command line, or this project, has named the file.
 
     Raises:
         Missing: there is none.
@@ -109,8 +110,8 @@ def read_json(
 
 
 def parse_json(text: str | bytes, name: str) -> Any:
-    """The plain values in a text. Raises Unreadable: it is no JSON, or has a key twice; the message
-    begins with the name.
+    """The plain values in a text. Raises Unreadable: it is no JSON, or has a key twice;
+    the message begins with the name.
     """
     try:
         return _plain(json.loads(text, object_pairs_hook=_once), math.inf)
@@ -119,7 +120,9 @@ def parse_json(text: str | bytes, name: str) -> Any:
 
 
 def read_yaml(path: Path | str, inside: Path | None = None) -> Any:
-    """The plain values in a YAML file; keys are texts. Arguments and errors as of `read_bytes`."""
+    """The plain values in a YAML file; keys are texts. Arguments and errors as of
+    `read_bytes`.
+    """
     try:
         return _plain(
             yaml.load(read_text(path, LARGEST_YAML, inside), _Loader), MOST_VALUES
@@ -148,7 +151,9 @@ def read_tensors(
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses keys that are there twice, and merges (<<) of many mappings, which can explode."""
+    """Refuses keys that are there twice, and merges (<<) of many mappings, which can
+    explode.
+    """
 
     merged = 0
 
@@ -181,8 +186,9 @@ def _refuse_twice(keys: list[str]) -> None:
 
 
 def _plain(content: Any, most: float) -> Any:
-    """The content itself. Raises ValueError unless it is of mappings with texts as keys, lists,
-    texts, numbers, truth values and nothing, no deeper and no more of them than there may be.
+    """The content itself. Raises ValueError unless it is of mappings with texts as
+    keys, lists, texts, numbers, truth values and nothing, no deeper and no more of them
+    than there may be.
     """
     left, count = [(content, 0)], 0
     while left:

@@ -1,8 +1,9 @@
 """The statistics of this project: intervals of means, and tests of differences.
 
-The unit is a training run: one value for each, the mean over its episodes. Where there is a single
-run, its episodes are the units, and nothing is said about other runs. `benchmarks.coverage`
-simulates how often the tests err; docs/statistics.md has its table.
+The unit is a training run: one value for each, the mean over its episodes. Where there
+is a single run, its episodes are the units, and nothing is said about other runs.
+`benchmarks.coverage` simulates how often the tests err; docs/statistics.md has its
+table.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,19 +30,21 @@ class Difference(NamedTuple):
     mean: float  # of the means
     # 95 % (Welch); None where a sample has one value, or none of the two varies
     interval: tuple[float, float] | None
-    # of Welch's test, None where there is no interval; of the bootstrap where tasks are pooled
-    p: float | None
-    # of the exact rank test of Mann and Whitney, or of Wilcoxon for pairs; None where tasks are
+    # of Welch's test, None where there is no interval; of the bootstrap where tasks are
     # pooled
+    p: float | None
+    # of the exact rank test of Mann and Whitney, or of Wilcoxon for pairs; None where
+    # tasks are pooled
     rank_p: float | None
-    # probability that a run of `one` has the higher value, ties counting half: the effect size.
-    # Hedges' g would follow a single failed run, and has no value where none varies
+    # probability that a run of `one` has the higher value, ties counting half: the
+    # effect size. Hedges' g would follow a single failed run, and has no value where
+    # none varies
     better: float
 
 
 def interval(values: Values) -> tuple[float, float] | None:
-    """Student's 95 % interval of a mean; None for a single value, or where all are equal, which
-    says nothing about how much others would differ.
+    """Student's 95 % interval of a mean; None for a single value, or where all are
+    equal, which says nothing about how much others would differ.
     """
     values = np.asarray(values, dtype=float)
     if not _varies(values):
@@ -51,9 +54,10 @@ def interval(values: Values) -> tuple[float, float] | None:
 
 
 def difference(one: Values, other: Values, paired: bool = False) -> Difference:
-    """Of two policies, or of one policy in two conditions: finite values, one for each run; they
-    belong together two by two where they are `paired`, as with and without a lesion. The interval
-    and p are Welch's, or Student's of the differences where they are paired.
+    """Of two policies, or of one policy in two conditions: finite values, one for each
+    run; they belong together two by two where they are `paired`, as with and without a
+    lesion. The interval and p are Welch's, or Student's of the differences where they
+    are paired.
     """
     one, other = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
     pairs = (one, other) if paired else (one[:, None], other)
@@ -92,13 +96,15 @@ def _rank_p(one: np.ndarray, other: np.ndarray, paired: bool) -> float:
 def pooled(
     one: Mapping[str, Values], other: Mapping[str, Values], unit: Mapping[str, float]
 ) -> Difference:
-    """The mean difference over tasks, each in a unit of its own, such as the mean return of a
-    reference above that of random actions; of each policy and task there are two runs or more.
+    """The mean difference over tasks, each in a unit of its own, such as the mean
+    return of a reference above that of random actions; of each policy and task there
+    are two runs or more.
 
-    The interval is of a bootstrap that resamples the runs of each policy within each task (Agarwal
-    et al. 2021, arXiv:2108.13264). Deviations are enlarged by sqrt(n / (n - 1)) and by the ratio of
-    Student's quantile to the normal one, without which it would be too narrow for few runs
-    (Hesterberg 2015, doi:10.1080/00031305.2015.1089789).
+    The interval is of a bootstrap that resamples the runs of each policy within each
+    task (Agarwal et al. 2021, arXiv:2108.13264). Deviations are enlarged by sqrt(n / (n
+    - 1)) and by the ratio of Student's quantile to the normal one, without which it
+    would be too narrow for few runs (Hesterberg 2015,
+    doi:10.1080/00031305.2015.1089789).
     """
     random, gaps, means, better = np.random.default_rng(0), [], [], []
     freedom = sum(len(side[task]) - 1 for side in (one, other) for task in unit)
@@ -131,7 +137,9 @@ def pooled(
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """The p values of many comparisons, corrected (Holm 1979); what was not tested stays None."""
+    """The p values of many comparisons, corrected (Holm 1979); what was not tested
+    stays None.
+    """
     tested = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
     least = 0.0
@@ -142,13 +150,13 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def decisive(found: Difference) -> float | None:
-    """The p value that decides: Welch's; that of the rank test where no value varies."""
+    """The p that decides: Welch's; that of the rank test where no value varies."""
     return found.rank_p if found.p is None else found.p
 
 
 def verdict(found: Difference, p: float | None = None) -> str:
-    """In words: `HIGHER`, `LOWER`, `NO_DIFFERENCE` (which does not say that they are equal), or
-    `UNTESTED`, by the p that decides, which may be a corrected one.
+    """In words: `HIGHER`, `LOWER`, `NO_DIFFERENCE` (which does not say that they are
+    equal), or `UNTESTED`, by the p that decides, which may be a corrected one.
     """
     p = decisive(found) if p is None else p
     if p is None:

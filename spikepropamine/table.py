@@ -3,8 +3,8 @@
 Everything measured is a row of one long table, from the `results.csv` of an evaluation
 to the files in benchmarks/results. A row is one number: `measure` of one run
 (environment, setting, policy, seed) in one condition (suite, condition, lesion). Empty
-is null, and no number is NaN. What follows from the rows is computed when they are read:
-`evaluation.derived` and `report.results`.
+is null, and no number is NaN. What follows from the rows is computed when they are
+read: `evaluation.derived` and `report.results`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

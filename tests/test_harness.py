@@ -1,6 +1,8 @@
 """The whole evaluation: programmed answers, nothing measured twice, the same on any cores."""
 
 import importlib
+import json
+import os
 import sys
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from spikepropamine.evaluation.ask.conditions import (
 from spikepropamine.evaluation.run import cache, code, episodes
 from spikepropamine.evaluation.run.episodes import Episode, joined, waves
 from spikepropamine.folder import RESULTS
-from spikepropamine.policies.export import save_policy
+from spikepropamine.policies.export import _digest, save_policy
 from spikepropamine.report.evaluation import EvaluationResults
 
 PROGRAMMED = "Programmed-v0"
@@ -302,3 +304,90 @@ def test_any_number_of_workers_gives_the_same_numbers(tmp_path, monkeypatch):
         monkeypatch.setenv(cache.VARIABLE, str(tmp_path / f"cache {count}"))
         found.append(measured(*asked, "--workers", count).frame)
     assert found[0].equals(found[1])
+
+
+CHANGING = """
+import gymnasium as gym
+import numpy as np
+
+PAID = {paid}
+
+
+class Paying(gym.Env):
+    observation_space = gym.spaces.Box(-1.0, 1.0, (2,))
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,))
+    scale = 1.0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {{}}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), PAID * self.scale, False, False, {{}}
+"""
+
+
+@pytest.fixture
+def paying(tmp_path, monkeypatch):
+    """A module of the user's with an environment that pays 1 a step, for 20 steps."""
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "paying_task.py"
+    file.write_text(CHANGING.format(paid=1.0))
+    importlib.invalidate_caches()
+    monkeypatch.setitem(gym.registry, "Paying-v0", gym.envs.registration.EnvSpec(
+        "Paying-v0", "paying_task:Paying", max_episode_steps=20))  # fmt: skip
+    module = importlib.import_module("paying_task")
+    yield module, file
+    del sys.modules["paying_task"]
+
+
+def test_an_environment_whose_code_changes_in_a_running_process_is_run_anew(
+    tmp_path, paying
+):
+    module, file = paying
+    run = save_programmed(tmp_path)
+    loaded = json.loads((run / "policy" / "policy.json").read_text())
+    loaded["metadata"]["settings"]["env"] = "Paying-v0"
+    loaded.pop("digest")
+    text = json.dumps(loaded | {"digest": _digest(loaded)})
+    (run / "policy" / "policy.json").write_text(text)
+
+    def earned():
+        few = ["--conditions", "clean", "--episodes", 2, "--workers", 1]
+        return evaluated(tmp_path / "out", run, *few).returns("mlp").mean
+
+    assert earned() == 20
+    module.PAID = 2.0  # a value of its module
+    assert earned() == 40
+    module.Paying.scale = 0.5  # a value of its class
+    assert earned() == 20
+    file.write_text(CHANGING.format(paid=5.0))
+    os.utime(file, (1, 1))  # so that its compiled code is not taken for this one
+    importlib.reload(module)
+    assert earned() == 100
+
+
+def test_other_processes_are_not_asked_for_what_was_changed_in_this_one(paying):
+    module, _ = paying
+    before = code.digests_of_modules("Paying-v0")
+    assert before == code.digests_of_modules("Paying-v0")
+    module.Paying.step = lambda self, action: None
+    module.Paying.step.__module__ = module.__name__
+    after = code.digests_of_modules("Paying-v0")
+    changed = [name for name in after if after[name] != before.get(name)]
+    assert changed == ["paying_task"]
+
+
+def test_what_cannot_be_filmed_is_said_before_anything_is_run(
+    tmp_path, monkeypatch, capsys
+):
+    run, said, actual = save_programmed(tmp_path), [], episodes.run_job
+
+    def running(job):
+        said.append(capsys.readouterr().err)
+        return actual(job)
+
+    monkeypatch.setattr(episodes, "run_job", running)
+    few = ["--conditions", "clean", "--episodes", 1, "--workers", 1, "--video"]
+    assert command_line(run, *few, "--out", tmp_path / "out") == 1
+    assert "no video: Programmed-v0 has no render mode rgb_array" in said[0]

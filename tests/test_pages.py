@@ -182,7 +182,7 @@ def test_a_learning_curve_is_the_mean_over_the_runs_that_got_there(runs):
     assert learning_curve(found, "rollout/late_accuracy") == []
 
 
-def test_the_local_page_links_what_there_is(runs):
+def test_the_local_page_links_what_there_is(runs, capsys):
     seed = runs / "Pendulum-v1" / "snn" / "seed-0"
     folder = write_example(seed / "evaluations" / "novel dynamics")
     (folder / "report.html").touch()
@@ -194,6 +194,9 @@ def test_the_local_page_links_what_there_is(runs):
         (seed / "evaluations" / name).mkdir()
         (seed / "evaluations" / name / ASKED).write_bytes(content)
         (seed / "evaluations" / name / RESULTS).write_bytes(content)
+    # a table that does not agree with its description takes nothing else with it
+    wrong = write_example(seed / "evaluations" / "inconsistent") / RESULTS
+    wrong.write_text(wrong.read_text().replace(",0,", ",-7,", 40))
     with (seed / "progress.csv").open("ab") as file:
         file.write(b"\xff\xfe,\xff\n")
     (seed / "videos").mkdir()
@@ -202,6 +205,7 @@ def test_the_local_page_links_what_there_is(runs):
     (seed / "wandb" / "media" / "copy.mp4").touch()
     outline = Outline(write_local(runs).read_text())
     assert outline.sections == ["Learning", "Evaluations", "Videos", "Runs"]
+    assert f"left out: {wrong}" in capsys.readouterr().err
     assert outline.plots == 1
     base = "Pendulum-v1/snn/seed-0"
     reports = {link for link in outline.links if link.endswith("report.html")}

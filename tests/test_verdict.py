@@ -40,6 +40,8 @@ def test_numbers_in_words():
         "-12 %",
     ]
     assert with_interval(1.0, (0.9, 1.1)) == "1.00 [0.90, 1.10]"
+    assert with_interval(1.0, (1.0, 1.0)) == "1.00"  # by definition
+    assert with_interval(1.0, None, without="all 5 equal") == "1.00 (all 5 equal)"
     assert plain(with_interval(1.0, (0.9, 1.1), as_percent=True)) == "100 % [90, 110]"
     assert [listed(list("abc")[:n]) for n in (1, 2, 3)] == [
         "a",

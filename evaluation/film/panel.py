@@ -1,6 +1,8 @@
-"""The panel beside the robot in a video: a figure, drawn once, whose plots fill step by step.
+"""The panel beside the robot in a video: a figure, drawn once, whose plots fill step by
+step.
 
-A step costs about a millisecond; drawing it all anew with a plotting library would cost forty.
+A step costs about a millisecond; drawing it all anew with a plotting library would cost
+forty.
 """
 
 from collections.abc import Sequence
@@ -54,8 +56,9 @@ class Outline:
 
 
 class Panel:
-    """Spikes, neuromodulator, fast weights and reward rate of the first of some episodes, as far as
-    it has them, and the reward rates of the others below its own. Sizes are in pixels.
+    """Spikes, neuromodulator, fast weights and reward rate of the first of some
+    episodes, as far as it has them, and the reward rates of the others below its own.
+    Sizes are in pixels.
 
     Attributes:
         canvas: uint8 [height, width, 3], changed by `add`.
@@ -127,8 +130,8 @@ class Panel:
         self.plots["reward"][:, :reached] = self._curves[:, :reached]
 
     def _extend(self, name: str, ticks: np.ndarray) -> None:
-        """Adds the colours of the neurons at each tick, [ticks, neurons, 3], to a plot that fills
-        from the left, and then moves left.
+        """Adds the colours of the neurons at each tick, [ticks, neurons, 3], to a plot
+        that fills from the left, and then moves left.
         """
         if (strip := self._strips.get(name)) is None:
             return
@@ -214,7 +217,9 @@ def _fill(plot: np.ndarray, colours: np.ndarray, resampling: Image.Resampling) -
 
 
 def diverging(values: np.ndarray, bound: float) -> np.ndarray:
-    """Colours, uint8 [..., 3], of numbers: blue below 0, white at 0, red above, full at `bound`."""
+    """Colours, uint8 [..., 3], of numbers: blue below 0, white at 0, red above, full at
+    `bound`.
+    """
     share = np.clip(values / bound, -1, 1)[..., None]
     full = np.where(share < 0, BELOW, ABOVE)
     return np.round(255 + np.abs(share) * (full - 255.0)).astype(np.uint8)

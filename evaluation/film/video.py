@@ -1,7 +1,9 @@
-"""Videos of a policy: the robot or the task, beside a panel that looks into the network.
+"""Videos of a policy: the robot or the task, beside a panel that looks into the
+network.
 
-An episode is run twice: once to learn how long it is and what the scales of its panel have to be,
-and once to be drawn, frame by frame, so that memory does not grow with its length.
+An episode is run twice: once to learn how long it is and what the scales of its panel
+have to be, and once to be drawn, frame by frame, so that memory does not grow with its
+length.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -67,13 +69,13 @@ def film_run(
     lesions: Sequence[Lesion],
     folder: Path,
 ) -> tuple[Path, list[float]]:
-    """Films one episode of a run, as `folder`/POLICY-seedN-CONDITION.mp4; N is the seed of its
-    training. Returns the path, and the returns of the episodes shown.
+    """Films one episode of a run, as `folder`/POLICY-seedN-CONDITION.mp4; N is the seed
+    of its training. Returns the path, and the returns of the episodes shown.
 
-    It is the episode that the evaluation has of that seed, to the last bit, in a condition without
-    a lesion. Where there are `lesions`, the intact policy and each are shown side by side, if there
-    is plasticity to be taken away. The folder is created if it is missing. Raises CannotDraw: see
-    `film`.
+    It is the episode that the evaluation has of that seed, to the last bit, in a
+    condition without a lesion. Where there are `lesions`, the intact policy and each
+    are shown side by side, if there is plasticity to be taken away. The folder is
+    created if it is missing. Raises CannotDraw: see `film`.
     """
 
     def make(arguments: dict[str, Any]) -> gym.Env:
@@ -112,12 +114,13 @@ def film(
     width: int = 1,
     progress: bool = True,
 ) -> list[float]:
-    """Makes a video of the episode of a seed, with deterministic actions, in each of the takes: of
-    at most `max_steps` steps, in batches of `width` rows (see `watch`); gives their returns.
+    """Makes a video of the episode of a seed, with deterministic actions, in each of
+    the takes: of at most `max_steps` steps, in batches of `width` rows (see `watch`);
+    gives their returns.
 
-    H.264 in 4:2:0, playable while it loads, at the pace of the task's own clock. The file appears
-    once it is complete, in a folder that exists. The title is shown above. Raises CannotDraw: the
-    environment has no pictures, or nothing here can draw them.
+    H.264 in 4:2:0, playable while it loads, at the pace of the task's own clock. The
+    file appears once it is complete, in a folder that exists. The title is shown above.
+    Raises CannotDraw: the environment has no pictures, or nothing here can draw them.
     """
 
     def run(take: Take, env: gym.Env) -> Iterator[Moment]:
@@ -164,7 +167,9 @@ def film(
 
 
 def check_drawing(make: Callable[[dict[str, Any]], gym.Env]) -> None:
-    """Raises CannotDraw unless a picture of the environment can be made; `make` as in `Take`."""
+    """Raises CannotDraw unless a picture of the environment can be made; `make` as in
+    `Take`.
+    """
     with closing(make({})) as plain:
         arguments = drawing_arguments(plain)
     with closing(make(arguments)) as env:
@@ -174,8 +179,8 @@ def check_drawing(make: Callable[[dict[str, Any]], gym.Env]) -> None:
 
 
 def pace(clock: float | None, steps: int) -> tuple[Fraction, int]:
-    """Frames per second, and how many steps go into one frame, of an episode of so many steps; the
-    clock has steps per second, None where the task has none.
+    """Frames per second, and how many steps go into one frame, of an episode of so many
+    steps; the clock has steps per second, None where the task has none.
     """
     if clock is None:
         clock = min(max(steps / UNTIMED, 2), 30)
@@ -204,14 +209,16 @@ def _survey(moments: Iterator[Moment], name: str, colour: str) -> Outline:
 
 
 def acting_now(info: dict[str, Any]) -> list[str]:
-    """Labels of the perturbations that act after a step, from its info, but for contexts."""
+    """Labels of the perturbations that act after a step, from its info, but for
+    contexts.
+    """
     every, contexts = info.get("perturbations", {}), info.get("contexts", {})
     return [k for k, now in every.items() if now["severity"] > 0 and k not in contexts]
 
 
 def context_now(info: dict[str, Any]) -> str:
-    """The context after a step, in words: its signs, or the order that it makes of channels. What
-    the task itself has is no perturbation, and is left out.
+    """The context after a step, in words: its signs, or the order that it makes of
+    channels. What the task itself has is no perturbation, and is left out.
     """
     labels = [
         label
@@ -284,7 +291,9 @@ class _Scene:
 
 
 def written(background: np.ndarray, left: str, right: str = "") -> np.ndarray:
-    """White text on a background, uint8 [height, width, 3]; the left one cut to what fits."""
+    """White text on a background, uint8 [height, width, 3]; the left one cut to what
+    fits.
+    """
     picture = Image.fromarray(background)
     draw, middle = ImageDraw.Draw(picture), picture.height // 2
     face = ImageFont.truetype(
@@ -302,8 +311,9 @@ def written(background: np.ndarray, left: str, right: str = "") -> np.ndarray:
 
 @contextmanager
 def mp4(path: Path, width: int, height: int, rate: Fraction) -> Iterator[Callable]:
-    """A function that appends a frame, uint8 [height, width, 3], to an mp4, which appears under its
-    name when the block ends well. Width and height are even; the rate is in frames per second.
+    """A function that appends a frame, uint8 [height, width, 3], to an mp4, which
+    appears under its name when the block ends well. Width and height are even; the rate
+    is in frames per second.
     """
     options = {"movflags": "+faststart"}
     with (

@@ -1,12 +1,14 @@
-"""What a policy costs: arithmetic per environment step, counted from what its neurons did, memory.
+"""What a policy costs: arithmetic per environment step, counted from what its neurons
+did, memory.
 
-The definitions are NeuroBench's (Yik et al. 2025): a synaptic operation is an input that is not
-zero meeting a weight that is not zero; it is an accumulate where all inputs of the layer are 0, 1
-or -1, as spikes are, and else a multiply-accumulate; biases do not count. NeuroBench knows no
-plasticity. Its operations are counted apart, and densely, since fast weights change at every tick
-whether or not there is a spike: every multiplication is a multiply-accumulate, which takes an
-addition along, and additions that are left over are accumulates. Exponentials and hyperbolic
-tangents are not counted.
+The definitions are NeuroBench's (Yik et al. 2025): a synaptic operation is an input
+that is not zero meeting a weight that is not zero; it is an accumulate where all inputs
+of the layer are 0, 1 or -1, as spikes are, and else a multiply-accumulate; biases do
+not count. NeuroBench knows no plasticity. Its operations are counted apart, and
+densely, since fast weights change at every tick whether or not there is a spike: every
+multiplication is a multiply-accumulate, which takes an addition along, and additions
+that are left over are accumulates. Exponentials and hyperbolic tangents are not
+counted.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,17 +30,20 @@ from spikepropamine.policies.rules import OF_FAST_WEIGHTS, RULES, Rule, larger, 
 PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLICATION = 0.9, 3.7
 
 # synaptic operations, from counted spikes; updates of membrane potentials, filters and gates; use
-# and update of fast weights, and the traces that drive them; synapses of neuromodulators
+# and update of fast weights, and the traces that drive them; synapses of
+# neuromodulators
 PARTS = ("synapses", "neurons", "plasticity", "neuromodulators")
 KINDS = ("accumulates", "multiply_accumulates")
 Operations = np.ndarray
-"""Counts, float64 [2], of `KINDS`; the second is of a multiplication and an addition."""
+"""Counts, float64 [2], of `KINDS`; the second is of a multiplication and an addition.
+"""
 Cost = Mapping[str, float]
 """What the actor costs from the observation to the action, by measure:
     PART_KIND, for example plasticity_accumulates: operations per environment step.
-    energy_nJ: of their arithmetic alone, in the 45 nm of Horowitz 2014; memory takes more.
-    parameter_bytes, state_bytes: memory of trainable parameters, and of what changes in an episode.
-    activation_sparsity: share of the neurons' activations that are 0; missing without neurons.
+    energy_nJ: of their arithmetic alone, in the 45 nm of Horowitz 2014; memory takes
+    more. parameter_bytes, state_bytes: memory of trainable parameters, and of what
+    changes in an episode. activation_sparsity: share of the neurons' activations that
+    are 0; missing without neurons.
 """
 
 
@@ -57,8 +62,8 @@ def total(cost: Cost, *parts: str) -> Operations:
 
 
 def synaptic(inputs: Tensor, weight: Tensor) -> Operations:
-    """Synaptic operations of a layer with inputs [N, n_in] and a weight [n_out, n_in], over all
-    rows.
+    """Synaptic operations of a layer with inputs [N, n_in] and a weight [n_out, n_in],
+    over all rows.
     """
     count = (inputs != 0).sum(dim=0).double() @ (weight != 0).sum(dim=0).double()
     binary = bool(((inputs == 0) | (inputs.abs() == 1)).all())
@@ -67,9 +72,9 @@ def synaptic(inputs: Tensor, weight: Tensor) -> Operations:
 
 @torch.no_grad()
 def cost_of(policy: Any, observations: Any) -> Cost:
-    """What acting costs, of an SB3 policy: a spiking one, an MLP, an LSTM or a GRU, with a CNN or
-    without. Observations are of consecutive steps of one episode from its start, [T, ...] or a dict
-    of them, as the policy sees them (normalised).
+    """What acting costs, of an SB3 policy: a spiking one, an MLP, an LSTM or a GRU,
+    with a CNN or without. Observations are of consecutive steps of one episode from its
+    start, [T, ...] or a dict of them, as the policy sees them (normalised).
     """
     count, extractor = _Count(), policy.pi_features_extractor
     spiking = isinstance(policy, PlasticSpikingPolicy)
@@ -105,7 +110,8 @@ class _Count:
         (x,) = inputs
         if isinstance(module, nn.Conv2d):
             there = (module.weight != 0).float()
-            met = conv2d((x != 0).float(), there, stride=module.stride)  # type: ignore[arg-type]
+            stride: Any = module.stride
+            met = conv2d((x != 0).float(), there, stride=stride)
             self.operations["synapses"] += operations(
                 0, float(met.sum(dtype=torch.float64))
             )
@@ -215,7 +221,7 @@ def _spiking(count: _Count, policy: PlasticSpikingPolicy, features: Tensor) -> T
 
 
 def _plasticity(layer: Any, presynaptic: Tensor) -> Operations:
-    """Of one layer over all ticks: use of the fast weights, traces, and their update."""
+    """Of one layer over all ticks: use of fast weights, traces, and their update."""
     spec = layer.spec
     if not spec.plastic:
         return operations()
@@ -262,8 +268,9 @@ def drive_operations(rule: Rule, n_pre: int, n_post: int) -> Operations:
 
 
 class _Arithmetic(np.lib.mixins.NDArrayOperatorsMixin):
-    """Stands for numbers of a shape in a formula: what would be computed with them is counted, the
-    additions and the multiplications in `done`; nothing where the shape is (), of no neuron.
+    """Stands for numbers of a shape in a formula: what would be computed with them is
+    counted, the additions and the multiplications in `done`; nothing where the shape is
+    (), of no neuron.
     """
 
     def __init__(self, shape: tuple[int, ...], done: np.ndarray) -> None:

@@ -1,19 +1,21 @@
-"""The ideal observer of CueAssociation: Bayes' rule on all that was seen in the episode so far.
+"""The ideal observer of CueAssociation: Bayes' rule on all that was seen in the episode
+so far.
 
-It knows the knobs of the task, a reversal among them, and infers the rest: which cue each trial
-showed, what its pattern is, and which action it asks for. What it knows of a cue is how often each
-bit was 1 when it was shown: of k ones in n showings, with flips of probability f, the bit being 0
-or 1 alike,
+It knows the knobs of the task, a reversal among them, and infers the rest: which cue
+each trial showed, what its pattern is, and which action it asks for. What it knows of a
+cue is how often each bit was 1 when it was shown: of k ones in n showings, with flips
+of probability f, the bit being 0 or 1 alike,
 
     p(k, n) = 1/2 (1-f)^k f^(n-k) + 1/2 f^k (1-f)^(n-k)
 
-and a pattern x is p(k + x, n + 1) / p(k, n) likely to be of that cue, by the product over bits.
-Cues are exchangeable, so their mapping to actions is known but for their names, and feedback says
-which of them it can have been. With as many cues as actions, two of each, it is one hypothesis, and
-exact; else every way to assign trials to cues is one, of which the likeliest `WIDTH` are kept.
+and a pattern x is p(k + x, n + 1) / p(k, n) likely to be of that cue, by the product
+over bits. Cues are exchangeable, so their mapping to actions is known but for their
+names, and feedback says which of them it can have been. With as many cues as actions,
+two of each, it is one hypothesis, and exact; else every way to assign trials to cues is
+one, of which the likeliest `WIDTH` are kept.
 
-It gives the answer that is most likely right, which is the best policy where there are two actions;
-with more, a policy that explores could gain a little.
+It gives the answer that is most likely right, which is the best policy where there are
+two actions; with more, a policy that explores could gain a little.
 """
 
 import itertools
@@ -29,8 +31,8 @@ LEAST = 1e-9  # probability of a flip, so that its logarithm is finite
 
 
 class IdealObserver:
-    """What can be known in one episode of a task, whose knobs it knows; what the task has drawn it
-    does not look at. The first axis of an array, H, is of hypotheses.
+    """What can be known in one episode of a task, whose knobs it knows; what the task
+    has drawn it does not look at. The first axis of an array, H, is of hypotheses.
     """
 
     def __init__(self, task: CueAssociation) -> None:
@@ -54,8 +56,8 @@ class IdealObserver:
         self.trial = 0
 
     def answer(self, ones: np.ndarray, shows: int) -> int:
-        """The likeliest action, after each bit was 1 so often, [bits], in so many showings of the
-        trial.
+        """The likeliest action, after each bit was 1 so often, [bits], in so many
+        showings of the trial.
         """
         if self.trial == self.reversal:
             self.targets = (self.targets + self.shifts[:, None]) % self.actions
@@ -91,7 +93,7 @@ class IdealObserver:
         self.shows[np.arange(len(cue)), cue] += shows
 
     def _log_marginal(self, ones: np.ndarray, shows: np.ndarray) -> np.ndarray:
-        """[H, cues, bits] and [H, cues] to the logarithm of p(k, n), all bits together."""
+        """[H, cues, bits] and [H, cues] to the logarithm of p(k, n) of all bits."""
         zeros = shows[..., None] - ones
         kept, flipped = self.log_kept, self.log_flipped
         either = np.logaddexp(
@@ -101,8 +103,8 @@ class IdealObserver:
 
 
 def ideal_responses(arguments: Mapping[str, Any], seeds: Sequence[int]) -> np.ndarray:
-    """Whether the ideal observer was right, bool [episodes, trials], in CueAssociation with these
-    arguments.
+    """Whether the ideal observer was right, bool [episodes, trials], in CueAssociation
+    with these arguments.
     """
     task = CueAssociation(**arguments)
     correct = np.zeros((len(seeds), task.trials), dtype=bool)

@@ -1,4 +1,4 @@
-"""What episodes measured is kept on disk, under names made of all that it depends on."""
+"""What episodes gave is kept on disk, under names made of all that it depends on."""
 
 import hashlib
 import json

@@ -35,7 +35,7 @@ def module_of(environment: str) -> str:
 
 
 def is_in_notebook(environment: str) -> bool:
-    """Whether it was made in a notebook or a console, the code of which is in no file."""
+    """Whether it was made in a notebook or a console, whose code is in no file."""
     main = sys.modules["__main__"]
     return module_of(environment) == "__main__" and not hasattr(main, "__file__")
 
@@ -104,7 +104,8 @@ def _parts(value: object, module: str, levels: int) -> Iterator[str]:
     if isinstance(value, PLAIN):
         yield repr(value)
     elif isinstance(value, np.ndarray | np.generic):
-        yield f"{value.dtype} {np.shape(value)} {hashlib.sha256(value.tobytes()).hexdigest()}"
+        digest = hashlib.sha256(value.tobytes()).hexdigest()
+        yield f"{value.dtype} {np.shape(value)} {digest}"
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _parts(item, module, levels - 1)

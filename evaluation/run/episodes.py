@@ -1,6 +1,6 @@
-"""Episodes of a policy, one per seed, many of them stepped side by side; or one of them step by
-step, from the inside; and the unit of work of an evaluation: one policy, one condition, one wave of
-episodes.
+"""Episodes of a policy, one per seed, many of them stepped side by side; or one of them
+step by step, from the inside; and the unit of work of an evaluation: one policy, one
+condition, one wave of episodes.
 """
 
 import itertools
@@ -38,8 +38,8 @@ from spikepropamine.policies.spaces import BadObservation, stacked
 WIDTH = 50
 SAMPLES = 200  # of what goes on inside the network, over the horizon
 APART = 1_000_000_000
-"""Between the seeds of an episode and of its random actions: of one seed, these would be what the
-task itself draws, and so its right answers, for instance.
+"""Between the seeds of an episode and of its random actions: of one seed, these would
+be what the task itself draws, and so its right answers, for instance.
 """
 
 
@@ -50,8 +50,8 @@ class Episode:
     seed: int  # that the environment was reset with
     total_reward: float  # the return, undiscounted
     length: int  # in environment steps
-    # in a task with trials, whether the response of each was right, None where there was none; else
-    # empty
+    # in a task with trials, whether the response of each was right, None where there
+    # was none; else empty
     correct: tuple[bool | None, ...] = ()
     rewards: tuple[float, ...] = field(
         default=(), compare=False, repr=False
@@ -72,23 +72,26 @@ def run_episodes(
     options: dict[str, Any] | None = None,
     envs: dict[int, gym.Env] | None = None,
 ) -> list[Episode]:
-    """Runs one episode per seed, which are distinct and at least 0; returns a record of each, in
-    their order.
+    """Runs one episode per seed, which are distinct and at least 0; returns a record of
+    each, in their order.
 
-    Up to `width` episodes are stepped in lockstep; one that has ended is no longer stepped. An
-    episode is a function of its seed and of `width` alone, to the last bit: floating-point sums of
-    a batched policy depend on the size of the batch and on the row in it, so batches are always
-    `width` rows and an episode always has row `seed % width`. Stochastic actions are drawn from
-    PyTorch's generator, which is seeded with `seed // width`, and left as it was found.
+    Up to `width` episodes are stepped in lockstep; one that has ended is no longer
+    stepped. An episode is a function of its seed and of `width` alone, to the last bit:
+    floating-point sums of a batched policy depend on the size of the batch and on the
+    row in it, so batches are always `width` rows and an episode always has row `seed %
+    width`. Stochastic actions are drawn from PyTorch's generator, which is seeded with
+    `seed // width`, and left as it was found.
 
-    With width 50 and seeds from a multiple of 50 on, these are also the episodes of SB3's
-    `evaluate_policy` on 50 environments so seeded; with width 1, those of a single environment.
+    With width 50 and seeds from a multiple of 50 on, these are also the episodes of
+    SB3's `evaluate_policy` on 50 environments so seeded; with width 1, those of a
+    single environment.
 
-    `envs` are those made before, by row: those that are missing are added, and all are left open.
-    Without, at most `width` are made, and closed in the end. `options` are for their `reset`.
-    `initial_state` is for `predict` at the first step, arrays [any, width, any]; None lets the
-    policy choose. `hooks` are told of every step, in this order, and need one. Raises ValueError:
-    seeds that repeat or are negative, or a width below 1.
+    `envs` are those made before, by row: those that are missing are added, and all are
+    left open. Without, at most `width` are made, and closed in the end. `options` are
+    for their `reset`. `initial_state` is for `predict` at the first step, arrays [any,
+    width, any]; None lets the policy choose. `hooks` are told of every step, in this
+    order, and need one. Raises ValueError: seeds that repeat or are negative, or a
+    width below 1.
     """
     if width < 1:
         raise ValueError(f"width must be at least 1, got {width}")
@@ -143,7 +146,8 @@ def _run_wave(
     first, infos = {}, {}
     for row, seed in rows.items():
         first[row], infos[row] = envs[row].reset(seed=seed, options=options)
-    # rows without an episode need some valid observation, and so do those whose episode is over
+    # rows without an episode need some valid observation, and so do those whose episode
+    # is over
     observations = [first.get(row, next(iter(first.values()))) for row in range(width)]
     starts = np.ones(width, dtype=bool)
     state = None if state is None else tuple(part.copy() for part in state)
@@ -206,7 +210,9 @@ def began_of(info: Mapping[str, Any]) -> set[int]:
 
 @dataclass(frozen=True)
 class Moment:
-    """One environment step of an episode, and in it the layer that `recorded_layer` names."""
+    """One environment step of an episode, and in it the layer that `recorded_layer`
+    names.
+    """
 
     info: dict[str, Any]  # of the step
     reward: float = 0.0  # of the step
@@ -232,7 +238,9 @@ def can_record(policy: Any) -> bool:
 
 
 def recorded_layer(policy: DeployedPolicy) -> tuple[int, LayerSpec]:
-    """Index and kind of the layer that is recorded: the last plastic one, or else the last one."""
+    """Index and kind of the layer that is recorded: the last plastic one, or else the
+    last one.
+    """
     inner: Any = policy.policy
     specs = [layer.spec for layer in inner.network.layers]
     index = max(
@@ -249,11 +257,12 @@ def watch(
     hook: Hook | None = None,
     width: int = 1,
 ) -> Iterator[Moment]:
-    """One episode with deterministic actions: the moment after the reset, and every step.
+    """One episode with deterministic actions: the moment after the reset, and every
+    step.
 
-    Nothing of it is kept. While the caller has a moment, the environment stands at it; it is not
-    closed. A `hook` is a lesion; with the `width` of `run_episodes` it is the same episode to the
-    last bit.
+    Nothing of it is kept. While the caller has a moment, the environment stands at it;
+    it is not closed. A `hook` is a lesion; with the `width` of `run_episodes` it is the
+    same episode to the last bit.
     """
     inner: Any = policy.policy
     row, spiking = seed % width, isinstance(inner, PlasticSpikingPolicy)
@@ -308,7 +317,8 @@ BASELINES: dict[str, Callable[[Any], Any]] = {
         np.zeros(space.shape, space.dtype), space.low, space.high
     ),
 }
-"""Actions that need no policy. Only a Box of actions knows what it is to stand still."""
+"""Actions that need no policy. Only a Box of actions knows what it is to stand still.
+"""
 
 
 @dataclass(frozen=True)
@@ -338,14 +348,16 @@ class Job:
 
     @property
     def place(self) -> tuple[Any, ...]:
-        """Tells apart environments of a task: equal ones are the same, whoever acts in them."""
+        """Tells apart environments of a task: equal ones are the same, whoever acts in
+        them.
+        """
         condition = self.condition
         return condition.text, condition.noise, self.previous, self.revealed, self.told
 
 
 def width_of(task: Task) -> int:
-    """Rows of a batch. More are faster, where the environment is not what takes the time; but a
-    batch is computed as a whole, however few episodes there are.
+    """Rows of a batch. More are faster, where the environment is not what takes the
+    time; but a batch is computed as a whole, however few episodes there are.
     """
     return 20 if task.simulated else 50
 
@@ -355,8 +367,8 @@ _environments: dict[str, dict[int, gym.Env]] = {}
 
 
 def environments_of(job: Job) -> dict[int, gym.Env] | None:
-    """By row, those of the last job where its place was the same; None where making them takes no
-    time.
+    """By row, those of the last job where its place was the same; None where making
+    them takes no time.
     """
     if not job.task.simulated:
         return None
@@ -376,8 +388,8 @@ def close_environments() -> None:
 
 
 class InsideSums(Hook):
-    """Sums over the episodes that were running, by series and sample, so that waves add up; their
-    `count` is a series, too.
+    """Sums over the episodes that were running, by series and sample, so that waves add
+    up; their `count` is a series, too.
     """
 
     def __init__(self, layout: StateLayout, every: int, spiking: bool) -> None:
@@ -416,10 +428,11 @@ class InsideSums(Hook):
 
 
 def run_job(job: Job) -> Outcome:
-    """Runs the episodes, and gives of each "seed", "return", "length"; "rewards" float32 [episodes,
-    steps], 0 after the end; "correct" float32 [episodes, trials], NaN where there was no response;
-    "began", int64 [episodes, changes], the steps at which a context began, and -1 for no more. Of a
-    spiking policy also the sums of `InsideSums` ("inside/NAME", "inside/count").
+    """Runs the episodes, and gives of each "seed", "return", "length"; "rewards"
+    float32 [episodes, steps], 0 after the end; "correct" float32 [episodes, trials],
+    NaN where there was no response; "began", int64 [episodes, changes], the steps at
+    which a context began, and -1 for no more. Of a spiking policy also the sums of
+    `InsideSums` ("inside/NAME", "inside/count").
     """
     policy: Any = _Baseline(job) if job.folder is None else loaded(job.folder)
     layout = layout_of(policy)
