@@ -4,6 +4,8 @@ Ito's palette, which the colour-blind can tell apart (jfly.uni-koeln.de/color).
 
 import zlib
 
+import numpy as np
+
 BLUE, SKY, GREEN, YELLOW = "#0072B2", "#56B4E9", "#009E73", "#F0E442"
 ORANGE, RED, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
 BLACK, GREY, WHITE = "#000000", "#7F7F7F", "#FFFFFF"
@@ -46,3 +48,18 @@ def rgb(colour: str) -> tuple[int, int, int]:
     """Red, green and blue, in [0, 255], of #RRGGBB."""
     red, green, blue = bytes.fromhex(colour.removeprefix("#"))
     return red, green, blue
+
+
+def diverging(values: np.ndarray, bound: float) -> np.ndarray:
+    """Colours of numbers: `BELOW` 0, white at 0, `ABOVE` it.
+
+    Args:
+        values: of any shape.
+        bound: the absolute value from which on a colour is full.
+
+    Returns:
+        uint8 [..., 3].
+    """
+    share = np.clip(values / bound, -1, 1)[..., None]
+    full = np.where(share < 0, rgb(BELOW), rgb(ABOVE))
+    return np.round(255 + np.abs(share) * (full - 255.0)).astype(np.uint8)

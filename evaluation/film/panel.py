@@ -23,7 +23,6 @@ from spikepropamine.evaluation.run.episodes import Moment
 FIRST, SECOND, THIRD = colours.BLUE, colours.QUIET, "#AA4682"
 """Colours of reward rates; the third is a darker purple of the palette."""
 INK, PAPER, MARK = map(colours.rgb, (colours.INK, colours.WHITE, colours.RED))
-BELOW, ABOVE = colours.rgb(colours.BELOW), colours.rgb(colours.ABOVE)
 SHARES = {
     "spikes": 4.9,
     "modulator": 1.4,
@@ -121,10 +120,10 @@ class Panel:
         if moment.spikes is not None:
             self._extend("spikes", np.where(moment.spikes[..., None] > 0, INK, PAPER))
         if moment.modulator is not None:
-            self._extend("modulator", diverging(moment.modulator, 1.0))
+            self._extend("modulator", colours.diverging(moment.modulator, 1.0))
         if moment.fast_weights is not None and "fast_weights" in self.plots:
             weights = moment.fast_weights.T if self._lying else moment.fast_weights
-            picture = diverging(weights[::-1], self.bound)
+            picture = colours.diverging(weights[::-1], self.bound)
             _fill(self.plots["fast_weights"], picture, Image.Resampling.BOX)
         reached = round(self._curves.shape[1] * self._step / self._steps)
         self.plots["reward"][:, :reached] = self._curves[:, :reached]
@@ -214,12 +213,3 @@ def _fill(plot: np.ndarray, colours: np.ndarray, resampling: Image.Resampling) -
     """Stretches colours, uint8 [any, any, 3], to a plot."""
     rows, columns = plot.shape[:2]
     plot[:] = np.asarray(Image.fromarray(colours).resize((columns, rows), resampling))
-
-
-def diverging(values: np.ndarray, bound: float) -> np.ndarray:
-    """Colours, uint8 [..., 3], of numbers: blue below 0, white at 0, red above, full at
-    `bound`.
-    """
-    share = np.clip(values / bound, -1, 1)[..., None]
-    full = np.where(share < 0, BELOW, ABOVE)
-    return np.round(255 + np.abs(share) * (full - 255.0)).astype(np.uint8)
