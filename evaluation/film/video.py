@@ -43,9 +43,7 @@ from spikepropamine.policies.deployed import DeployedPolicy
 WIDTH, HEIGHT = 512, 384  # of a picture, and of a panel, in pixels
 REWARD_HEIGHT = 136  # of a panel that has nothing but the reward rate
 BAR = 24  # of a line of text
-FASTEST = (
-    60  # frames per second; a task with a finer clock shows some of its steps only
-)
+FASTEST = 60  # frames per second; a task with a finer clock shows some steps only
 UNTIMED = 20  # seconds that an episode lasts about, of a task without a clock
 LONGEST = 10_000  # steps of an episode that does not end by itself
 
@@ -84,23 +82,26 @@ def film_run(
             replace(task, arguments=arguments), condition, run.previous, run.revealed
         )
 
-    takes, name = [Take(make)], f"{run.name}-seed{run.seed}-{condition.key}"
+    width = width_of(task)
+    name = f"{run.name}-seed{run.seed}-{condition.key}"
+    takes = [Take(make)]
     if lesions and is_plastic(run.policy):
         policy: Any = run.policy.policy
-        wave = Wave(
-            policy.layout, [seed], width_of(task), condition.freeze_at(task.horizon)
-        )
+        wave = Wave(policy.layout, [seed], width, condition.freeze_at(task.horizon))
         takes = [Take(make, "plastic")]
-        takes += [
-            Take(make, lesion.words, partial(lesion.hook, wave)) for lesion in lesions
-        ]
+        for lesion in lesions:
+            takes.append(Take(make, lesion.words, partial(lesion.hook, wave)))
         name += "-side-by-side"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{plain_name(name)}.mp4"
-    text = condition.text or ("" if condition.key == CLEAN_KEY else condition.key)
-    text = text and f", {text}"
-    title = f"{run.name} on {task.environment}{text}, {run.steps:,} steps of training"
-    return path, film(path, run.policy, takes, seed, title, width=width_of(task))
+    parts = [f"{run.name} on {task.environment}"]
+    if condition.text:
+        parts.append(condition.text)
+    elif condition.key != CLEAN_KEY:
+        parts.append(condition.key)
+    parts.append(f"{run.steps:,} steps of training")
+    returns = film(path, run.policy, takes, seed, ", ".join(parts), width=width)
+    return path, returns
 
 
 def film(
@@ -212,29 +213,31 @@ def acting_now(info: dict[str, Any]) -> list[str]:
     """Labels of the perturbations that act after a step, from its info, but for
     contexts.
     """
-    every, contexts = info.get("perturbations", {}), info.get("contexts", {})
-    return [k for k, now in every.items() if now["severity"] > 0 and k not in contexts]
+    contexts = info.get("contexts", {})
+    return [
+        label
+        for label, now in info.get("perturbations", {}).items()
+        if now["severity"] > 0 and label not in contexts
+    ]
 
 
 def context_now(info: dict[str, Any]) -> str:
     """The context after a step, in words: its signs, or the order that it makes of
     channels. What the task itself has is no perturbation, and is left out.
     """
-    labels = [
-        label
-        for label in info.get("perturbations", {})
-        if label in info.get("contexts", {})
-    ]
+    contexts = info.get("contexts", {})
+    labels = [label for label in info.get("perturbations", {}) if label in contexts]
     if not labels:
         return ""
-    context = [number for label in labels for number in info["contexts"][label]]
-    signs = all(number in (-1, 1) for number in context)
-    shown = (
-        ["+" if number > 0 else "\u2212" for number in context] if signs else context
-    )
-    since = f" since step {info['context_began']}" if info["context_began"] else ""
+    numbers = [number for label in labels for number in contexts[label]]
+    texts = [str(number) for number in numbers]
+    if all(number in (-1, 1) for number in numbers):
+        texts = ["+" if number > 0 else "\u2212" for number in numbers]
     names = ", ".join(labels).replace("_", " ")
-    return f"hidden {names}: {' '.join(map(str, shown))}{since}"
+    shown = f"hidden {names}: {' '.join(texts)}"
+    if info["context_began"]:
+        shown += f" since step {info['context_began']}"
+    return shown
 
 
 @dataclass
@@ -273,9 +276,8 @@ class _Scene:
             if overlay := getattr(self.camera.env.unwrapped, "overlay", None):
                 self.picture[BAR:] = overlay(self.picture[BAR:])
         picture = self.picture
-        progress = (
-            f"{'over at ' * self.over}step {self.steps}   return {self.total:.1f}"
-        )
+        step = f"over at step {self.steps}" if self.over else f"step {self.steps}"
+        progress = f"{step}   return {self.total:.1f}"
         picture[:BAR] = written(picture[:BAR] // 2, self.panel.outline.name, progress)
         texts = [
             k if not at else f"{k} since step {at}" for k, at in self.since.items()

@@ -29,10 +29,11 @@ from spikepropamine.policies.rules import OF_FAST_WEIGHTS, RULES, Rule, larger, 
 # 45 nm, 32-bit floating point, from Horowitz, "Computing's energy problem", ISSCC 2014
 PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLICATION = 0.9, 3.7
 
-# synaptic operations, from counted spikes; updates of membrane potentials, filters and gates; use
-# and update of fast weights, and the traces that drive them; synapses of
-# neuromodulators
 PARTS = ("synapses", "neurons", "plasticity", "neuromodulators")
+"""Synaptic operations, from counted spikes; updates of membrane potentials, filters and
+gates; use and update of fast weights, and the traces that drive them; synapses of
+neuromodulators.
+"""
 KINDS = ("accumulates", "multiply_accumulates")
 Operations = np.ndarray
 """Counts, float64 [2], of `KINDS`; the second is of a multiplication and an addition.
