@@ -142,7 +142,16 @@ class EvaluationResults:
         condition: str,
         measure: str,
     ) -> list[tuple[int, Estimate]]:
-        """By step or trial, the mean where there is one."""
+        """A measure along the episode.
+
+        Args:
+            policy: one of `policies`, or `RANDOM` or `TOLD`.
+            condition: its key.
+            measure: its name.
+
+        Returns:
+            By step or trial, the mean where there is one.
+        """
         rows = self._parts.get((policy, condition, measure))
         if rows is None:
             return []
@@ -264,9 +273,13 @@ class EvaluationResults:
     def change(self, policy: str, condition: str) -> Change | None:
         """What the change of a condition does, and what comes back of it.
 
-        That has no value, nor has the time, where no drop is shown: it has to be a
-        tenth of the reward before, and its interval above zero. It is of the runs that
-        lose as much.
+        The share that comes back has no value, nor has the time, where no drop is shown: it
+        has to be a tenth of the reward before, and its interval above zero. It is of the
+        runs that lose as much.
+
+        Args:
+            policy: one of `policies`.
+            condition: its key.
 
         Returns:
             The change; None where there is none.
@@ -363,8 +376,15 @@ class EvaluationResults:
     def severities(
         self, policy: str, label: str, lesion: str | None
     ) -> dict[float, str]:
-        """Keys of the conditions of a label by severity, from the clean one (0) on;
-        empty where there are none.
+        """The conditions of a perturbation by severity.
+
+        Args:
+            policy: one of `policies`.
+            label: of the conditions.
+            lesion: of the policy; None: intact.
+
+        Returns:
+            Keys by severity, from the clean condition (0) on; empty where there are none.
         """
         own = [c for c in self.conditions_of(policy) if c.lesion == lesion]
         clean = [c.key for c in own if not c.perturbs]
@@ -420,8 +440,15 @@ class EvaluationResults:
         return of_pairs(units_of(intact), units_of(lesioned))
 
     def effects(self, policy: str, lesion: str) -> list[str]:
-        """In each condition with the lesion, how the return as trained compares, in the
-        words of `spikepropamine.statistics`, corrected for their number.
+        """How the return as trained compares with that under a lesion, in each condition that
+        has it.
+
+        Args:
+            policy: one of `policies`.
+            lesion: its name.
+
+        Returns:
+            In the words of `spikepropamine.statistics`, corrected for their number.
         """
         parts = [p for p in self.lesioned(policy) if p.lesioned.lesion == lesion]
         comparisons = [Comparison(policy, "", "return", part.returns) for part in parts]

@@ -198,8 +198,8 @@ def forest(files: Sequence[Path], **wanted: str) -> Chart:
                 samples[name].plastic[label] = values[plastic]
                 samples[name].other[label] = values[other]
                 samples[name].unit[label] = unit
-                found = difference(values[plastic], values[other])
-                points.append(_point(name, label, found, unit))
+                score = difference(values[plastic], values[other])
+                points.append(_point(name, label, score, unit))
     for name, sample in samples.items():
         if len(sample.unit) > 1:
             points.append(_point(name, POOLED, pooled(*sample), 1.0))

@@ -108,7 +108,12 @@ def report(results: EvaluationResults, videos: Sequence[Path] = ()) -> str:
 
 
 def cell(score: Estimate | Difference | None, as_percent: bool = False) -> Cell | None:
-    """A number with its interval, sorted by the number; None where there is none."""
+    """A number with its interval, sorted by the number; None where there is none.
+
+    Args:
+        score: the number.
+        as_percent: whether it is a fraction, and shown as a percentage.
+    """
     if score is None:
         return None
     return Cell(charts.text_of(score, as_percent), score.mean)

@@ -143,8 +143,8 @@ def _files_of(page: Path) -> list[str]:
     """The names of the files of results that a page shows, each once."""
     names = []
     text = read_text(page)
-    markers = [found[2] for found in TABLE.finditer(text)]
-    markers += [found[1] for found in FIGURE.finditer(text)]
+    markers = [match[2] for match in TABLE.finditer(text)]
+    markers += [match[1] for match in FIGURE.finditer(text)]
     added = []
     for marker in markers:
         _, *words = shlex.split(marker)

@@ -179,7 +179,15 @@ def groups(
 
 
 def values_of(lines: pl.DataFrame, measure: str) -> np.ndarray:
-    """One value for each run that has any, [runs]: the mean over its lines."""
+    """One value for each run that has any: the mean over its lines.
+
+    Args:
+        lines: of runs.
+        measure: its name.
+
+    Returns:
+        float64 [runs].
+    """
     if measure not in lines.columns:
         return np.array([])
     by_run = lines.drop_nulls(measure).group_by(RUN, maintain_order=True)

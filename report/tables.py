@@ -265,8 +265,13 @@ def comparisons(files: Sequence[Path], **wanted: str) -> str:
 
 def overall(files: Sequence[Path], reference: str = "mlp-sized", **wanted: str) -> str:
     """Each two policies over all tasks together: their returns in the clean task, above
-    that of random actions, relative to the mean return of a reference; `condition` and
-    `measure` as in `comparisons`, other measures as they are.
+    that of random actions, relative to the mean return of a reference.
+
+    Args:
+        files: tables of results.
+        reference: the policy that returns are relative to.
+        wanted: `condition` and `measure` as in `comparisons`; other measures than the
+            return are compared as they are.
     """
     measure = wanted.pop("measure", "return")
     lines = once(lines_on_file(files, {"condition": CLEAN_KEY} | wanted))
@@ -411,8 +416,12 @@ def contexts(files: Sequence[Path], **wanted: str) -> str:
 
 
 def relative(files: Sequence[Path], to: str, **wanted: str) -> str:
-    """By policy and condition, the return above that of random actions, where the mean
-    of policy `to` is 1.
+    """By policy and condition, the return above that of random actions.
+
+    Args:
+        files: tables of results.
+        to: the policy whose mean is 1.
+        wanted: what rows have to have.
     """
     lines = of_one_task(once(lines_on_file(files, wanted)))
     lines = lines.filter(pl.col("lesion").is_null(), pl.col("seed").is_not_null())
@@ -426,9 +435,13 @@ def relative(files: Sequence[Path], to: str, **wanted: str) -> str:
 
 
 def reached(files: Sequence[Path], level: str, **wanted: str) -> str:
-    """By policy, the steps after which the return in training first is as high as
-    `level`: of each seed that there is, of the points on file, a dash where it never
-    is.
+    """By policy, the steps after which the return in training first is as high as a level:
+    of each seed that there is, of the points on file, a dash where it never is.
+
+    Args:
+        files: tables of results.
+        level: the return.
+        wanted: what rows have to have.
     """
     rows = table.where(table.read(files), measure="training_return")
     rows = matching(rows, wanted).filter(pl.col("at").is_not_null())

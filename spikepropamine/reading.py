@@ -110,8 +110,14 @@ def read_json(
 
 
 def parse_json(text: str | bytes, name: str) -> Any:
-    """The plain values in a text. Raises Unreadable: it is no JSON, or has a key twice;
-    the message begins with the name.
+    """The plain values in a text.
+
+    Args:
+        text: JSON.
+        name: that a message begins with.
+
+    Raises:
+        Unreadable: it is no JSON, or has a key twice.
     """
     try:
         return _plain(json.loads(text, object_pairs_hook=_once), math.inf)

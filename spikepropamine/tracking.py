@@ -28,9 +28,17 @@ def check_credentials(
     what: str = "--track online",
     instead: str = "--track offline needs none, and can be uploaded later",
 ) -> None:
-    """Before any work is done: asks the server whether the account works, if there is
-    to be one. Raises UsageError: online, and there are no credentials, or the server
-    does not take them.
+    """Before any work is done: asks the server whether the account works, if there is to
+    be one.
+
+    Args:
+        mode: of tracking.
+        what: needs the account, for the message.
+        instead: what needs none, for the message.
+
+    Raises:
+        UsageError: online, and there are no credentials, or the server does not take
+            them.
     """
     if mode != "online":
         return
@@ -38,30 +46,34 @@ def check_credentials(
 
     try:
         wandb.setup(settings=wandb.Settings(mode="online", silent=True))
-        found = wandb.login(prompt=False, verify=True)
+        logged_in = wandb.login(prompt=False, verify=True)
     except wandb.Error as error:
         raise UsageError(f"{what}: {reason(error)}; {instead}") from error
-    if not found:
-        needed = "needs an account: run `wandb login` or set WANDB_API_KEY"
-        raise UsageError(f"{what} {needed}; {instead}")
+    if not logged_in:
+        raise UsageError(
+            f"{what} needs an account: run `wandb login` or set WANDB_API_KEY; {instead}"
+        )
 
 
 def start(mode: On, folder: Path, tags: Sequence[str], **arguments: Any) -> Any:
-    """Starts a wandb run whose files, artifacts included, lie in `folder/wandb`, with
-    the entity, the project and the further tags of WANDB_ENTITY, WANDB_PROJECT and
-    WANDB_TAGS (with commas).
+    """Starts a wandb run, with the entity, the project and the further tags of
+    WANDB_ENTITY, WANDB_PROJECT and WANDB_TAGS (with commas).
 
-    The folder must exist. The tags say what kind of run it is; arguments are for
-    `wandb.init`. Raises UsageError: the server cannot be reached, or refuses.
+    Args:
+        mode: where the run goes.
+        folder: that exists; files, artifacts included, lie in `folder/wandb`.
+        tags: what kind of run it is.
+        arguments: for `wandb.init`.
+
+    Raises:
+        UsageError: the server cannot be reached, or refuses.
     """
-    os.environ["WANDB_DATA_DIR"] = str(
-        (folder / "wandb").absolute()
-    )  # not somewhere in the home
+    # not somewhere in the home
+    os.environ["WANDB_DATA_DIR"] = str((folder / "wandb").absolute())
     if mode == "offline":
         os.environ["WANDB_ERROR_REPORTING"] = "false"  # offline is offline
-    os.environ["WANDB_DISABLE_WEAVE"] = (
-        "true"  # it takes our package `agents` for OpenAI's
-    )
+    # it takes our package `agents` for OpenAI's
+    os.environ["WANDB_DISABLE_WEAVE"] = "true"
     import wandb
 
     more = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",")]

@@ -68,12 +68,25 @@ def film_run(
     folder: Path,
 ) -> tuple[Path, list[float]]:
     """Films one episode of a run, as `folder`/POLICY-seedN-CONDITION.mp4; N is the seed
-    of its training. Returns the path, and the returns of the episodes shown.
+    of its training.
 
     It is the episode that the evaluation has of that seed, to the last bit, in a
-    condition without a lesion. Where there are `lesions`, the intact policy and each
-    are shown side by side, if there is plasticity to be taken away. The folder is
-    created if it is missing. Raises CannotDraw: see `film`.
+    condition without a lesion.
+
+    Args:
+        run: whose policy acts.
+        task: in which it acts.
+        condition: of the task.
+        seed: of the episode.
+        lesions: shown side by side with the intact policy, if there is plasticity to be
+            taken away.
+        folder: of the video; it is made where it is missing.
+
+    Returns:
+        The path, and the returns of the episodes shown.
+
+    Raises:
+        CannotDraw: see `film`.
     """
 
     def make(arguments: dict[str, Any]) -> gym.Env:
@@ -115,13 +128,24 @@ def film(
     width: int = 1,
     progress: bool = True,
 ) -> list[float]:
-    """Makes a video of the episode of a seed, with deterministic actions, in each of
-    the takes: of at most `max_steps` steps, in batches of `width` rows (see `watch`);
-    gives their returns.
+    """Makes a video of the episode of a seed, with deterministic actions, in each of the
+    takes: H.264 in 4:2:0, playable while it loads, at the pace of the task's own clock.
 
-    H.264 in 4:2:0, playable while it loads, at the pace of the task's own clock. The
-    file appears once it is complete, in a folder that exists. The title is shown above.
-    Raises CannotDraw: the environment has no pictures, or nothing here can draw them.
+    Args:
+        path: of the file, which appears once it is complete, in a folder that exists.
+        policy: acts.
+        takes: shown at the same time.
+        seed: of the episode.
+        title: shown above.
+        max_steps: after which an episode is cut.
+        width: rows of a batch; see `watch`.
+        progress: whether a bar is shown.
+
+    Returns:
+        The return of each take.
+
+    Raises:
+        CannotDraw: the environment has no pictures, or nothing here can draw them.
     """
 
     def run(take: Take, env: gym.Env) -> Iterator[Moment]:
@@ -180,8 +204,14 @@ def check_drawing(make: Callable[[dict[str, Any]], gym.Env]) -> None:
 
 
 def pace(clock: float | None, steps: int) -> tuple[Fraction, int]:
-    """Frames per second, and how many steps go into one frame, of an episode of so many
-    steps; the clock has steps per second, None where the task has none.
+    """How fast the frames of a video follow each other.
+
+    Args:
+        clock: steps per second of the task; None where it has no clock.
+        steps: of the episode.
+
+    Returns:
+        Frames per second, and how many steps go into one frame.
     """
     if clock is None:
         clock = min(max(steps / UNTIMED, 2), 30)
@@ -293,8 +323,15 @@ class _Scene:
 
 
 def written(background: np.ndarray, left: str, right: str = "") -> np.ndarray:
-    """White text on a background, uint8 [height, width, 3]; the left one cut to what
-    fits.
+    """White text on a background.
+
+    Args:
+        background: uint8 [height, width, 3].
+        left: text, cut to what fits.
+        right: text, whole.
+
+    Returns:
+        uint8 [height, width, 3].
     """
     picture = Image.fromarray(background)
     draw, middle = ImageDraw.Draw(picture), picture.height // 2
@@ -313,9 +350,14 @@ def written(background: np.ndarray, left: str, right: str = "") -> np.ndarray:
 
 @contextmanager
 def mp4(path: Path, width: int, height: int, rate: Fraction) -> Iterator[Callable]:
-    """A function that appends a frame, uint8 [height, width, 3], to an mp4, which
-    appears under its name when the block ends well. Width and height are even; the rate
-    is in frames per second.
+    """A function that appends a frame, uint8 [height, width, 3], to an mp4, which appears
+    under its name when the block ends well.
+
+    Args:
+        path: of the file.
+        width: of a frame, in pixels; even.
+        height: of a frame, in pixels; even.
+        rate: frames per second.
     """
     options = {"movflags": "+faststart"}
     with (

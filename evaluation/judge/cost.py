@@ -63,8 +63,11 @@ def total(cost: Cost, *parts: str) -> Operations:
 
 
 def synaptic(inputs: Tensor, weight: Tensor) -> Operations:
-    """Synaptic operations of a layer with inputs [N, n_in] and a weight [n_out, n_in],
-    over all rows.
+    """Synaptic operations of a layer, over all rows.
+
+    Args:
+        inputs: [N, n_in].
+        weight: [n_out, n_in].
     """
     count = (inputs != 0).sum(dim=0).double() @ (weight != 0).sum(dim=0).double()
     binary = bool(((inputs == 0) | (inputs.abs() == 1)).all())
@@ -73,9 +76,12 @@ def synaptic(inputs: Tensor, weight: Tensor) -> Operations:
 
 @torch.no_grad()
 def cost_of(policy: Any, observations: Any) -> Cost:
-    """What acting costs, of an SB3 policy: a spiking one, an MLP, an LSTM or a GRU,
-    with a CNN or without. Observations are of consecutive steps of one episode from its
-    start, [T, ...] or a dict of them, as the policy sees them (normalised).
+    """What acting costs.
+
+    Args:
+        policy: of SB3: a spiking one, an MLP, an LSTM or a GRU, with a CNN or without.
+        observations: of consecutive steps of one episode from its start, [T, ...] or a
+            dict of them, as the policy sees them (normalised).
     """
     count, extractor = _Count(), policy.pi_features_extractor
     spiking = isinstance(policy, PlasticSpikingPolicy)
@@ -133,22 +139,20 @@ class _Count:
 
     def per_step(self, steps: int) -> Cost:
         """The cost, of an episode of so many steps."""
-        found = {
+        cost = {
             f"{part}_{kind}": float(number) / steps
             for part, counted in self.operations.items()
             for kind, number in zip(KINDS, counted)
         }
-        accumulates, both = map(float, total(found))
+        accumulates, both = map(float, total(cost))
         picojoules = (accumulates + both) * PICOJOULES_PER_ADDITION
         picojoules += both * PICOJOULES_PER_MULTIPLICATION
-        found |= {
-            "energy_nJ": picojoules / 1000,
-            "parameter_bytes": self.parameter_bytes,
-        }
-        found["state_bytes"] = self.state_bytes
-        return found | (
-            {"activation_sparsity": self.silent / self.neurons} if self.neurons else {}
-        )
+        cost["energy_nJ"] = picojoules / 1000
+        cost["parameter_bytes"] = self.parameter_bytes
+        cost["state_bytes"] = self.state_bytes
+        if self.neurons:
+            cost["activation_sparsity"] = self.silent / self.neurons
+        return cost
 
 
 def _recurrent(count: _Count, lstm: nn.LSTM | nn.GRU, x: Tensor) -> Tensor:
@@ -256,6 +260,11 @@ def drive_operations(rule: Rule, n_pre: int, n_post: int) -> Operations:
     """What the drive of all synapses takes, once, as the rule's formula is written.
 
     Terms of one side alone are counted once for each neuron of that side.
+
+    Args:
+        rule: whose drive it is.
+        n_pre: presynaptic neurons.
+        n_post: postsynaptic neurons.
     """
     done = operations()
     pre, post, both = ((1, n_pre), (n_post, 1), (n_post, n_pre))

@@ -56,8 +56,11 @@ class IdealObserver:
         self.trial = 0
 
     def answer(self, ones: np.ndarray, shows: int) -> int:
-        """The likeliest action, after each bit was 1 so often, [bits], in so many
-        showings of the trial.
+        """The likeliest action.
+
+        Args:
+            ones: how often each bit was 1 in this trial, [bits].
+            shows: in how many showings.
         """
         if self.trial == self.reversal:
             self.targets = (self.targets + self.shifts[:, None]) % self.actions
@@ -103,8 +106,14 @@ class IdealObserver:
 
 
 def ideal_responses(arguments: Mapping[str, Any], seeds: Sequence[int]) -> np.ndarray:
-    """Whether the ideal observer was right, bool [episodes, trials], in CueAssociation
-    with these arguments.
+    """Whether the ideal observer is right in CueAssociation.
+
+    Args:
+        arguments: of the environment.
+        seeds: of the episodes.
+
+    Returns:
+        bool [episodes, trials].
     """
     task = CueAssociation(**arguments)
     correct = np.zeros((len(seeds), task.trials), dtype=bool)
@@ -116,10 +125,10 @@ def ideal_responses(arguments: Mapping[str, Any], seeds: Sequence[int]) -> np.nd
             for step in range(1, task.trial_steps + 1):
                 if step <= task.cue_length:
                     ones += observation[: task.bits]
-                asked = step == task.cue_length
-                action = observer.answer(ones, task.cue_length) if asked else 0
+                answers = step == task.cue_length
+                action = observer.answer(ones, task.cue_length) if answers else 0
                 observation, _, _, _, info = task.step(action)
-                if asked:
+                if answers:
                     observer.learn(action, info["correct"])
                     correct[episode, trial] = info["correct"]
     return correct

@@ -28,7 +28,8 @@ def mean_of_known(values: np.ndarray, axis: int) -> np.ndarray:
     known = np.isfinite(values)
     total = np.where(known, values, 0.0).sum(axis=axis)
     with np.errstate(invalid="ignore"):
-        return total / known.sum(axis=axis)
+        mean: np.ndarray = total / known.sum(axis=axis)
+    return mean
 
 
 def padded(rewards: np.ndarray, horizon: int) -> np.ndarray:
@@ -205,9 +206,16 @@ def mean_of(by_step: np.ndarray, steps: range) -> np.ndarray:
 
 
 def pace(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-    """Reward rates relative to those of random actions (0) and of a teacher that is
-    told the context (1); NaN where the teacher is no better than random actions. The
-    three have one shape.
+    """Reward rates relative to those of random actions (0) and of a teacher that is told
+    the context (1).
+
+    Args:
+        rate: of the policy, any shape.
+        random: of random actions, of that shape.
+        teacher: of the teacher, of that shape.
+
+    Returns:
+        Of that shape; NaN where the teacher is no better than random actions.
     """
     margin = teacher - random
     with np.errstate(divide="ignore", invalid="ignore"):
