@@ -87,7 +87,8 @@ def described(
     Returns:
         The description; folders of runs are relative to that of the evaluation.
     """
-    task, teacher = evaluated.task, evaluated.teacher
+    task = evaluated.task
+    teacher = evaluated.teacher
     every = [outcome for of in evaluated.outcomes for outcome in of.values()]
     has_trials = any(outcome["correct"].size for outcome in every)
     applied = {key for of in evaluated.outcomes for key in of}

@@ -57,7 +57,8 @@ def card_of(run: RunFolder, lines: pl.DataFrame, name: str) -> str:
     Raises:
         UsageError: the policy cannot be loaded.
     """
-    metadata, metrics = _metadata(run), _metrics(run, lines)
+    metadata = _metadata(run)
+    metrics = _metrics(run, lines)
     env = metadata["settings"]["env"]
     said = "; ".join(f"{kind} {number(value)}" for kind, value in metrics.items())
     parameters = None

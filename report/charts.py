@@ -267,7 +267,8 @@ def _range(lines: Sequence[Line], include: Sequence[float]) -> list[float]:
     scores = [score for line in lines for _, score in line.points]
     means = [*include, *(score.mean for score in scores)]
     edges = [edge for score in scores for edge in score.interval or ()]
-    low, high = min(means), max(means)
+    low = min(means)
+    high = max(means)
     room = ROOM * (high - low) or math.inf
     bottom = max(min([low, *edges]), low - room)
     top = min(max([high, *edges]), high + room)
@@ -276,7 +277,8 @@ def _range(lines: Sequence[Line], include: Sequence[float]) -> list[float]:
 
 def _padded(values: Sequence[float]) -> list[float]:
     """A range around the values with some air; never empty."""
-    low, high = min(values), max(values)
+    low = min(values)
+    high = max(values)
     air = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
     return [low - air, high + air]
 

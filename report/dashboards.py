@@ -163,8 +163,10 @@ def read_run(folder: RunFolder) -> TrainingLog | None:
     """
     try:
         settings = read_yaml(folder.config, inside=folder.path)["settings"]
-        environment, policy = settings["env"], settings["policy"]
-        seed, planned = settings["seed"], settings["steps"]
+        environment = settings["env"]
+        policy = settings["policy"]
+        seed = settings["seed"]
+        planned = settings["steps"]
         if [type(x) for x in (environment, policy, seed, planned)] != OF_RUN:
             return None
         shared = {name: settings.get(name) for name in OF_TASK}
@@ -219,7 +221,8 @@ def learning_curve(
 
 
 def _learning(root: Path, runs: Sequence[TrainingLog]) -> Section:
-    plots, longest = [], 0
+    plots = []
+    longest = 0
     for environment in dict.fromkeys(run.environment for run in runs):
         groups = _groups(root, [run for run in runs if run.environment == environment])
         for measure, title in SHOWN.items():

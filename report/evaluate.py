@@ -95,7 +95,8 @@ def _look_into(evaluated: Evaluated, run: Run) -> None:
     """Draws the first clean episode of a run, step by step."""
     from spikepropamine.report.pictures import episode
 
-    task, seed = evaluated.task, evaluated.seeds[0]
+    task = evaluated.task
+    seed = evaluated.seeds[0]
     with closing(make_env(task, CLEAN, run.previous, run.revealed)) as env:
         _, *moments = itertools.islice(watch(run.policy, env, seed), LONGEST_SEEN + 1)
     clean = evaluated.outcomes[evaluated.runs.index(run)][CLEAN_KEY]

@@ -273,9 +273,9 @@ class EvaluationResults:
     def change(self, policy: str, condition: str) -> Change | None:
         """What the change of a condition does, and what comes back of it.
 
-        The share that comes back has no value, nor has the time, where no drop is shown: it
-        has to be a tenth of the reward before, and its interval above zero. It is of the
-        runs that lose as much.
+        The share that comes back has no value, nor has the time, where no drop is
+        shown: it has to be a tenth of the reward before, and its interval above zero.
+        It is of the runs that lose as much.
 
         Args:
             policy: one of `policies`.
@@ -288,7 +288,9 @@ class EvaluationResults:
         def of(measure: str) -> Estimate | None:
             return self.estimate(policy, condition, measure)
 
-        before, drop, time = of("reward_before"), of("drop"), of("recovery_time")
+        before = of("reward_before")
+        drop = of("drop")
+        time = of("recovery_time")
         if before is None or drop is None:
             return None
         lost = self.values(policy, condition, "drop")[:, :, 0]
@@ -384,7 +386,8 @@ class EvaluationResults:
             lesion: of the policy; None: intact.
 
         Returns:
-            Keys by severity, from the clean condition (0) on; empty where there are none.
+            Keys by severity, from the clean condition (0) on; empty where there are
+            none.
         """
         own = [c for c in self.conditions_of(policy) if c.lesion == lesion]
         clean = [c.key for c in own if not c.perturbs]
@@ -440,8 +443,8 @@ class EvaluationResults:
         return of_pairs(units_of(intact), units_of(lesioned))
 
     def effects(self, policy: str, lesion: str) -> list[str]:
-        """How the return as trained compares with that under a lesion, in each condition that
-        has it.
+        """How the return as trained compares with that under a lesion, in each
+        condition that has it.
 
         Args:
             policy: one of `policies`.

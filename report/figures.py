@@ -180,7 +180,8 @@ def forest(files: Sequence[Path], **wanted: str) -> Chart:
         KeyError: a policy is missing.
     """
     samples = {name: Sample({}, {}, {}) for name in AGAINST}
-    points, labels = [], []
+    points = []
+    labels = []
     added = wanted.get("with", "").split(",")
     for file in files:
         more = [name for name in added if name.startswith(file.stem)]
@@ -344,7 +345,8 @@ def _curves(
     means = means.with_columns(pl.col("x", "value").round_sig_figs(5))
     values = means.select("panel", "policy", "seed", "x", "value").to_dicts()
     shared = _shared(rows, values, "panel", chance)
-    share, several = chance is not None, len(shared["panels"]) > 1
+    share = chance is not None
+    several = len(shared["panels"]) > 1
     width, height = CURVE if several else (2 * CURVE[0], 2 * CURVE[1])
     return chart(
         "runs",

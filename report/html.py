@@ -236,7 +236,8 @@ def _tested(results: EvaluationResults) -> Section:
 
     def steps(policy: str) -> Cell:
         every = [run.steps for run in runs_of(policy)]
-        low, high = min(every), max(every)
+        low = min(every)
+        high = max(every)
         return Cell(f"{low:,}" if low == high else f"{low:,} to {high:,}", high)
 
     def trained_in(policy: str) -> str:
@@ -308,7 +309,8 @@ def _overview(results: EvaluationResults) -> Section:
         name = "late_accuracy"
     elif any(map(results.overall, policies)):
         name = "retention"
-    measure, keeps = MEASURES[name], name == "retention"
+    measure = MEASURES[name]
+    keeps = name == "retention"
     conditions = list(results.severest)
     if not keeps:
         conditions.insert(0, results.conditions[CLEAN_KEY])
@@ -411,7 +413,8 @@ def _severity(results: EvaluationResults) -> Section:
     conditions = results.conditions.values()
     labels = dict.fromkeys(c.label for c in conditions if c.severity is not None)
     axes = charts.Axes("severity", "return kept", as_percent=True, include=(0.0, 1.0))
-    plots, rows = [], []
+    plots = []
+    rows = []
     for label in labels:
         lines = []
         for policy in results.policies:
@@ -455,7 +458,8 @@ class InContexts(NamedTuple):
 
 def _adaptation(results: EvaluationResults) -> Section:
     """How policies find out in which context they are, and act accordingly."""
-    plots, rows = [], []
+    plots = []
+    rows = []
     for condition in results.conditions.values():
         others = results.references(condition.intact)
         if not others:
@@ -526,7 +530,8 @@ def _recovery(results: EvaluationResults) -> Section:
     axes = charts.Axes(
         "steps since the change", "reward per step", vertical={"change": 0}
     )
-    plots, rows = [], []
+    plots = []
+    rows = []
     for condition in results.severest:
         if condition.onset is None or results.references(condition.key):
             continue  # contexts have a section of their own
@@ -677,7 +682,8 @@ def _inside(results: EvaluationResults) -> Section:
 
 def _onsets(condition: Condition) -> dict[str, float]:
     """When a condition changes, by label: one step, or the first and the last."""
-    onset, last = condition.onset, condition.last_onset
+    onset = condition.onset
+    last = condition.last_onset
     if onset is None:
         return {}
     if last is None or onset == last:

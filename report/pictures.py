@@ -1,7 +1,7 @@
 """The picture of the inside of one episode: a Vega-Lite chart, which vl-convert draws.
 
-Heat maps are pictures inside of it, since a chart of a hundred thousand cells would take
-minutes to draw.
+Heat maps are pictures inside of it, since a chart of a hundred thousand cells would
+take minutes to draw.
 """
 
 import base64
@@ -115,7 +115,8 @@ def _happened(moments: Sequence[Moment]) -> dict[str, Any]:
     for step, start, end in zip(trials, starts, ends):
         info = moments[step].info
         cue = int(info["cue"])
-        answer, colour = "", colours.INK
+        answer = ""
+        colour = colours.INK
         if "correct" in info:  # in a lesson nothing is asked
             answer = "✓" if info["correct"] else "✗"
             colour = colours.GREEN if info["correct"] else colours.RED

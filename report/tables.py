@@ -258,7 +258,8 @@ def comparisons(files: Sequence[Path], **wanted: str) -> str:
             for x, y in itertools.combinations(values, 2)
         ]
         words = [condition, given.replace("_", " ") if given else None]
-        name, decimals = task_name([*task, *words]), decimals_of(of_task, measure)
+        name = task_name([*task, *words])
+        decimals = decimals_of(of_task, measure)
         rows += [TaskComparison(name, one, decimals) for one in corrected(compared)]
     return _comparisons("task", rows)
 
@@ -435,8 +436,8 @@ def relative(files: Sequence[Path], to: str, **wanted: str) -> str:
 
 
 def reached(files: Sequence[Path], level: str, **wanted: str) -> str:
-    """By policy, the steps after which the return in training first is as high as a level:
-    of each seed that there is, of the points on file, a dash where it never is.
+    """By policy, the steps after which the return in training first is as high as a
+    level: of each seed that there is, of the points on file, a dash where it never is.
 
     Args:
         files: tables of results.
@@ -511,7 +512,7 @@ def speed(files: Sequence[Path], **wanted: str) -> str:
 
 
 def costs(files: Sequence[Path], **wanted: str) -> str:
-    """Operations per environment step (accumulates + multiply-accumulates), and memory."""
+    """Accumulates + multiply-accumulates per environment step, and memory."""
 
     def operations(part: str) -> Column[Row]:
         def cell(case: Row) -> str:
@@ -546,7 +547,7 @@ def answers(files: Sequence[Path], **wanted: str) -> str:
 
 
 def simulated(files: Sequence[Path], **wanted: str) -> str:
-    """Shares of simulations of `benchmarks.coverage`, by population and seeds a side."""
+    """Shares of simulations of `benchmarks.coverage`, by population and seeds."""
     cases = _cases(files, wanted)
 
     def share(name: str) -> Column[Row]:

@@ -24,8 +24,10 @@ def track_evaluation(mode: On, folder: Path) -> None:
     import wandb
 
     results = EvaluationResults.read(folder)
-    description, policies = results.description, list(results.policies)
-    environment, about = description.environment, asdict(description)
+    description = results.description
+    policies = list(results.policies)
+    environment = description.environment
+    about = asdict(description)
     run = start(
         mode,
         folder,

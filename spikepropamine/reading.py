@@ -59,7 +59,8 @@ def read_bytes(
     """
     try:
         if inside is not None:
-            place, root = os.path.realpath(path), os.path.realpath(inside)
+            place = os.path.realpath(path)
+            root = os.path.realpath(inside)
             if not Path(place).is_relative_to(root):
                 raise Unreadable(f"{path} is a link that leads out of {inside}")
         # first, since opening a device or a FIFO may do something
@@ -196,7 +197,8 @@ def _plain(content: Any, most: float) -> Any:
     keys, lists, texts, numbers, truth values and nothing, no deeper and no more of them
     than there may be.
     """
-    left, count = [(content, 0)], 0
+    left = [(content, 0)]
+    count = 0
     while left:
         value, depth = left.pop()
         count += 1

@@ -125,12 +125,15 @@ def pooled(
 
     def resampled_means(sample: Values) -> np.ndarray:
         values = np.asarray(sample, dtype=float)
-        count, mean = len(values), values.mean()
+        count = len(values)
+        mean = values.mean()
         spread = (values - mean) * wider * np.sqrt(count / (count - 1))
         drawn = random.integers(count, size=(RESAMPLES, count))
         return mean + spread[drawn].mean(axis=1)
 
-    gaps, means, better = [], [], []
+    gaps = []
+    means = []
+    better = []
     for task, scale in unit.items():
         first = resampled_means(one[task])
         second = resampled_means(other[task])

@@ -28,8 +28,8 @@ def check_credentials(
     what: str = "--track online",
     instead: str = "--track offline needs none, and can be uploaded later",
 ) -> None:
-    """Before any work is done: asks the server whether the account works, if there is to
-    be one.
+    """Before any work is done: asks the server whether the account works, if there is
+    to be one.
 
     Args:
         mode: of tracking.
@@ -51,7 +51,8 @@ def check_credentials(
         raise UsageError(f"{what}: {reason(error)}; {instead}") from error
     if not logged_in:
         raise UsageError(
-            f"{what} needs an account: run `wandb login` or set WANDB_API_KEY; {instead}"
+            f"{what} needs an account: run `wandb login` or set WANDB_API_KEY; "
+            f"{instead}"
         )
 
 
@@ -126,7 +127,8 @@ def use(run: Any, artifact: Any, mode: On) -> None:
     if mode == "online":
         run.use_artifact(artifact)
     else:
-        # what `use_artifact` does with a new one, which it refuses offline though it works
+        # what `use_artifact` does with a new one, which it refuses offline though that
+        # works
         run._log_artifact(
             artifact, aliases=[], is_user_created=True, use_after_commit=True
         )

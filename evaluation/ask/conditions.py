@@ -274,7 +274,8 @@ def conditions_of(
     """
     for name in lesions:
         check_known("lesion", name, LESIONS, error=ValueError)
-    intact, skipped = [CLEAN], list[Skipped]()
+    intact = [CLEAN]
+    skipped = list[Skipped]()
     with closing(make(task.environment, task.arguments)) as env:
         if suite is not None:
             of_suite, skipped = _of_suite(env, task, suite)

@@ -97,9 +97,11 @@ def _check_seeds(runs: Sequence[Run]) -> None:
         same = seen.setdefault((run.name, run.seed), run)
         difference = _difference(like, run)
         if difference:
-            other, why = like, f", but differ in {difference}"
+            other = like
+            why = f", but differ in {difference}"
         elif same is not run:
-            other, why = same, f" with seed {run.seed}"
+            other = same
+            why = f" with seed {run.seed}"
         else:
             continue
         raise ValueError(
@@ -256,7 +258,8 @@ def learning_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     values = flat({name: settings[name] for name in LEARNING if name in settings})
     for name in PATHS:
         values[name] = settings.get(name) is not None
-    policy, kind = settings.get("policy"), values.get("trainer.kind")
+    policy = settings.get("policy")
+    kind = values.get("trainer.kind")
     if policy not in agents() or kind not in ALGORITHMS:
         return values
     matters = concerned(policy, values["teacher"], kind)

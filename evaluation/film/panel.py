@@ -76,7 +76,8 @@ class Panel:
 
     def __init__(self, outlines: Sequence[Outline], width: int, height: int) -> None:
         self.outline = outlines[0]
-        last, fast = self.outline.last, self.outline.last.fast_weights
+        last = self.outline.last
+        fast = self.outline.last.fast_weights
         # one scale for all fast weights
         self.bound = max(LEAST, *(outline.largest for outline in outlines))
         self._step = 0
@@ -151,7 +152,8 @@ class Panel:
         """
         if (strip := self._strips.get(name)) is None:
             return
-        plot, end = self.plots[name], self._step * self._ticks
+        plot = self.plots[name]
+        end = self._step * self._ticks
         past = max(end - self._columns, 0)  # ticks that have left the plot
         moved = past - max(end - len(ticks) - self._columns, 0)
         strip[:, : self._columns - moved] = strip[:, moved:].copy()

@@ -128,8 +128,8 @@ def film(
     width: int = 1,
     progress: bool = True,
 ) -> list[float]:
-    """Makes a video of the episode of a seed, with deterministic actions, in each of the
-    takes: H.264 in 4:2:0, playable while it loads, at the pace of the task's own clock.
+    """Makes a video of the episode of a seed, with deterministic actions, in each of
+    the takes: H.264 in 4:2:0, playable while it loads, at the pace of the task's own clock.
 
     Args:
         path: of the file, which appears once it is complete, in a folder that exists.
@@ -153,7 +153,8 @@ def film(
         return islice(watch(policy, env, seed, hook=hook, width=width), max_steps + 1)
 
     with closing(takes[0].make({})) as plain:
-        clock, arguments = plain.metadata.get("render_fps"), drawing_arguments(plain)
+        clock = plain.metadata.get("render_fps")
+        arguments = drawing_arguments(plain)
     with ExitStack() as opened:
         envs = [opened.enter_context(closing(take.make(arguments))) for take in takes]
         outlines = [
@@ -334,7 +335,8 @@ def written(background: np.ndarray, left: str, right: str = "") -> np.ndarray:
         uint8 [height, width, 3].
     """
     picture = Image.fromarray(background)
-    draw, middle = ImageDraw.Draw(picture), picture.height // 2
+    draw = ImageDraw.Draw(picture)
+    middle = picture.height // 2
     face = ImageFont.truetype(
         Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), 13
     )
@@ -350,8 +352,8 @@ def written(background: np.ndarray, left: str, right: str = "") -> np.ndarray:
 
 @contextmanager
 def mp4(path: Path, width: int, height: int, rate: Fraction) -> Iterator[Callable]:
-    """A function that appends a frame, uint8 [height, width, 3], to an mp4, which appears
-    under its name when the block ends well.
+    """A function that appends a frame, uint8 [height, width, 3], to an mp4, which
+    appears under its name when the block ends well.
 
     Args:
         path: of the file.
@@ -367,7 +369,8 @@ def mp4(path: Path, width: int, height: int, rate: Fraction) -> Iterator[Callabl
         stream = file.add_stream(
             "libx264", rate=rate, options={"preset": "veryfast", "crf": "26"}
         )
-        stream.width, stream.height = width, height
+        stream.width = width
+        stream.height = height
         stream.pix_fmt = "yuv420p"
         stream.thread_count = 1
 

@@ -83,7 +83,8 @@ def cost_of(policy: Any, observations: Any) -> Cost:
         observations: of consecutive steps of one episode from its start, [T, ...] or a
             dict of them, as the policy sees them (normalised).
     """
-    count, extractor = _Count(), policy.pi_features_extractor
+    count = _Count()
+    extractor = policy.pi_features_extractor
     spiking = isinstance(policy, PlasticSpikingPolicy)
     dense = [] if spiking else [policy.mlp_extractor.policy_net]
     seen, _ = policy.obs_to_tensor(observations)
@@ -110,7 +111,8 @@ class _Count:
     def __init__(self) -> None:
         self.operations = {part: operations() for part in PARTS}
         self.parameter_bytes = self.state_bytes = 0
-        self.neurons, self.silent = 0, 0.0  # and how many of them are at 0, on average
+        self.neurons = 0
+        self.silent = 0.0  # how many of them are at 0, on average
 
     def layer(self, module: Any, inputs: Any, _: Tensor) -> None:
         """Of a module that has weights, which has run."""
@@ -182,7 +184,8 @@ def _before(outputs: Tensor) -> Tensor:
 
 
 def _spiking(count: _Count, policy: PlasticSpikingPolicy, features: Tensor) -> Tensor:
-    network, layout = policy.network, policy.layout
+    network = policy.network
+    layout = policy.layout
     starts = torch.zeros(len(features), 1)
     starts[0] = 1.0
     state = layout.unpack(torch.zeros(1, layout.size))
@@ -196,7 +199,9 @@ def _spiking(count: _Count, policy: PlasticSpikingPolicy, features: Tensor) -> T
         signal = torch.tanh(units(signal))
         count.activation(units, held, signal)
     for layer, output in zip(network.layers, outputs):
-        spec, spikes, before = layer.spec, output.spikes[:, 0], signal
+        spec = layer.spec
+        spikes = output.spikes[:, 0]
+        before = signal
         count.operations["synapses"] += synaptic(signal, layer.weight)
         if spec.recurrent:
             before = _before(spikes)
@@ -231,7 +236,9 @@ def _plasticity(layer: Any, presynaptic: Tensor) -> Operations:
     if not spec.plastic:
         return operations()
     rule = RULES[spec.rule]
-    ticks, n_pre, n_post = len(presynaptic), spec.plastic_inputs, spec.neurons
+    ticks = len(presynaptic)
+    n_pre = spec.plastic_inputs
+    n_post = spec.neurons
     use = (
         int((presynaptic != 0).sum()) * n_post
     )  # W + alpha F, where something comes in
@@ -267,7 +274,9 @@ def drive_operations(rule: Rule, n_pre: int, n_post: int) -> Operations:
         n_post: postsynaptic neurons.
     """
     done = operations()
-    pre, post, both = ((1, n_pre), (n_post, 1), (n_post, n_pre))
+    pre = (1, n_pre)
+    post = (n_post, 1)
+    both = (n_post, n_pre)
     shapes = dict.fromkeys(rule.variables, post) | dict.fromkeys(("p", "x"), pre)
     shapes |= dict.fromkeys(("f", *rule.synaptic), both)
     shapes |= rule.named({"p": pre, "q": post})
@@ -284,7 +293,8 @@ class _Arithmetic(np.lib.mixins.NDArrayOperatorsMixin):
     """
 
     def __init__(self, shape: tuple[int, ...], done: np.ndarray) -> None:
-        self.shape, self.done = shape, done
+        self.shape = shape
+        self.done = done
 
     def __array_ufunc__(
         self, ufunc: Any, method: Any, *inputs: Any, **_: Any

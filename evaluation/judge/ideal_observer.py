@@ -36,9 +36,11 @@ class IdealObserver:
     """
 
     def __init__(self, task: CueAssociation) -> None:
-        self.actions, self.reversal = task.actions, task.reversal
+        self.actions = task.actions
+        self.reversal = task.reversal
         flip = np.clip(task.noise, LEAST, 1 - LEAST)
-        self.log_flipped, self.log_kept = np.log(flip), np.log1p(-flip)
+        self.log_flipped = np.log(flip)
+        self.log_kept = np.log1p(-flip)
         evenly, left = divmod(task.cues, task.actions)
         mappings = [
             np.sort([*np.repeat(range(task.actions), evenly), *more])
@@ -90,15 +92,18 @@ class IdealObserver:
         best = np.argsort(joint[old, cue])[::-1][:WIDTH]
         old, cue = old[best], cue[best]
         self.weights = joint[old, cue] - joint[old, cue].max()
-        self.targets, self.shifts = self.targets[old], self.shifts[old]
-        self.ones, self.shows = self.ones[old], self.shows[old]
+        self.targets = self.targets[old]
+        self.shifts = self.shifts[old]
+        self.ones = self.ones[old]
+        self.shows = self.shows[old]
         self.ones[np.arange(len(cue)), cue] += ones
         self.shows[np.arange(len(cue)), cue] += shows
 
     def _log_marginal(self, ones: np.ndarray, shows: np.ndarray) -> np.ndarray:
         """[H, cues, bits] and [H, cues] to the logarithm of p(k, n) of all bits."""
         zeros = shows[..., None] - ones
-        kept, flipped = self.log_kept, self.log_flipped
+        kept = self.log_kept
+        flipped = self.log_flipped
         either = np.logaddexp(
             ones * kept + zeros * flipped, ones * flipped + zeros * kept
         )

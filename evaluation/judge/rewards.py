@@ -125,7 +125,8 @@ def recovery(
 def _recovery_time(curve: np.ndarray, before: float, window: int) -> float | None:
     """See `Recovery.time`, of the mean loss by windows since the change."""
     # the first window, not the worst one, which chance has a part in
-    drop, left = curve[0], curve[-1]
+    drop = curve[0]
+    left = curve[-1]
     drops = drop > LEAST * abs(before)
     if not drops or 1 - left / drop < LEAST:
         return None
@@ -206,8 +207,8 @@ def mean_of(by_step: np.ndarray, steps: range) -> np.ndarray:
 
 
 def pace(rate: np.ndarray, random: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-    """Reward rates relative to those of random actions (0) and of a teacher that is told
-    the context (1).
+    """Reward rates relative to those of random actions (0) and of a teacher that is
+    told the context (1).
 
     Args:
         rate: of the policy, any shape.

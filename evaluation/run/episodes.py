@@ -339,7 +339,8 @@ def watch(
     observation, info = env.reset(seed=seed)
     yield Moment(info, observation=observation)
     starts = np.ones(width, dtype=bool)
-    over, step = False, 0
+    over = False
+    step = 0
     draws = torch.Generator().manual_seed(seed // width).get_state()
     while not over:
         batch = stacked([observation] * width)
@@ -389,7 +390,7 @@ class _Observed:
             self.kept["modulator"] = rate.numpy(force=True).copy()
 
     def seen(self, state: Any) -> dict[str, Any]:
-        """By name, what is recorded of a step, after which the policy has this state."""
+        """By name, what is recorded of a step that ends with this state."""
         if not self.spec.plastic:
             return self.kept
         name = f"layer{self.layer}.fast_weights"
@@ -522,8 +523,8 @@ def run_job(job: Job) -> Outcome:
     Returns:
         Of each episode "seed", "return" and "length"; "rewards", float32 [episodes,
         steps], 0 after the end; "correct", float32 [episodes, trials], NaN where there
-        was no response; "began", int64 [episodes, changes], the steps at which a context
-        began, and -1 for no more. Of a spiking policy also the sums of `InsideSums`
+        was no response; "began", int64 [episodes, changes], the steps at which a
+        context began, and -1 for no more. Of a spiking policy also the sums of `InsideSums`
         ("inside/NAME", "inside/count").
     """
     policy: Any = _Baseline(job) if job.folder is None else loaded(job.folder)
