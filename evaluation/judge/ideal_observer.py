@@ -107,7 +107,8 @@ class IdealObserver:
         either = np.logaddexp(
             ones * kept + zeros * flipped, ones * flipped + zeros * kept
         )
-        return (either - np.log(2)).sum(axis=-1)
+        marginal: np.ndarray = (either - np.log(2)).sum(axis=-1)
+        return marginal
 
 
 def ideal_responses(arguments: Mapping[str, Any], seeds: Sequence[int]) -> np.ndarray:
