@@ -66,9 +66,10 @@ def _configured(parser: Parser, file: Path) -> argparse.Namespace:
     for name, value in content.items():
         words += _words_of(name, value)
     try:
-        return parser.parse_args(words)
+        options: argparse.Namespace = parser.parse_args(words)
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from error
+    return options
 
 
 def _words_of(name: str, value: Any) -> list[str]:
@@ -219,7 +220,7 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         UsageError: the command line or the file is wrong.
     """
     parser = _parser(program)
-    options = parser.parse_args(arguments)
+    options: argparse.Namespace = parser.parse_args(arguments)
     if options.config is not None:  # what is given wins
         options = parser.parse_args(arguments, _configured(parser, options.config))
     if options.episodes is None:
@@ -373,7 +374,7 @@ def _folder(options: argparse.Namespace, runs: Sequence[Path]) -> Path:
     common = Path(os.path.commonpath([run.resolve() for run in runs]))
     if common.is_relative_to(Path.cwd()):
         common = common.relative_to(Path.cwd())
-    folder = RunFolder(common).evaluations / folder_name(options)
+    folder: Path = RunFolder(common).evaluations / folder_name(options)
     for path in (folder.parent, folder, folder / "figures", folder / "videos"):
         refuse_link(path, "--out")
     return folder

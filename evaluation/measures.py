@@ -8,7 +8,7 @@ results asks here, and refuses a measure that has no record.
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 import polars as pl
@@ -643,14 +643,17 @@ DERIVED: tuple[Measure[None], ...] = (
 )
 """Computed from other rows when results are read."""
 
-MEASURES: dict[str, Measure] = {
-    measure.name: measure
-    for measure in (*OF_RUNS, *OF_BASELINES.values(), *OF_ACTING, *DERIVED)
-}
+EVERY: tuple[Measure[Any], ...] = (
+    *OF_RUNS,
+    *OF_BASELINES.values(),
+    *OF_ACTING,
+    *DERIVED,
+)
+MEASURES = {measure.name: measure for measure in EVERY}
 """All, by name."""
 
 
-def measure_named(name: str) -> Measure:
+def measure_named(name: str) -> Measure[Any]:
     """The record of a measure. Raises UsageError: there is none; the message has the
     nearest name.
     """
@@ -658,12 +661,12 @@ def measure_named(name: str) -> Measure:
     return MEASURES[name]
 
 
-def of_section(section: str) -> list[Measure]:
+def of_section(section: str) -> list[Measure[Any]]:
     """The measures that a table of the report has columns of."""
     return [measure for measure in MEASURES.values() if measure.section == section]
 
 
-def telling() -> list[Measure]:
+def telling() -> list[Measure[Any]]:
     """The measures that tell how good a policy is, the most telling one first."""
     every = [measure for measure in MEASURES.values() if measure.tells]
     return sorted(every, key=lambda measure: measure.tells)

@@ -210,7 +210,8 @@ class Compared:
         floor = judge.mean_of(self.random_by_step, judge.SETTLED)
         if not self.margin > 0:
             return np.full(len(floor), np.nan)
-        return (self.actor.settled - floor) / self.margin
+        paces: np.ndarray = (self.actor.settled - floor) / self.margin
+        return paces
 
     @cached_property
     def time_to_identify(self) -> float | None:

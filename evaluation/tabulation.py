@@ -42,7 +42,7 @@ def rows_of(evaluated: Evaluated, suite: str) -> pl.DataFrame:
     """
     actors: list[tuple[Row, Outcomes]] = []
     rows: list[Row] = []
-    for run, outcomes in zip(evaluated.runs, evaluated.outcomes):
+    for run, of_conditions in zip(evaluated.runs, evaluated.outcomes):
         of_run: Row = {
             "environment": run.environment,
             "policy": run.name,
@@ -50,15 +50,15 @@ def rows_of(evaluated: Evaluated, suite: str) -> pl.DataFrame:
             "steps": run.steps,
             "revision": run.policy.metadata.get("versions", {}).get("revision"),
         }
-        actors.append((of_run, outcomes))
+        actors.append((of_run, of_conditions))
         trained = Trained(run, evaluated.task, evaluated.seeds[0])
         facts = [row for m in OF_RUNS for row in _rows(m, trained)]
         facts.sort(key=lambda row: row["at"] is not None)  # curves follow
         rows += [of_run | row for row in facts]
     for of_run, _ in actors:
-        for name, measure in OF_BASELINES.items():
-            if name in evaluated.references:
-                clean = evaluated.references[name][CLEAN_KEY]
+        for baseline, measure in OF_BASELINES.items():
+            if baseline in evaluated.references:
+                clean = evaluated.references[baseline][CLEAN_KEY]
                 rows += [
                     of_run | {"suite": suite} | row for row in _rows(measure, clean)
                 ]
@@ -97,7 +97,7 @@ def rows_of(evaluated: Evaluated, suite: str) -> pl.DataFrame:
     return table(rows)
 
 
-def _rows(measure: Measure, source: object) -> Iterator[Row]:
+def _rows(measure: Measure[Any], source: object) -> Iterator[Row]:
     assert measure.rows is not None
     for number in measure.rows(source):
         yield {"measure": measure.name} | number._asdict()

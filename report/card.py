@@ -84,7 +84,7 @@ def latest_evaluation(run: RunFolder) -> Path:
     """The folder of it, in the run folder, of those with deterministic actions and
     episodes of the usual length. Raises UsageError: there is none.
     """
-    files = sorted(
+    files: list[Path] = sorted(
         run.evaluations.glob(f"*/{RESULTS}"), key=lambda path: path.stat().st_mtime
     )
     for path in reversed(files):
@@ -208,7 +208,7 @@ def _results(lines: pl.DataFrame) -> str:
     def text(value: float | None) -> str:
         return "" if value is None else number(value)
 
-    def of_measure(measure: Measure) -> Column[dict[str, Any]]:
+    def of_measure(measure: Measure[Any]) -> Column[dict[str, Any]]:
         return Column(measure.label, lambda line: text(line[measure.name]))
 
     def with_off(line: dict[str, Any]) -> str:

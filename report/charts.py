@@ -98,7 +98,8 @@ def chart(name: str, **values: Any) -> Chart:
 
 @functools.cache
 def _charts() -> Mapping[str, Any]:
-    return read_yaml(Path(__file__).with_name("charts.yaml"))
+    content: Mapping[str, Any] = read_yaml(Path(__file__).with_name("charts.yaml"))
+    return content
 
 
 def curves(lines: Sequence[Line], axes: Axes) -> Chart:

@@ -43,8 +43,10 @@ def workspace(entity: str, project: str) -> Any:
         entity: user or team in Weights & Biases.
         project: its project.
     """
-    import wandb_workspaces.reports.v2 as reports
+    import wandb_workspaces.reports.v2 as interface
     import wandb_workspaces.workspaces as workspaces
+
+    reports: Any = interface  # what it has is named at run time
 
     sections = []
     for name, shown in WORKSPACE.items():
@@ -92,7 +94,7 @@ def save() -> str:
         made.save()
     except (wandb.Error, OSError, ValueError) as error:
         raise UsageError(f"the workspace cannot be saved: {reason(error)}") from error
-    return made.url
+    return str(made.url)
 
 
 LATE = "rollout/late_accuracy"

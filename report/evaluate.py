@@ -205,7 +205,7 @@ def tables(results: EvaluationResults) -> str:
     return f"{by_condition}\n\n{_overall(results)}"
 
 
-def _measures(results: EvaluationResults) -> list[Measure]:
+def _measures(results: EvaluationResults) -> list[Measure[Any]]:
     """What a row of results has; measures without values are left out."""
     measures = []
     for measure in telling():
@@ -220,7 +220,7 @@ def _measures(results: EvaluationResults) -> list[Measure]:
     return measures
 
 
-def _by_policy(results: EvaluationResults, measures: Sequence[Measure]) -> str:
+def _by_policy(results: EvaluationResults, measures: Sequence[Measure[Any]]) -> str:
     """A row for each policy and condition, a column for each measure."""
     rows = [["policy", "condition", *(measure.label for measure in measures)]]
     for policy in results.policies:
@@ -235,7 +235,7 @@ def _by_policy(results: EvaluationResults, measures: Sequence[Measure]) -> str:
     return _aligned(rows)
 
 
-def _by_condition(results: EvaluationResults, measure: Measure) -> str:
+def _by_condition(results: EvaluationResults, measure: Measure[Any]) -> str:
     """A row for each condition, a column for each policy."""
 
     def of_policy(policy: str) -> Column[Condition]:

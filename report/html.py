@@ -40,7 +40,7 @@ from spikepropamine.statistics import Difference, decisive
 from spikepropamine.words import listed, number, p_value, percent, plural
 
 BEGINS = {FIRST: "with the episode", LATER: "within the episode"}
-CellOf = Callable[[Any, Measure], Cell | None]
+CellOf = Callable[[Any, Measure[Any]], Cell | None]
 """Makes the cell of a row and a measure."""
 OFF = "off"
 """The lesion that plots show beside the policy as trained."""
@@ -127,7 +127,7 @@ def _p(value: float | None) -> Cell | None:
     return None if value is None else Cell(p_value(value), value)
 
 
-def _measure_column(measure: Measure, cell_of: CellOf) -> Column:
+def _measure_column(measure: Measure[Any], cell_of: CellOf) -> Column[Any]:
     """A column of a measure, whose record says all but what a row is of."""
     return Column(measure.title, lambda item: cell_of(item, measure), measure.sentence)
 
@@ -139,7 +139,7 @@ class InCondition(NamedTuple):
     policy: str
     condition: Condition
 
-    def of(self, measure: Measure) -> Cell | None:
+    def of(self, measure: Measure[Any]) -> Cell | None:
         """A measure."""
         score = self.results.measured(self.policy, self.condition.key, measure.name)
         return cell(score, measure.as_percent)
@@ -250,7 +250,7 @@ def _tested(results: EvaluationResults) -> Section:
         ]
         return ", ".join([first.perturb or "the task", *changed])
 
-    def fact(policy: str, measure: Measure) -> Cell | None:
+    def fact(policy: str, measure: Measure[Any]) -> Cell | None:
         score = results.estimate(policy, None, measure.name)
         if score is None:
             return None
@@ -295,7 +295,8 @@ def _learning(results: EvaluationResults) -> Table:
 
         return Column(policy, value)
 
-    columns = [Column("setting", str), *map(of_policy, results.policies)]
+    setting: Column[str] = Column("setting", str)
+    columns = [setting, *map(of_policy, results.policies)]
     return Table(columns, filter(differs, names), "Settings of training that differ")
 
 
@@ -482,7 +483,7 @@ def _adaptation(results: EvaluationResults) -> Section:
             axes = charts.Axes("steps since the context began", "reward per step")
             plots += plotted(title, axes, lines)
 
-    def of(row: InContexts, measure: Measure) -> Cell | None:
+    def of(row: InContexts, measure: Measure[Any]) -> Cell | None:
         if row.policy == TOLD and measure.found_out:
             return None  # it has nothing to find out
         name = name_in(row.prefix, measure)
@@ -544,7 +545,7 @@ def _recovery(results: EvaluationResults) -> Section:
             if change is not None:
                 rows.append(Changed(policy, condition, change))
 
-    def of(row: Changed, measure: Measure) -> Cell | None:
+    def of(row: Changed, measure: Measure[Any]) -> Cell | None:
         return cell(getattr(row.change, measure.name), measure.as_percent)
 
     columns: list[Column[Changed]] = [

@@ -110,7 +110,8 @@ def _happened(moments: Sequence[Moment]) -> dict[str, Any]:
     # trials are equally long, and the first one begins the episode
     starts = [step - trials[0] for step in trials]
     ends = [*starts[1:], len(moments)]
-    chooses = np.ndim(moments[0].action) == 0
+    action: Any = moments[0].action
+    chooses = np.ndim(action) == 0
     values = []
     for step, start, end in zip(trials, starts, ends):
         info = moments[step].info

@@ -207,7 +207,7 @@ def accuracy_or_return(lines: pl.DataFrame) -> str:
     return "return"
 
 
-def main_measure(lines: pl.DataFrame) -> tuple[Measure, str]:
+def main_measure(lines: pl.DataFrame) -> tuple[Measure[Any], str]:
     """What tells how good a policy is, and in which condition: contexts held out, if
     there are contexts, or the clean task. Raises UsageError where nothing tells that.
     """

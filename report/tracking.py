@@ -68,12 +68,12 @@ def track_evaluation(mode: On, folder: Path) -> None:
     say_how_to_upload(mode, folder)
 
 
-def plain_table(section: Section) -> tuple[list[str], list[list[Any]]]:
+def plain_table(section: Section) -> tuple[list[str | int], list[list[Any]]]:
     """Columns and rows of the table of a section: numbers, beside them texts with
     intervals.
     """
     (table,) = [block for block in section.blocks if isinstance(block, Table)]
-    columns: list[str] = []
+    columns: list[str | int] = []
     for column, numeric in zip(table.columns, table.numeric):
         columns.append(column.title)
         if numeric:

@@ -115,7 +115,7 @@ class Panel:
         with rc_context(STYLE):
             inches = (width / PIXELS, height / PIXELS)
             figure = Figure(inches, PIXELS, layout="constrained")
-            drawing = FigureCanvasAgg(figure)
+            drawing: Any = FigureCanvasAgg(figure)
             axes = figure.subplots(
                 len(shares), height_ratios=list(shares.values()), squeeze=False
             )

@@ -351,7 +351,9 @@ def written(background: np.ndarray, left: str, right: str = "") -> np.ndarray:
 
 
 @contextmanager
-def mp4(path: Path, width: int, height: int, rate: Fraction) -> Iterator[Callable]:
+def mp4(
+    path: Path, width: int, height: int, rate: Fraction
+) -> Iterator[Callable[[np.ndarray], None]]:
     """A function that appends a frame, uint8 [height, width, 3], to an mp4, which
     appears under its name when the block ends well.
 

@@ -58,7 +58,8 @@ def windowed(rewards: np.ndarray, window: int) -> np.ndarray:
         float64 [rows, steps - window + 1]; entry t is of the window that starts at t.
     """
     sums = np.cumsum(np.pad(rewards, ((0, 0), (1, 0))), axis=1, dtype=np.float64)
-    return (sums[:, window:] - sums[:, :-window]) / window
+    means: np.ndarray = (sums[:, window:] - sums[:, :-window]) / window
+    return means
 
 
 def curve_points(windows: int) -> np.ndarray:
