@@ -67,8 +67,9 @@ def read_bytes(
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise Unreadable(f"{path} is no regular file")
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", os.O_RDONLY)
-        with open(os.open(path, flags), "rb") as file:
-            opened = os.fstat(file.fileno())
+        descriptor = os.open(path, flags)
+        with open(descriptor, "rb") as file:
+            opened = os.fstat(descriptor)
             if not stat.S_ISREG(opened.st_mode) or opened.st_size > most:
                 raise Unreadable(
                     f"{path} has {opened.st_size:,} bytes, and may have {most:,}"
