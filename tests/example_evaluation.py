@@ -1,15 +1,15 @@
 """Small evaluations made of numbers, for tests of their readers."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from spikepropamine import table
 from spikepropamine.common import CLEAN_KEY
-from spikepropamine.evaluation.rows import RANDOM, TOLD
-from spikepropamine.folder import ASKED, RESULTS
-from spikepropamine.report.evaluation import Evaluation
+from spikepropamine.evaluation.description import parsed, write_description
+from spikepropamine.evaluation.tabulation import RANDOM, TOLD
+from spikepropamine.folder import RESULTS
+from spikepropamine.report.evaluation import EvaluationResults
 
 SEEDS = {"ndp-oja": [0, 1, 2], "snn": [0, 1, 2], "mlp": [0]}
 FIRST, EPISODES = 1_000_000, 5
@@ -89,7 +89,7 @@ def asked_of(conditions, policies, **changes):
 
 
 def evaluation(conditions, measured, **changes):
-    """An `Evaluation` of arrays, see `rows_of`; each policy has a seed for each run."""
+    """Results of an evaluation, of arrays, see `rows_of`; each policy has a seed for each run."""
     policies = {}
     for (policy, key, _), values in measured.items():
         if (
@@ -98,8 +98,8 @@ def evaluation(conditions, measured, **changes):
             and not isinstance(values, dict)
         ):
             policies[policy] = list(range(len(values)))
-    return Evaluation(
-        asked_of(conditions, policies, **changes),
+    return EvaluationResults(
+        parsed(asked_of(conditions, policies, **changes)),
         table.table(rows_of(conditions, measured)),
     )
 
@@ -252,7 +252,7 @@ def write_example(folder: Path, **kind) -> Path:
     """Writes an example as `evaluate` leaves it; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     found = example(**kind)
-    (folder / ASKED).write_text(json.dumps(found.asked))
+    write_description(folder, found.description)
     table.write(folder / RESULTS, table.where(found.frame, measure=[
         m for m in found.frame["measure"].unique() if m != "learned"]))  # fmt: skip
     return folder
