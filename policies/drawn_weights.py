@@ -98,16 +98,21 @@ def step_with_drawn_weights(
 
 
 def _seeds_of_this_step(drawn: Tensor, starts: Tensor, like: Tensor) -> Tensor:
-    """The seeds [1, B, 1], new ones where an episode starts or there is none."""
+    """The seeds [1, B, 1], new ones where an episode starts or there is none.
+
+    Before the first step `drawn` is a placeholder of zeros [1, B, any].
+    """
     seeds = drawn.flatten().tolist()  # lists are faster here
     begins = starts.flatten().tolist()
     if not any(begins) and all(seeds):
         return drawn
+    # one for each number of the placeholder, as ever: so runs stay what they were
     fresh = torch.randint(1, SEEDS, (len(seeds),)).tolist()
+    of_rows = seeds[: len(begins)]
     for row, begun in enumerate(begins):
-        if begun or not seeds[row]:
-            seeds[row] = fresh[row]
-    return like.new_tensor(seeds)[None, :, None]
+        if begun or not of_rows[row]:
+            of_rows[row] = fresh[row]
+    return like.new_tensor(of_rows)[None, :, None]
 
 
 def _copy_with_weights(network: Network, seed: int) -> Network:
