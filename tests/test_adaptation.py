@@ -26,7 +26,7 @@ from spikepropamine.evaluation.measures import OF_ACTING
 from spikepropamine.evaluation.observed import Acted
 from spikepropamine.evaluation.tabulation import RANDOM, TOLD, contexts_of
 from spikepropamine.policies.export import save_policy
-from spikepropamine.policies.network import StateLayout
+from spikepropamine.policies.state import StateLayout
 
 PAYING = "Paying-v0"
 
