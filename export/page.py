@@ -32,20 +32,22 @@ from spikepropamine.envs.perturbations.wrapper import reason_against
 from spikepropamine.evaluation.ask.conditions import CLEAN, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.evaluation.run.episodes import recorded_layer
+from spikepropamine.export.server import INDEX
 from spikepropamine.folder import RunFolder, find, name_of, plain_name
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.reading import Unreadable, read_text
 
-ASSETS = Path(__file__).with_name("assets")
-"""The built page, which `make page` puts here."""
-INDEX, CARD, POLICY, MODEL = "index.json", "card.json", "policy.onnx", "model.xml"
+CARD, POLICY, MODEL = "card.json", "policy.onnx", "model.xml"
+"""In the folder of a policy: what the page has to know, its network, and its robot."""
 
 
 @dataclass(frozen=True)
 class Robot:
     """What the page has to know of a robot's class that its attributes do not say."""
 
-    place: str  # what its speed is taken from: "qpos", or "body", the main body's position
+    place: (
+        str  # what its speed is taken from: "qpos", or "body", the main body's position
+    )
     height: int | None = None  # which of qpos a fall is told by; None: it cannot fall
     angle: int | None = None  # the same for how far it leans
     ends_included: bool = False  # whether the ends of its healthy range are healthy
@@ -66,6 +68,12 @@ ROBOTS: Mapping[type, Robot] = {
     ),
 }
 """The robots that the page steps by itself."""
+
+IN_PAGE = (
+    "motor_signs", "motor_order", "strength", "joint_lock", "mass", "slope", "gravity_tilt",
+    "gravity", "wind", "friction", "viscosity", "obs_noise", "action_noise",
+)  # fmt: skip
+"""The perturbations that the page has, a record of each in `web/src/perturbations.ts`."""
 
 SHOWN: Mapping[str, str] = {
     "cue-lesson/HalfCheetahCueLesson-v0/ndp-hebb/seed-4": "HalfCheetah, told once",
@@ -140,14 +148,15 @@ def card_of(run: Run, env: gym.Env, title: str) -> dict[str, Any]:
         "task": _task(env.unwrapped),
         "families": _families(env),
         "spread": np.broadcast_to(
-            spread(run.environment, run.arguments), env.unwrapped.observation_space.shape
+            spread(run.environment, run.arguments),
+            env.unwrapped.observation_space.shape,
         ).tolist(),
     }
 
 
 def _families(env: gym.Env) -> list[str]:
     """The names of the perturbations that can change a task."""
-    names = [name for name in CATALOGUE if not reason_against(env, f"{name}~1")]
+    names = [name for name in IN_PAGE if not reason_against(env, f"{name}~1")]
     task: Any = env.unwrapped
     if type(task) in ROBOTS and not task.model.jnt_limited[_driven(task)].all():
         names.remove("joint_lock")  # the page narrows the range that a joint has
@@ -273,7 +282,7 @@ def catalogue() -> dict[str, Any]:
             "other": family.other,
             "whole": family.whole,
         }
-        for family in CATALOGUE.values()
+        for family in map(CATALOGUE.__getitem__, IN_PAGE)
     }
 
 

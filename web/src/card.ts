@@ -104,7 +104,6 @@ export interface StartTerm {
   family: string;
   target: string | null;
   value: number;
-  step: number;
 }
 
 export interface Index {

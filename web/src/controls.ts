@@ -55,18 +55,21 @@ export class Controls {
   show(stage: Stage): void {
     this.stage = stage;
     this.shown = [];
-    const boxes: Node[] = [];
-    const { task } = stage.plastic;
+    const columns: Node[][] = [[], [], []];
     const cues = this.cues(stage);
     if (cues !== null) {
-      boxes.push(cues);
+      columns[0].push(cues);
     }
-    if (task instanceof Robot) {
-      boxes.push(this.motors(stage), this.body(stage), this.world(stage));
+    if (stage.plastic.task instanceof Robot) {
+      columns[0].push(this.motors(stage));
+      columns[1].push(this.world(stage));
+      columns[2].push(this.body(stage));
     }
     const noise = familiesOf(stage.card).filter((name) => RECORDS[name].group === "noise");
-    boxes.push(box(TITLES.noise, ...noise.map((name) => this.slider(stage, name))));
-    this.place.replaceChildren(...boxes);
+    columns[2].push(box(TITLES.noise, ...noise.map((name) => this.slider(stage, name))));
+    const filled = columns.filter((boxes) => boxes.length > 0);
+    const made = filled.map((boxes) => element("div", { class: "column" }, ...boxes));
+    this.place.replaceChildren(...made);
     this.update();
   }
 
@@ -224,7 +227,7 @@ export class Controls {
     const cues = first instanceof Lesson ? first.lesson.cues : first.card.cues;
     const asks = Array.from({ length: cues }, (_, cue) => {
       const ask = (task: Lesson | Board): void => {
-        task.show(cue, false);
+        task.ask(cue);
       };
       return button(`Show ${letter(cue)}`, { "data-ask": letter(cue) }, all(ask));
     });
@@ -232,7 +235,9 @@ export class Controls {
     if (first instanceof Lesson) {
       const tells = Array.from({ length: cues }, (_, cue) => {
         const tell = (task: Lesson | Board): void => {
-          task.show(cue, true);
+          if (task instanceof Lesson) {
+            task.tell(cue);
+          }
         };
         return button(`Tell ${letter(cue)}`, { "data-tell": letter(cue) }, all(tell));
       });

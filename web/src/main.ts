@@ -5,8 +5,10 @@ import { Network, startRuntime } from "./brain";
 import type { Card, Index } from "./card";
 import { onTurn } from "./colours";
 import { Controls, byId, element } from "./controls";
+import { Accuracy, showScores, showText } from "./facts";
 import { bytes, json, text } from "./files";
 import { Live } from "./live";
+import { orderOf } from "./perturbations";
 import { startMujoco, type Mujoco } from "./physics";
 import { Plots } from "./plots";
 import { Stage, type Moment } from "./runner";
@@ -16,7 +18,6 @@ import { View, cameraOf } from "./view";
 
 const DATA = "data";
 const LATEST = 0.1; // s that a picture may be late before time is let go
-const TRIALS = 10; // that the accuracy is of
 
 class Page {
   private readonly plots = new Plots({
@@ -36,7 +37,7 @@ class Page {
   private busy = false;
   private due = 0;
   private before = 0;
-  private right: boolean[][] = [[], []];
+  private readonly right = [new Accuracy(), new Accuracy()];
   private loads = 0;
 
   constructor(private readonly index: Index) {
@@ -93,7 +94,9 @@ class Page {
     }
     this.stage = stage;
     before?.delete();
-    this.perturb(stage);
+    if (before === null) {
+      this.perturb(stage);
+    }
     this.showParts(card);
     this.controls.show(stage);
     this.plots.start(card.layer);
@@ -101,13 +104,15 @@ class Page {
     this.say("");
   }
 
-  /** What holds from the start, where `spikepropamine play --perturb` says so. */
+  /** What holds from the start of the first policy, where `spikepropamine play --perturb` says so. */
   private perturb(stage: Stage): void {
     const motors = stage.card.task.kind === "board" ? [] : stage.card.task.motors;
     for (const { family, target, value } of this.index.perturb ?? []) {
       const motor = motors.findIndex(({ name }) => name === target);
       if (family === "motor_signs") {
         stage.world.signs = stage.world.signs.map((_, bit) => ((value >> bit) & 1 ? -1 : 1));
+      } else if (family === "motor_order") {
+        stage.world.order = orderOf(value, motors.length);
       } else {
         stage.world.set(family, value, motor < 0 ? null : motor);
       }
@@ -138,7 +143,7 @@ class Page {
     for (const unit of document.querySelectorAll(".unit")) {
       unit.textContent = card.task.kind === "robot" ? "reward a step" : "right";
     }
-    showScores(card);
+    showScores(card.scores, `${card.name} on ${card.environment}`);
     this.view?.resize();
   }
 
@@ -146,7 +151,9 @@ class Page {
     this.stage!.restart(seed);
     byId<HTMLInputElement>("seed").value = String(seed);
     this.plots.clear();
-    this.right = [[], []];
+    for (const accuracy of this.right) {
+      accuracy.clear();
+    }
     this.due = 0;
     this.changed(false);
     this.tell();
@@ -166,10 +173,7 @@ class Page {
     byId("freeze").setAttribute("aria-pressed", String(mode === "frozen"));
     const said = { on: "Its synapses learn", frozen: "Its synapses are frozen", off: "Unplugged" };
     byId("mode").textContent = stage.card.layer?.plastic === true ? said[mode] : stage.card.policy;
-    const shown = stage.world.text();
-    byId("text").hidden = shown === "";
-    const command = `spikepropamine enjoy ${stage.card.name} --perturb "${shown}"`;
-    byId("text").replaceChildren("The same in Python: ", element("code", {}, command));
+    showText(stage.card.name, stage.world.text());
   }
 
   private readonly frame = (now: number): void => {
@@ -209,9 +213,7 @@ class Page {
     const [first, twin] = moments;
     this.plots.add(first.reward, twin?.reward ?? null, this.stage!.plastic.layer);
     moments.forEach(({ correct }, index) => {
-      if (correct !== null) {
-        this.right[index] = [...this.right[index], correct].slice(-TRIALS);
-      }
+      this.right[index].add(correct);
     });
   }
 
@@ -224,8 +226,9 @@ class Page {
       this.view?.hold();
       this.view?.draw(stage.world, seconds);
     }
-    this.plots.draw();
-    this.tell();
+    if (this.plots.draw()) {
+      this.tell();
+    }
   }
 
   /** The numbers over the pictures. */
@@ -236,12 +239,9 @@ class Page {
     const cues = task instanceof Lesson || task instanceof Board;
     ["", "twin-"].forEach((side, index) => {
       const right = this.right[index];
-      const share = right.filter(Boolean).length / Math.max(right.length, 1);
-      const accuracy = right.length === 0 ? "–" : `${String(Math.round(100 * share))} %`;
-      byId(`${side}pace`).textContent = cues ? accuracy : paces[index].toFixed(1);
+      byId(`${side}pace`).textContent = cues ? right.text : paces[index].toFixed(1);
       const falls = stage.runners[index]?.falls ?? 0;
-      const counted = cues && right.length > 0 ? `of the last ${String(right.length)} trials` : "";
-      byId(`${side}extra`).textContent = falls > 0 ? `fell ${String(falls)} ×` : counted;
+      byId(`${side}extra`).textContent = falls > 0 ? `fell ${String(falls)} ×` : right.counted;
     });
     byId("clock").textContent = (stage.steps * task.seconds).toFixed(1);
     const asked = byId("asked");
@@ -359,8 +359,12 @@ class Page {
       this.changed();
     });
     document.addEventListener("keydown", this.key);
-    window.addEventListener("resize", () => this.view?.resize());
+    new ResizeObserver(() => {
+      this.view?.resize();
+      this.plots.refresh();
+    }).observe(byId("screen"));
     onTurn(() => {
+      this.plots.refresh();
       this.changed(false);
     });
   }
@@ -401,30 +405,6 @@ class Page {
 
 function robotsOf(stage: Stage): Robot[] {
   return stage.runners.map(({ task }) => task).filter((task) => task instanceof Robot);
-}
-
-/** What the table says of the policy, as its card has it. */
-function showScores(card: Card): void {
-  const { scores, name, environment } = card;
-  const place = byId("scores");
-  if (scores.length === 0) {
-    place.replaceChildren();
-    return;
-  }
-  const columns = Object.keys(scores[0]);
-  const head = columns.map((column) => element("th", { scope: "col" }, column));
-  const rows = scores.map((row) => {
-    return element("tr", {}, ...columns.map((column) => element("td", {}, row[column] ?? "")));
-  });
-  place.replaceChildren(
-    element(
-      "table",
-      {},
-      element("caption", {}, `As evaluated in Python: ${name} on ${environment}`),
-      element("thead", {}, element("tr", {}, ...head)),
-      element("tbody", {}, ...rows),
-    ),
-  );
 }
 
 async function main(): Promise<void> {

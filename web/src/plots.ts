@@ -1,7 +1,7 @@
 /** What goes on inside, live: reward, spikes, neuromodulator, fast weights. */
 
 import type { LayerCard } from "./card";
-import { colour, diverging } from "./colours";
+import { colour, paint, pixel, rgb } from "./colours";
 import type { Layer } from "./runner";
 
 const SHOWN = 300; // steps in the plots that run with time
@@ -108,17 +108,18 @@ class Strip {
     this.pen.fillRect(0, 0, SHOWN, this.rows);
   }
 
-  /** Adds a column, painted by `paint` from the values of the neurons. */
-  add(values: Float32Array, paint: (pixels: Uint8ClampedArray, at: number, x: number) => void): void {
+  /** Adds a column with the values of the neurons, painted by `fill`. */
+  add(values: Float32Array, fill: (pixels: Uint32Array, shown: Float32Array) => void): void {
     if (this.filled === SHOWN) {
       this.pen.drawImage(this.picture, -1, 0);
       this.filled -= 1;
     }
     const column = this.pen.createImageData(1, this.rows);
+    const shown = new Float32Array(this.rows);
     for (let row = 0; row < this.rows; row += 1) {
-      const neuron = Math.floor((row * values.length) / this.rows);
-      paint(column.data, 4 * row, values[neuron]);
+      shown[row] = values[Math.floor((row * values.length) / this.rows)];
     }
+    fill(new Uint32Array(column.data.buffer), shown);
     this.pen.putImageData(column, this.filled, 0);
     this.filled += 1;
   }
@@ -157,6 +158,7 @@ export class Plots {
   private marks: number[] = [];
   private bound = 0.05;
   private hasTwin = false;
+  private stale = true;
 
   constructor(places: Places) {
     this.reward = new Sheet(places.reward);
@@ -181,6 +183,13 @@ export class Plots {
     this.bound = 0.05;
     this.spikes.clear();
     this.modulator.clear();
+    this.show(new Float32Array(this.picture.width * this.picture.height));
+    this.stale = true;
+  }
+
+  /** Everything is to be drawn again, as on a page of another size. */
+  refresh(): void {
+    this.stale = true;
   }
 
   /** Something was changed: a line in every plot of time. */
@@ -188,6 +197,7 @@ export class Plots {
     this.marks.push(0);
     this.spikes.mark();
     this.modulator.mark();
+    this.stale = true;
   }
 
   add(reward: number, twin: number | null, layer: Layer): void {
@@ -197,22 +207,25 @@ export class Plots {
     }
     this.marks = this.marks.map((age) => age + 1).filter((age) => age < SHOWN);
     if (layer.spikes.length > 0) {
-      const ink = colour("--ink");
-      const paper = colour("--paper");
-      this.spikes.add(layer.spikes, (pixels, at, x) => {
-        hex(pixels, at, x > 0 ? ink : paper);
+      const ink = pixel(rgb(colour("--ink")));
+      const paper = pixel(rgb(colour("--paper")));
+      this.spikes.add(layer.spikes, (pixels, shown) => {
+        shown.forEach((spike, row) => {
+          pixels[row] = spike > 0 ? ink : paper;
+        });
       });
     }
     if (layer.modulator.length > 0) {
-      this.modulator.add(layer.modulator, (pixels, at, x) => {
-        diverging(pixels, at, x, 1);
+      this.modulator.add(layer.modulator, (pixels, shown) => {
+        paint(pixels, shown, 1);
       });
     }
-    this.paint(layer.fastWeights);
+    this.show(layer.fastWeights);
+    this.stale = true;
   }
 
   /** The fast weights: a pixel for each synapse. */
-  private paint(values: Float32Array): void {
+  private show(values: Float32Array): void {
     const { width, height } = this.picture;
     if (values.length !== width * height) {
       return;
@@ -224,17 +237,21 @@ export class Plots {
       largest = Math.max(largest, Math.abs(value));
     }
     this.bound = Math.max(this.bound, largest);
-    for (let index = 0; index < values.length; index += 1) {
-      diverging(pixels.data, 4 * index, values[index], this.bound);
-    }
+    paint(new Uint32Array(pixels.data.buffer), values, this.bound);
     pen.putImageData(pixels, 0, 0);
   }
 
-  draw(): void {
+  /** Draws what is new; whether anything was. */
+  draw(): boolean {
+    if (!this.stale) {
+      return false;
+    }
+    this.stale = false;
     this.spikes.draw();
     this.modulator.draw();
     this.drawWeights();
     this.drawReward();
+    return true;
   }
 
   private drawWeights(): void {
@@ -297,14 +314,6 @@ export class Plots {
     });
     pen.setLineDash([]);
   }
-}
-
-function hex(pixels: Uint8ClampedArray, at: number, text: string): void {
-  const whole = Number.parseInt(text.slice(1), 16);
-  pixels[at] = whole >> 16;
-  pixels[at + 1] = (whole >> 8) & 255;
-  pixels[at + 2] = whole & 255;
-  pixels[at + 3] = 255;
 }
 
 /** Ends of an axis a little beyond what there is. */

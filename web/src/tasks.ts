@@ -189,8 +189,13 @@ export class Lesson extends Robot {
   }
 
   /** The next trial shows this cue. */
-  show(cue: number, told: boolean): void {
-    this.queue.unshift({ cue, told });
+  ask(cue: number): void {
+    this.queue.unshift({ cue, told: false });
+  }
+
+  /** The next trial shows this cue, and tells what it means. */
+  tell(cue: number): void {
+    this.queue.unshift({ cue, told: true });
   }
 
   /** From the next trial on each cue means the other direction, and is told again. */
@@ -284,8 +289,8 @@ export class Board implements Task {
     this.next();
   }
 
-  /** The next trial shows this cue, which is never told here. */
-  show(cue: number, _told = false): void {
+  /** The next trial shows this cue. */
+  ask(cue: number): void {
     this.queue.unshift(cue);
   }
 

@@ -17,6 +17,9 @@ const BOX = 6;
 
 const CELL = 1; // m, of the floor's pattern
 const FLOOR = 120; // m
+const PICTURES = 40; // of which the time is measured
+const LAG = 0.15; // s by which the camera is late
+const SLOW = 0.03; // s between two pictures
 
 /** Where the camera stands, relative to the robot, in m. */
 export interface Camera {
@@ -168,6 +171,8 @@ export class View {
   private readonly caster = new THREE.Raycaster();
   private grip: { figure: number; body: number; at: THREE.Vector3 } | null = null;
   private readonly follow: [number, number][] = [];
+  private sharpness = 1;
+  private readonly late: number[] = [];
   onGrip: (grip: Grip | null) => void = () => undefined;
 
   constructor(private readonly canvas: HTMLCanvasElement) {
@@ -246,7 +251,7 @@ export class View {
     }
     this.width = clientWidth;
     this.height = clientHeight;
-    this.renderer.setPixelRatio(Math.min(window.devicePixelRatio, 2));
+    this.renderer.setPixelRatio(Math.min(window.devicePixelRatio, 2) * this.sharpness);
     this.renderer.setSize(clientWidth, clientHeight, false);
     const aspect = clientWidth / this.count / clientHeight;
     this.camera.aspect = aspect;
@@ -259,7 +264,9 @@ export class View {
     return Math.max(this.figures.length, 1);
   }
 
+  /** Draws robot and twin; `seconds` have passed since the last picture. */
   draw(world: World, seconds: number): void {
+    this.ease(seconds);
     this.controls.update();
     const slope = (world.value("slope") * Math.PI) / 180;
     const aside = (world.value("gravity_tilt") * Math.PI) / 180;
@@ -267,7 +274,7 @@ export class View {
     this.blow(world.value("wind"), seconds);
     this.figures.forEach((figure, index) => {
       figure.move();
-      this.track(index, figure);
+      this.track(index, figure, seconds);
       const [x, y] = this.follow[index];
       this.root.rotation.set(-aside, -slope, 0);
       this.root.position.set(0, 0, 0);
@@ -285,12 +292,30 @@ export class View {
     });
   }
 
+  /** Where pictures come too late, they are drawn with less: first shadows go, then pixels. */
+  private ease(seconds: number): void {
+    this.late.push(seconds);
+    if (this.late.length < PICTURES) {
+      return;
+    }
+    const [middle] = this.late.splice(0).sort((one, other) => one - other).slice(PICTURES / 2);
+    if (middle < SLOW) {
+      return;
+    }
+    if (this.sun.castShadow) {
+      this.sun.castShadow = false;
+    } else if (this.sharpness > 0.5) {
+      this.sharpness -= 0.25;
+      this.resize();
+    }
+  }
+
   /** The camera follows a little late, so that one sees the robot run. */
-  private track(index: number, figure: Figure): void {
+  private track(index: number, figure: Figure, seconds: number): void {
     const [x, y] = figure.place;
     const before = this.follow[index] ?? [x, y];
     const far = Math.hypot(x - before[0], y - before[1]) > 3;
-    const share = far ? 1 : 0.12;
+    const share = far ? 1 : 1 - Math.exp(-seconds / LAG);
     this.follow[index] = [before[0] + share * (x - before[0]), before[1] + share * (y - before[1])];
   }
 
