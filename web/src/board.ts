@@ -6,6 +6,8 @@ import type { Board } from "./tasks";
 const LETTERS = "ABCDEFGH";
 const COLUMNS = 5;
 const ANSWERS = 12;
+const HEAD = 90; // pixels for the words above
+const FOOT = 80; // and for the answers so far
 
 export function letter(index: number): string {
   return LETTERS[index] ?? String(index + 1);
@@ -37,8 +39,9 @@ function drawBoard(
   height: number,
   own: string,
 ): void {
-  const top = 84;
-  const unit = Math.min(width / 9, (height - top - 70) / 6.2);
+  const room = height - HEAD - FOOT;
+  const unit = Math.min(width / 9, room / 5);
+  const top = HEAD + Math.max(0, (room - 4.2 * unit) / 2);
   const left = width / 2 - 4 * unit;
   drawCue(pen, board, left, top, unit, own);
   drawAnswers(pen, board, left + 5.4 * unit, top, unit, own);

@@ -68,6 +68,7 @@ export class Live {
     byId("pictures").hidden = false;
     byId("pictures").append(...this.images);
     document.querySelector<HTMLElement>(".pick")!.hidden = true;
+    document.querySelector<HTMLElement>(".keys")!.hidden = true;
     this.controls();
     this.listen();
     const draw = (): void => {

@@ -90,8 +90,8 @@ class Page {
     const stage = new Stage(card, this.index.catalogue, network, mujoco, xml);
     if (robot) {
       this.view ??= this.makeView();
-      this.view.show(robotsOf(stage), cameraOf(card.environment));
     }
+    this.view?.show(robotsOf(stage), cameraOf(card.environment));
     this.stage = stage;
     before?.delete();
     if (before === null) {
@@ -185,7 +185,7 @@ class Page {
     }
     if (this.running) {
       const speed = Number(byId<HTMLSelectElement>("speed").value);
-      this.due = Math.min(this.due + seconds * speed, LATEST);
+      this.due = Math.min(this.due + seconds * speed, Math.max(LATEST, this.stage.seconds));
       this.direct(seconds * speed);
       void this.pass();
     }
