@@ -206,7 +206,7 @@ export class View {
     this.streaks = streaks();
     this.root.add(this.floor);
     this.scene.add(this.root, this.sun, sky, this.line, this.streaks);
-    canvas.addEventListener("pointerdown", this.take);
+    canvas.addEventListener("pointerdown", this.take, { capture: true });
     canvas.addEventListener("pointermove", this.drag);
     canvas.addEventListener("pointerup", this.drop);
     canvas.addEventListener("pointercancel", this.drop);
@@ -378,6 +378,7 @@ export class View {
       return;
     }
     this.controls.enabled = false;
+    this.canvas.classList.add("held");
     this.canvas.setPointerCapture(event.pointerId);
     this.grip = { figure: index, body: hit.object.userData.body as number, at: hit.point };
     this.tell();
@@ -417,6 +418,7 @@ export class View {
 
   private readonly drop = (): void => {
     this.controls.enabled = true;
+    this.canvas.classList.remove("held");
     this.grip = null;
     this.onGrip(null);
   };
