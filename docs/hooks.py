@@ -1,6 +1,6 @@
 """What `mkdocs` does besides, for pages that are read in the checkout too.
 
-The help of every command becomes a page. Equations become MathML. A link out of docs/ is checked
+The help of every command becomes a page. The page of `play` is copied, where it is built. Equations become MathML. A link out of docs/ is checked
 and becomes the name of the file, since the site does not have it.
 """
 
@@ -18,6 +18,9 @@ from mkdocs.structure.files import File, Files
 from spikepropamine.__main__ import COMMANDS, main
 
 DOCS = Path(__file__).resolve().parent
+PLAYED = DOCS.parent / "export" / "assets"
+"""The page of `spikepropamine play`, which `make page` builds."""
+FRAME = "<!-- play -->"
 OUTSIDE = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s#]*)(?:#[^)]*)?\)")
 EQUATION = re.compile(
     r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL
@@ -26,8 +29,12 @@ log = get_plugin_logger("hooks")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Adds a page of all commands."""
+    """Adds a page of all commands, and the files of the page of `play`."""
     files.append(File.generated(config, "reference/commands.md", content=commands()))
+    for file in sorted(PLAYED.rglob("*")):
+        if file.is_file():
+            path = f"unplug/{file.relative_to(PLAYED).as_posix()}"
+            files.append(File.generated(config, path, abs_src_path=str(file)))
     return files
 
 
@@ -44,7 +51,17 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         path = there.relative_to(DOCS.parent).as_posix()
         return text if path in text else f"{text} (`{path}`)"
 
-    return OUTSIDE.sub(named, markdown)
+    return OUTSIDE.sub(named, markdown).replace(FRAME, played())
+
+
+def played() -> str:
+    """The page of `play` in a frame; a sentence where it is not built."""
+    if not (PLAYED / "index.html").is_file():
+        return "*The page is not built here: `make page` builds it, with Node 20.*"
+    return (
+        '<p><a class="md-button" href="unplug/index.html">Open it on a page of its own</a></p>'
+        '<iframe class="unplug" src="unplug/index.html" title="Unplug"></iframe>'
+    )
 
 
 def on_page_content(content: str, **_: Any) -> str:
