@@ -17,7 +17,7 @@ import { Board, Lesson, Robot } from "./tasks";
 import { View, cameraOf } from "./view";
 
 const DATA = "data";
-const LATEST = 0.1; // s that a picture may be late before time is let go
+const LATEST = 0.25; // s that a picture may be late before time is let go
 
 class Page {
   private readonly plots = new Plots({

@@ -17,7 +17,7 @@ const BOX = 6;
 
 const CELL = 1; // m, of the floor's pattern
 const FLOOR = 120; // m
-const PICTURES = 40; // of which the time is measured
+const PICTURES = 16; // of which the time is measured
 const LAG = 0.15; // s by which the camera is late
 const SLOW = 0.03; // s between two pictures
 
