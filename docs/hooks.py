@@ -1,7 +1,8 @@
 """What `mkdocs` does besides, for pages that are read in the checkout too.
 
-The help of every command becomes a page. The page of `play` is copied, where it is built. Equations become MathML. A link out of docs/ is checked
-and becomes the name of the file, since the site does not have it.
+The help of every command becomes a page. The page of `play` is copied, where it is built.
+Equations become MathML. A link out of docs/ is checked and becomes the name of the file, since the
+site does not have it.
 """
 
 import contextlib
@@ -20,7 +21,8 @@ from spikepropamine.__main__ import COMMANDS, main
 DOCS = Path(__file__).resolve().parent
 PLAYED = DOCS.parent / "export" / "assets"
 """The page of `spikepropamine play`, which `make page` builds."""
-FRAME = "<!-- play -->"
+PICTURE = re.compile(r"!\[[^\]]*\]\(unplug\.webp\)")
+"""Of the page, which stands for it where it is not built."""
 OUTSIDE = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s#]*)(?:#[^)]*)?\)")
 EQUATION = re.compile(
     r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL
@@ -51,13 +53,15 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         path = there.relative_to(DOCS.parent).as_posix()
         return text if path in text else f"{text} (`{path}`)"
 
-    return OUTSIDE.sub(named, markdown).replace(FRAME, played())
+    markdown = OUTSIDE.sub(named, markdown)
+    return PICTURE.sub(played, markdown)
 
 
-def played() -> str:
-    """The page of `play` in a frame; a sentence where it is not built."""
+def played(picture: re.Match[str]) -> str:
+    """The page of `play` in a frame; its picture, and why, where it is not built."""
     if not (PLAYED / "index.html").is_file():
-        return "*The page is not built here: `make page` builds it, with Node 20.*"
+        why = "*The page is not built here: `make page` builds it, with Node 20.*"
+        return f"{picture.group()}\n\n{why}"
     return (
         '<p><a class="md-button" href="unplug/index.html">Open it on a page of its own</a></p>'
         '<iframe class="unplug" src="unplug/index.html" title="Unplug"></iframe>'

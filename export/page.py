@@ -74,6 +74,8 @@ IN_PAGE = (
     "gravity", "wind", "friction", "viscosity", "obs_noise", "action_noise",
 )  # fmt: skip
 """The perturbations that the page has, a record of each in `web/src/perturbations.ts`."""
+OF_A_MOTOR = ("strength", "joint_lock")
+"""Those of them of which each motor may have its own value."""
 
 SHOWN: Mapping[str, str] = {
     "cue-lesson/HalfCheetahCueLesson-v0/ndp-hebb/seed-4": "HalfCheetah, told once",

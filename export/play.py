@@ -99,7 +99,7 @@ def _in_page(text: str | None) -> list[dict[str, Any]] | None:
     """The terms of a text as the page takes them, from the first step on; None where it cannot."""
     if text is None:
         return []
-    from spikepropamine.export.page import IN_PAGE
+    from spikepropamine.export.page import IN_PAGE, OF_A_MOTOR
 
     alternatives = parse(text)
     if len(alternatives) != 1:
@@ -109,12 +109,16 @@ def _in_page(text: str | None) -> list[dict[str, Any]] | None:
         fixed = term.low == term.high and term.context_set is None
         if not fixed or term.schedule != Schedule() or term.family.name not in IN_PAGE:
             return None
-        if term.family.contexts and (term.severities or term.target is not None):
+        if term.family.contexts and term.severities:
             return None
+        target = None if term.target == "all" else term.target
+        numbered = target is not None and target.lstrip("-").isdecimal()
+        if numbered or (target is not None and term.family.name not in OF_A_MOTOR):
+            return None
+        if target is None and term.family.name == "joint_lock":
+            return None  # it means the first joint
         value = term.family.value(term.low) if term.severities else term.low
-        terms.append(
-            {"family": term.family.name, "target": term.target, "value": value}
-        )
+        terms.append({"family": term.family.name, "target": target, "value": value})
     return terms
 
 

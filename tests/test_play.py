@@ -155,7 +155,11 @@ def test_without_a_name_it_is_the_page_of_the_documentation(built):
     }
 
 
-@pytest.mark.parametrize("text", ["obs_delay=2", "mass=1.5@50", "motor_signs=seen"])
+@pytest.mark.parametrize(
+    "text",
+    ["obs_delay=2", "mass=1.5@50", "motor_signs=seen", "mass:torso=2", "joint_lock=1",
+     "strength:0=0.5"],
+)  # fmt: skip
 def test_what_the_page_has_not_is_stepped_by_python(built, tmp_path, text):
     pytest.importorskip("websockets")
     run = save_run(tmp_path, "HalfCheetah-v5", "ndp-oja")

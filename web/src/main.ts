@@ -385,6 +385,7 @@ class Page {
     if (!this.busy) {
       this.busy = true;
       this.count(await this.stage!.step());
+      this.tell();
       this.busy = false;
     }
   }
