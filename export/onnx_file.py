@@ -34,16 +34,18 @@ OBSERVATION, STATE, ACTION, NEW_STATE = "observation", "state", "action", "new_s
 
 class Step(nn.Module):
     """One step of a deployed policy as a function of tensors, all with the batch first; the `space`
-    is that of the observations.
+    is that of the observations, and `watched` as in `state_layout`.
 
     Attributes:
         layout: of the state, one flat float32 vector for each row; None where there is none.
     """
 
-    def __init__(self, deployed: DeployedPolicy, space: spaces.Space) -> None:
+    def __init__(
+        self, deployed: DeployedPolicy, space: spaces.Space, watched: bool = False
+    ) -> None:
         super().__init__()
         policy: Any = deployed.policy
-        self.layout = state_layout(policy)
+        self.layout = state_layout(policy, watched)
         if isinstance(policy, PlasticSpikingPolicy):
             parameters = policy._get_constructor_parameters() | {"backend": "reference"}
             readable = type(policy)(**parameters)
@@ -125,17 +127,18 @@ class Step(nn.Module):
         return scaled.clamp(-bound, bound).float()
 
 
-def state_layout(policy: Any) -> StateLayout | None:
+def state_layout(policy: Any, watched: bool = False) -> StateLayout | None:
     """Fields of the state that the file takes and gives; None for a policy without memory.
 
     A spiking policy's are its own, less what only experiments on it need. `plasticity_off` is
-    among them: where it is 1 the fast weights keep the value that they have.
+    among them: where it is 1 the fast weights keep the value that they have. Where the policy is
+    `watched`, the neuromodulators are among them too: what they were at the latest step.
     """
     if isinstance(policy, PlasticSpikingPolicy):
-        needless = {
-            name for name in policy.layout.shapes if name.endswith(".modulation")
-        }
-        needless.add("modulator_held")
+        needless = {"modulator_held"}
+        if not watched:
+            fields = policy.layout.shapes
+            needless |= {name for name in fields if name.endswith(".modulation")}
         return StateLayout(
             {k: v for k, v in policy.layout.shapes.items() if k not in needless}
         )
@@ -146,7 +149,10 @@ def state_layout(policy: Any) -> StateLayout | None:
 
 
 def to_onnx(
-    deployed: DeployedPolicy, card: Mapping[str, Any], space: spaces.Space | None = None
+    deployed: DeployedPolicy,
+    card: Mapping[str, Any],
+    space: spaces.Space | None = None,
+    watched: bool = False,
 ) -> bytes:
     """The contents of an ONNX file.
 
@@ -155,12 +161,12 @@ def to_onnx(
     `action` [B, ...], the likeliest one, and `new_state`. A policy without memory has no state. The
     `card` is what the file tells about itself, in its metadata: name to anything that JSON holds.
     The `space` is that of the environment's observations; None: as the policy's, whose pictures
-    have their channels first.
+    have their channels first. The state has the neuromodulators where the policy is `watched`.
     """
     import onnx
 
     space = deployed.policy.observation_space if space is None else space
-    step = Step(deployed, space).eval()
+    step = Step(deployed, space, watched).eval()
     parts = _by_input(space.spaces if isinstance(space, spaces.Dict) else space)
     examples = {
         k: np.zeros((2, *(x.shape or ())), dtype=x.dtype) for k, x in parts.items()
