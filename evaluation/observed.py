@@ -241,7 +241,8 @@ def rate_of(by_step: np.ndarray) -> np.ndarray:
         [steps - WINDOW + 1].
     """
     mean = judge.mean_of_known(by_step, axis=0)
-    return judge.windowed(mean[None], WINDOW)[0]
+    (rates,) = judge.windowed(mean[None], WINDOW)
+    return np.asarray(rates)
 
 
 def cost_of_run(run: Run, task: Task, seed: int) -> Cost:

@@ -66,8 +66,7 @@ def read_bytes(
         # first, since opening a device or a FIFO may do something
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise Unreadable(f"{path} is no regular file")
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", os.O_RDONLY)
-        descriptor = os.open(path, flags)
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", os.O_RDONLY))
         with open(descriptor, "rb") as file:
             opened = os.fstat(descriptor)
             if not stat.S_ISREG(opened.st_mode) or opened.st_size > most:

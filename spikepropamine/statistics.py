@@ -129,7 +129,8 @@ def pooled(
         mean = values.mean()
         spread = (values - mean) * wider * np.sqrt(count / (count - 1))
         drawn = random.integers(count, size=(RESAMPLES, count))
-        return mean + spread[drawn].mean(axis=1)
+        means: np.ndarray = mean + spread[drawn].mean(axis=1)
+        return means
 
     gaps = []
     means = []

@@ -96,7 +96,7 @@ class Panel:
         self._curves = self.plots["reward"].copy()
         self.plots["reward"][:] = PAPER
         size = (len(self._neurons), self._columns, 3)
-        self._strips = {
+        self._strips: dict[str, np.ndarray] = {
             name: np.full(size, PAPER, dtype=np.uint8)
             for name in ("spikes", "modulator")
             if name in self.plots

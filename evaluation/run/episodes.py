@@ -601,7 +601,7 @@ class _Baseline:
     """Acts without a look at anything, each episode by a seed of its own."""
 
     def __init__(self, job: Job) -> None:
-        self.spaces: dict[int, gym.Space] = {}
+        self.spaces: dict[int, gym.Space[Any]] = {}
         with closing(make_env(job.task, job.condition)) as env:
             for seed in job.seeds:
                 space = deepcopy(env.action_space)
