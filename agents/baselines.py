@@ -16,8 +16,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spikepropamine.agents.algorithm import Actor, Arguments, Blueprint, Policy
 from spikepropamine.policies import NetworkConfig
-from spikepropamine.policies.policy import ADAM, ToldLstmPolicy, ToldMlpPolicy
+from spikepropamine.policies.baselines import ToldLstmPolicy, ToldMlpPolicy
 from spikepropamine.policies.spaces import extractor_for
+from spikepropamine.policies.spiking import ADAM
 
 Create = Callable[[VecEnv, NetworkConfig, Any, str, Arguments], BaseAlgorithm]
 """A learning algorithm, of: training environments; settings of the actor and of the

@@ -35,7 +35,7 @@ from spikepropamine.agents.search import Search, seed_of
 from spikepropamine.options import Count, Few, Positive, Share
 from spikepropamine.policies.deployed import Normalisation
 from spikepropamine.policies.fast.ppo import PPO
-from spikepropamine.policies.policy import parameter_group
+from spikepropamine.policies.parameter_groups import parameter_group
 from spikepropamine.policies.spaces import each
 
 FIRST_SEED = 2**31

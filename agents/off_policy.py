@@ -24,8 +24,9 @@ from spikepropamine.agents.algorithm import (
 from spikepropamine.agents.recent import Recent
 from spikepropamine.agents.replay_buffer import SequenceReplayBuffer, Sequences
 from spikepropamine.agents.settings import OffPolicySettings
+from spikepropamine.policies.actors import ACTORS, Squashed
+from spikepropamine.policies.critics import OffPolicy
 from spikepropamine.policies.fast.ppo import NotFinite
-from spikepropamine.policies.off_policy import ACTORS, OffPolicy, Squashed
 from spikepropamine.policies.spaces import each, stacked
 
 if TYPE_CHECKING:

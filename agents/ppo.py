@@ -15,8 +15,8 @@ from spikepropamine.agents.rollout_buffer import sequence_buffer
 from spikepropamine.agents.settings import OnRollouts, Stochastic, WithCritic
 from spikepropamine.options import NotNegative, Positive, Share
 from spikepropamine.policies import PlasticSpikingPolicy
+from spikepropamine.policies.baselines import GruPolicy
 from spikepropamine.policies.fast.ppo import PPO, FastPPO
-from spikepropamine.policies.policy import GruPolicy
 
 
 @dataclass(frozen=True)

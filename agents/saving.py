@@ -14,9 +14,9 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from spikepropamine.folder import POLICY_NAME, RunFolder
 from spikepropamine.policies import PlasticSpikingPolicy
+from spikepropamine.policies.baselines import GruPolicy
+from spikepropamine.policies.critics import actor_of
 from spikepropamine.policies.export import save_policy
-from spikepropamine.policies.off_policy import actor_of
-from spikepropamine.policies.policy import GruPolicy
 
 PLAIN = (
     "Monitor",

@@ -15,7 +15,7 @@ from spikepropamine.options import (
     Positive,
     Share,
 )
-from spikepropamine.policies.policy import Group
+from spikepropamine.policies.parameter_groups import Group
 
 
 @dataclass(frozen=True)

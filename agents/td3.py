@@ -18,7 +18,7 @@ from spikepropamine.agents.off_policy import SequenceLearning, Transitions
 from spikepropamine.agents.replay_buffer import Sequences
 from spikepropamine.agents.settings import OffPolicySettings, WithTargets
 from spikepropamine.options import NotNegative
-from spikepropamine.policies.off_policy import DETERMINISTIC_ACTORS, Squashed
+from spikepropamine.policies.actors import DETERMINISTIC_ACTORS, Squashed
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from spikepropamine.agents.settings import Common
 from spikepropamine.common import unknown
 from spikepropamine.folder import POLICY_NAME
 from spikepropamine.policies import NetworkConfig
-from spikepropamine.policies.off_policy import OffPolicy, actor_of
-from spikepropamine.policies.policy import Group, parameter_group
+from spikepropamine.policies.critics import OffPolicy, actor_of
+from spikepropamine.policies.parameter_groups import Group, parameter_group
 from spikepropamine.policies.rules import RULES, Rule
 
 _registered: dict[str, Agent] = {}

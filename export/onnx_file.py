@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from spikepropamine.policies import deployed as acting
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.fast import DISTRIBUTIONS, NETWORKS
-from spikepropamine.policies.network import StateLayout
-from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.policies.spiking import PlasticSpikingPolicy
+from spikepropamine.policies.state import StateLayout
 
 OPSET = 17
 STEPS = 1000  # of the check

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from spikepropamine.policies.fast.networks import tanh
+from spikepropamine.policies.dense import tanh
 
 
 def at_ticks(observations: Tensor, ticks: int, phases: bool) -> Tensor:

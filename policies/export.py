@@ -24,17 +24,20 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
 from spikepropamine.common import reason, shown, whole_file, whole_folder
-from spikepropamine.policies import off_policy
-from spikepropamine.policies import spaces as own_spaces
+from spikepropamine.policies.actors import Squashed
+from spikepropamine.policies.baselines import ToldLstmPolicy, ToldMlpPolicy
+from spikepropamine.policies.config import NetworkConfig, completed_network
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
 from spikepropamine.policies.fast import NETWORKS
-from spikepropamine.policies.network import NetworkConfig, completed_network
-from spikepropamine.policies.policy import (
-    PlasticSpikingPolicy,
-    ToldLstmPolicy,
-    ToldMlpPolicy,
+from spikepropamine.policies.spaces import (
+    LstmCombinedExtractor,
+    LstmFlattenExtractor,
+    extractor_for,
+    is_normalised,
+    space_from_json,
+    space_to_json,
 )
-from spikepropamine.policies.spaces import is_normalised, space_from_json, space_to_json
+from spikepropamine.policies.spiking import PlasticSpikingPolicy
 from spikepropamine.reading import (
     Missing,
     Unreadable,
@@ -59,7 +62,7 @@ POLICIES: dict[str, type[ActorCriticPolicy]] = {
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 EXTRACTORS = (
     torch_layers.FlattenExtractor, torch_layers.NatureCNN, torch_layers.CombinedExtractor,
-    own_spaces.LstmFlattenExtractor, own_spaces.LstmCombinedExtractor,
+    LstmFlattenExtractor, LstmCombinedExtractor,
 )  # fmt: skip
 OF_ALL = (
     "net_arch", "ortho_init", "log_std_init", "critic_sees_spikes", "normalize_images",
@@ -231,9 +234,7 @@ def _maker(description: dict[str, Any]) -> "partial[ActorCriticPolicy]":
     name = description["policy"]
     if name.startswith("Recurrent"):
         scaled = arguments.get("normalize_images", True)
-        arguments["features_extractor_class"] = own_spaces.extractor_for(
-            observations, scaled
-        )
+        arguments["features_extractor_class"] = extractor_for(observations, scaled)
     return partial(POLICIES[name], observations, actions, lambda _: 0.0, **arguments)
 
 
@@ -296,7 +297,7 @@ def arguments_of(policy: ActorCriticPolicy) -> dict[str, Any]:
         raise ValueError(
             "cannot export a features extractor other than SB3's, as it is by default"
         )
-    squashes = isinstance(policy, off_policy.Squashed)
+    squashes = isinstance(policy, Squashed)
     for name in ("use_sde", "squash_output", "lstm_kwargs"):
         if getattr(policy, name, None) and (name, squashes) != ("squash_output", True):
             raise ValueError(

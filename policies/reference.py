@@ -84,6 +84,7 @@ def integrate(
 
 
 LayerState = dict[str, Tensor]
+Modulation = Literal["none", "direct", "retroactive"]
 log.register(Tensor, torch.log)
 larger.register(Tensor, torch.clamp_min)
 
@@ -111,7 +112,7 @@ class LayerSpec:
     inputs: int
     neurons: int
     rule: str = "none"
-    modulation: Literal["none", "direct", "retroactive"] = "none"
+    modulation: Modulation = "none"
     recurrent: bool = False
     units: Literal["spiking", "tanh"] = "spiking"
     surrogate: str = "fast_sigmoid"
@@ -177,6 +178,18 @@ class LayerParameters(NamedTuple):
     synaptic: Any = None
     pre_mean_share: Any = None
     post_mean_share: Any = None
+
+
+class LayerOutput(NamedTuple):
+    """What a layer did, tick by tick, each [T, B, n_out].
+
+    spikes are 0 or 1; potentials are taken before the reset; rate is what multiplied the drive of
+    the plasticity (eta or the neuromodulator, in [-1, 1]), or None in a static layer.
+    """
+
+    spikes: Tensor
+    potentials: Tensor
+    rate: Tensor | None
 
 
 def layer_sequence(

@@ -12,7 +12,7 @@ from spikepropamine.envs.making import make
 from spikepropamine.evaluation.command import ask, measure, parse
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import save_policy
-from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.policies.spiking import PlasticSpikingPolicy
 from spikepropamine.report import evaluate
 from spikepropamine.report.evaluation import Evaluation
 

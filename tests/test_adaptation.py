@@ -23,7 +23,7 @@ from spikepropamine.evaluation.judge.measures import (
 )
 from spikepropamine.evaluation.rows import RANDOM, TOLD, _contexts, _stretches
 from spikepropamine.policies.export import save_policy
-from spikepropamine.policies.network import StateLayout
+from spikepropamine.policies.state import StateLayout
 
 PAYING = "Paying-v0"
 

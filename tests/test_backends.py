@@ -18,9 +18,9 @@ from spikepropamine.policies import backends, reference
 from spikepropamine.policies.backends import BACKENDS
 from spikepropamine.policies.compiled import numba_private
 from spikepropamine.policies.compiled.derive import kernels_for
-from spikepropamine.policies.network import FLAGS
 from spikepropamine.policies.reference import SURROGATES, LayerParameters, LayerSpec
 from spikepropamine.policies.rules import RULES, Synaptic, register
+from spikepropamine.policies.state import FLAGS
 
 NAMES = list(BACKENDS)
 FAST = [name for name in NAMES if name != "reference"]

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spikepropamine.policies.config import NetworkConfig
 from spikepropamine.policies.layers import SpikingLayer
-from spikepropamine.policies.network import NetworkConfig
 from spikepropamine.policies.reference import (
     SURROGATES,
     THRESHOLD,

@@ -15,8 +15,8 @@ from spikepropamine.agents.teacher import Taught
 from spikepropamine.common import progress_bar
 from spikepropamine.envs.making import horizon_of
 from spikepropamine.policies import PlasticSpikingPolicy
-from spikepropamine.policies.off_policy import actor_of
-from spikepropamine.policies.policy import parameter_group
+from spikepropamine.policies.critics import actor_of
+from spikepropamine.policies.parameter_groups import parameter_group
 
 ROWS = 20
 """Of the logs of a short run."""

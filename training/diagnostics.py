@@ -37,8 +37,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from spikepropamine.policies import PlasticSpikingPolicy
+from spikepropamine.policies.critics import actor_of
 from spikepropamine.policies.layers import SpikingLayer
-from spikepropamine.policies.off_policy import actor_of
 from spikepropamine.policies.rules import RULES
 from spikepropamine.policies.spaces import each
 from spikepropamine.training.callbacks import BetweenSteps

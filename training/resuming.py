@@ -9,9 +9,10 @@ from spikepropamine.agents.algorithms import ALGORITHMS
 from spikepropamine.agents.cue import Shown, shown
 from spikepropamine.common import UsageError, bad_input
 from spikepropamine.folder import RunFolder
+from spikepropamine.policies.actors import Squashed
+from spikepropamine.policies.critics import actor_of
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy, widen
-from spikepropamine.policies.off_policy import Squashed, actor_of
 from spikepropamine.training import checkpoints
 from spikepropamine.training.callbacks import longest_episode
 from spikepropamine.training.checkpoints import Checkpoint

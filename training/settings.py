@@ -14,7 +14,7 @@ from spikepropamine.common import UsageError, check_known, require
 from spikepropamine.folder import RunFolder
 from spikepropamine.options import Count, Few, NotNegative, Number, Scalar, Seed
 from spikepropamine.policies import NetworkConfig
-from spikepropamine.policies.network import completed_network
+from spikepropamine.policies.config import completed_network
 from spikepropamine.reading import read_yaml
 
 CHANGES_NO_NUMBER = {

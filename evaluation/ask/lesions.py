@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:  # PyTorch takes its time to load, and a report only needs the words
-    from spikepropamine.policies.network import StateLayout
+    from spikepropamine.policies.state import StateLayout
 
 Infos = Mapping[int, Mapping[str, Any]]
 

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from spikepropamine.policies.encoder import at_ticks
-from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.rules import OF_FAST_WEIGHTS, RULES, Rule, larger, log
+from spikepropamine.policies.spiking import PlasticSpikingPolicy
 
 # 45 nm, 32-bit floating point, from Horowitz, "Computing's energy problem", ISSCC 2014
 PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLICATION = 0.9, 3.7

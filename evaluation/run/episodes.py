@@ -29,11 +29,10 @@ from spikepropamine.evaluation.ask.lesions import (
 )
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
-from spikepropamine.policies.layers import LayerOutput
-from spikepropamine.policies.network import StateLayout
-from spikepropamine.policies.policy import PlasticSpikingPolicy
-from spikepropamine.policies.reference import THRESHOLD, LayerSpec
+from spikepropamine.policies.reference import THRESHOLD, LayerOutput, LayerSpec
 from spikepropamine.policies.spaces import BadObservation, stacked
+from spikepropamine.policies.spiking import PlasticSpikingPolicy
+from spikepropamine.policies.state import StateLayout
 
 WIDTH = 50
 SAMPLES = 200  # of what goes on inside the network, over the horizon

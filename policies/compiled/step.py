@@ -22,7 +22,7 @@ from spikepropamine.policies.compiled.rows import (
     unchanged,
 )
 from spikepropamine.policies.encoder import at_ticks
-from spikepropamine.policies.layers import LayerOutput
+from spikepropamine.policies.reference import LayerOutput
 
 
 class _Plan(NamedTuple):

@@ -207,7 +207,7 @@ def can_differ(policy: Any, names: Sequence[str]) -> bool:
     return (
         network is not None
         and obstacle(policy) is None
-        and choose_step(network.backend, network._specs, "cpu") is not None
+        and choose_step(network.backend, network.specs, "cpu") is not None
         and all(name.startswith(("lstm_actor.", "action_net.")) for name in names)
     )
 
