@@ -106,7 +106,7 @@ def _seeds_of_this_step(drawn: Tensor, starts: Tensor, like: Tensor) -> Tensor:
     begins = starts.flatten().tolist()
     if not any(begins) and all(seeds):
         return drawn
-    # one for each number of the placeholder, as ever: so runs stay what they were
+    # as many as the placeholder has numbers: runs with a seed stay what they were
     fresh = torch.randint(1, SEEDS, (len(seeds),)).tolist()
     of_rows = seeds[: len(begins)]
     for row, begun in enumerate(begins):
