@@ -1,0 +1,270 @@
+"""Many environments of one MuJoCo task, stepped in one call: `Simulations`."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+
+from spikepropamine.envs.perturbations.model import same_model
+from spikepropamine.envs.physics import known
+from spikepropamine.envs.physics.known import NotKnown
+from spikepropamine.envs.physics.robots import Infos, Readings, Robot
+
+STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+"""All that the future of a simulation depends on, in the order of `Batch.state`."""
+PROOF_STEPS = 12
+PROOF_ROWS = 2
+"""How much of a task is compared with Gymnasium before it is stepped here."""
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """What a step gives, by simulation; every array is new.
+
+    Attributes:
+        observations: float64 [simulations, channels].
+        rewards: float64 [simulations].
+        terminated: bool [simulations].
+        truncated: bool [simulations].
+        infos: entries of `info` by name, [simulations, ...].
+    """
+
+    observations: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    infos: Infos
+
+
+class Simulations:
+    """Steps environments of one of Gymnasium's v5 MuJoCo tasks in one call.
+
+    What it gives is what the environments give when Gymnasium steps them one by one, to the last
+    bit, whatever the number of threads. Episodes begin in the environments themselves, so that
+    seeds and draws are theirs. In between, an environment's own data stay as they were, until
+    `update` brings them up to date.
+
+    Made with `simulate`, which first sees whether the environments are known.
+
+    Args:
+        envs: as `gymnasium.make` makes them, alike but for their seeds.
+        robot: the record of their task.
+        limit: of an episode, in steps; None: there is none.
+        threads: which step simulations at the same time.
+    """
+
+    def __init__(
+        self, envs: Sequence[gym.Env], robot: Robot, limit: int | None, threads: int
+    ) -> None:
+        self.envs = list(envs)
+        self.robot, self.limit = robot, limit
+        self.tasks: list[Any] = [env.unwrapped for env in self.envs]
+        first, count = self.tasks[0], len(self.tasks)
+        self._models = [task.model for task in self.tasks]
+        self._constants = known.constants(first)
+        # a picture needs all that MuJoCo derives, and so do contact forces
+        complete = robot.feels or first.render_mode is not None
+        self._batch = known.batch_module().Batch(
+            first.model, count, min(threads, count), persistent=complete
+        )
+        if not all(same_model(first.model, model) for model in self._models[1:]):
+            self._batch.set_models(self._models)
+        self._controls = self._batch.ctrl
+        fields = {
+            name: self._batch.bind(name)
+            for name in ("qpos", "qvel", "ctrl", *robot.fields)
+        }
+        if robot.feels:
+            fields["cfrc_ext"] = np.zeros((count, first.model.nbody, 6))
+        self._readings = Readings(
+            first, fields, forward_weight=getattr(first, "_forward_reward_weight", None)
+        )
+        self._places: np.ndarray | None = None
+        self._elapsed = np.zeros(count, dtype=np.int64)
+        self._begun = np.zeros(count, dtype=bool)
+        self._dt = first.dt
+
+    def __len__(self) -> int:
+        return len(self.envs)
+
+    def reset(
+        self, index: int, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts an episode of one environment; returns its observation and info."""
+        observation, info = self.envs[index].reset(seed=seed, options=options)
+        self._elapsed[index] = 0
+        self._begun[index] = True
+        self.take_in(index)
+        return observation, info
+
+    def step(self, actions: np.ndarray, ids: np.ndarray | None = None) -> Stepped:
+        """One step.
+
+        Args:
+            actions: [simulations, channels], of any type of numbers.
+            ids: of the simulations to step, rising; None: all. What is returned of the others
+                means nothing.
+
+        Raises:
+            ResetNeeded: an environment has no episode yet.
+            ValueError: actions of another shape.
+        """
+        actions = np.asarray(actions)
+        if actions.shape != self._controls.shape:
+            raise ValueError(
+                f"actions have the shape {actions.shape}, not {self._controls.shape}"
+            )
+        if not (self._begun if ids is None else self._begun[ids]).all():
+            raise gym.error.ResetNeeded("Cannot step before the first reset")
+        stepped = slice(None) if ids is None else ids
+        self._controls[stepped] = actions[stepped]
+        self._batch.step(ids, nstep=self.tasks[0].frame_skip)
+        if self.robot.feels:
+            self._feel(range(len(self)) if ids is None else ids.tolist())
+        readings = self._readings
+        readings.actions = actions
+        if self.robot.place is not None:
+            assert self._places is not None
+            places = self.robot.place(readings, self._models)
+            readings.velocity = (places - self._places) / self._dt
+            self._places[stepped] = places[stepped]
+        outcome = self.robot.judge(readings)
+        self._elapsed[stepped] += 1
+        truncated = np.zeros(len(self), dtype=bool)
+        if self.limit is not None:
+            truncated = self._elapsed >= self.limit
+        return Stepped(
+            self.robot.observe(readings),
+            outcome.rewards,
+            outcome.terminated,
+            truncated,
+            outcome.infos,
+        )
+
+    def _feel(self, indices: Sequence[int]) -> None:
+        """MuJoCo's contact forces, which it computes from the data of one simulation."""
+        forces = self._readings.fields["cfrc_ext"]
+        for index in indices:
+            model, data = self._models[index], self.tasks[index].data
+            self._batch.get_data(index, data)
+            mujoco.mj_rnePostConstraint(model, data)
+            forces[index] = data.cfrc_ext
+
+    def take_in(self, index: int) -> None:
+        """Goes on from the state that an environment's own data have now."""
+        task = self.tasks[index]
+        mujoco.mj_getState(task.model, task.data, self._batch.state[index], STATE)
+        if self.robot.place is None:
+            return
+        names = {"qpos", "xpos", "xipos"} & self._readings.fields.keys()
+        fields = {name: getattr(task.data, name)[None] for name in names}
+        place = self.robot.place(Readings(task, fields), [task.model])
+        if self._places is None:
+            self._places = np.zeros((len(self), *place.shape[1:]))
+        self._places[index] = place[0]
+
+    def update(self, index: int) -> None:
+        """Brings an environment's own data, and its count of steps, up to date.
+
+        Where no environment is drawn and none feels forces, what MuJoCo derives from the state
+        (such as `data.xpos`) is that of this very state; Gymnasium's lags a simulator step behind.
+        """
+        if not self._begun[index]:
+            return
+        task = self.tasks[index]
+        self._batch.get_data(index, task.data)
+        if not self._batch.persistent:
+            mujoco.mj_forward(task.model, task.data)
+            mujoco.mj_setState(task.model, task.data, self._batch.state[index], STATE)
+        env: Any = self.envs[index]
+        while isinstance(env, gym.Wrapper):
+            if isinstance(env, gym.wrappers.TimeLimit):
+                env._elapsed_steps = int(self._elapsed[index])
+            env = env.env
+
+    def changed(self, index: int) -> bool:
+        """Whether somebody has given an environment another model or other constants."""
+        task = self.tasks[index]
+        return (
+            task.model is not self._models[index]
+            or known.constants(task) != self._constants
+            or not same_model(task.model, self._batch.get_model(index))
+        )
+
+
+def simulate(envs: Sequence[gym.Env], threads: int = 1) -> Simulations:
+    """The environments, to be stepped in one call.
+
+    Args:
+        envs: as `gymnasium.make` makes them, alike but for their seeds.
+        threads: which step simulations at the same time.
+
+    Raises:
+        NotKnown: Gymnasium has to step these environments; the message says why.
+    """
+    tasks = [env.unwrapped for env in envs]
+    robot = known.robot_of(tasks[0])
+    known.check_alike(tasks)
+    limits = {known.limit_of(env) for env in envs}
+    if len(limits) > 1:
+        raise NotKnown("their episodes have different limits")
+    _prove(tasks[0], robot)
+    return Simulations(envs, robot, limits.pop(), threads)
+
+
+_proven: dict[tuple[str, str], bool] = {}  # tasks, each with its arguments, of this process
+
+
+def _prove(task: Any, robot: Robot) -> None:
+    """Raises NotKnown unless the first steps of twins of a task are equal in both ways."""
+    arguments = getattr(task, "_ezpickle_args", ()), getattr(task, "_ezpickle_kwargs", {})
+    key = type(task).__name__, repr(arguments)
+    if key not in _proven:
+        _proven[key] = _equal(task, robot)
+    if not _proven[key]:
+        versions = f"Gymnasium {gym.__version__} with MuJoCo {mujoco.__version__}"
+        raise NotKnown(f"{versions} gives other numbers for {type(task).__name__}")
+
+
+def _equal(task: Any, robot: Robot) -> bool:
+    rows = range(PROOF_ROWS)
+    theirs, ours = [[copy.deepcopy(task) for _ in rows] for _ in range(2)]
+    simulations = Simulations(ours, robot, limit=None, threads=1)
+    for row in rows:
+        theirs[row].reset(seed=row)
+        simulations.reset(row, seed=row)
+    random = np.random.default_rng(0)
+    low, high = task.action_space.low, task.action_space.high
+    equal = True
+    for _ in range(PROOF_STEPS):
+        actions = random.uniform(low, high, (PROOF_ROWS, *low.shape)).astype(low.dtype)
+        found = simulations.step(actions)
+        infos = listed(found.infos, PROOF_ROWS)
+        for row in rows:
+            observation, reward, terminated, _, info = theirs[row].step(actions[row])
+            equal &= found.observations[row].tobytes() == observation.tobytes()
+            equal &= found.rewards[row] == reward
+            equal &= found.terminated[row] == terminated
+            equal &= all(map(_same, infos[row].items(), info.items()))
+    for env in [*theirs, *ours]:
+        env.close()
+    return bool(equal)
+
+
+def _same(one: tuple[str, Any], other: tuple[str, Any]) -> bool:
+    """Whether two entries have the same name and numbers of the same type."""
+    (name, value), (expected_name, expected) = one, other
+    same_kind = name == expected_name and type(value) is type(expected)
+    return same_kind and np.asarray(value).tobytes() == np.asarray(expected).tobytes()
+
+
+def listed(infos: Infos, count: int) -> list[dict[str, Any]]:
+    """The same infos as one dict for each of so many simulations."""
+    if not infos:
+        return [{} for _ in range(count)]
+    names = list(infos)
+    return [dict(zip(names, values)) for values in zip(*infos.values())]
