@@ -14,7 +14,6 @@ from functools import cache
 from typing import Any
 
 import gymnasium as gym
-import mujoco
 import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
@@ -142,14 +141,3 @@ def check_alike(tasks: list[Any]) -> None:
             raise NotKnown("they differ in more than their seeds")
         if task.render_mode == "human":
             raise NotKnown("render_mode human shows every step in a window")
-
-
-def batch_module() -> Any:
-    """MuJoCo's own module for many simulations. Raises NotKnown where this version has none."""
-    try:
-        from mujoco import batch
-    except ImportError as error:
-        raise NotKnown(
-            f"MuJoCo {mujoco.__version__} has no mujoco.batch; 3.17 and newer have"
-        ) from error
-    return batch

@@ -156,7 +156,7 @@ def _swimmer_observation(readings: Readings) -> np.ndarray:
 
 
 def _clipped_velocities(readings: Readings) -> np.ndarray:
-    velocities = np.clip(readings.qvel, -10, 10)
+    velocities = readings.qvel.clip(-10, 10)
     return np.concatenate([_shown_positions(readings, 1), velocities], axis=1)
 
 
@@ -227,7 +227,7 @@ def _hopper(readings: Readings) -> Outcome:
 
 def _ant_forces(readings: Readings) -> np.ndarray:
     low, high = readings.task._contact_force_range
-    return np.clip(readings.fields["cfrc_ext"], low, high)
+    return readings.fields["cfrc_ext"].clip(low, high)
 
 
 def _ant_observation(readings: Readings) -> np.ndarray:
@@ -286,7 +286,7 @@ def _humanoid(readings: Readings) -> Outcome:
     control = task._ctrl_cost_weight * _sum_of_squares(fields["ctrl"])
     contact = task._contact_cost_weight * _sum_of_squares(fields["cfrc_ext"])
     low, high = task._contact_cost_range
-    contact = np.clip(contact, low, high)
+    contact = contact.clip(low, high)
     infos: Infos = {
         "x_position": xy[:, 0],
         "y_position": xy[:, 1],
@@ -310,7 +310,7 @@ def _standup(readings: Readings) -> Outcome:
     control = task._ctrl_cost_weight * _sum_of_squares(fields["ctrl"])
     impact = task._impact_cost_weight * _sum_of_squares(fields["cfrc_ext"])
     low, high = task._impact_cost_range
-    impact = np.clip(impact, low, high)
+    impact = impact.clip(low, high)
     infos: Infos = {
         "x_position": qpos[:, 0].copy(),
         "y_position": qpos[:, 1].copy(),
@@ -341,8 +341,8 @@ def _double_pendulum_observation(readings: Readings) -> np.ndarray:
         readings.qpos[:, :1],
         np.sin(angles),
         np.cos(angles),
-        np.clip(readings.qvel, -10, 10),
-        np.clip(readings.fields["qfrc_constraint"], -10, 10)[:, :1],
+        readings.qvel.clip(-10, 10),
+        readings.fields["qfrc_constraint"].clip(-10, 10)[:, :1],
     ]
     return np.concatenate(parts, axis=1)
 

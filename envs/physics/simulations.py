@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,8 @@ from spikepropamine.envs.perturbations.model import same_model
 from spikepropamine.envs.physics import known
 from spikepropamine.envs.physics.known import NotKnown
 from spikepropamine.envs.physics.robots import Infos, Readings, Robot
+from spikepropamine.envs.physics.stepping import InTurn, Stepper, Together
 
-STATE = mujoco.mjtState.mjSTATE_INTEGRATION
-"""All that the future of a simulation depends on, in the order of `Batch.state`."""
 PROOF_STEPS = 12
 PROOF_ROWS = 2
 """How much of a task is compared with Gymnasium before it is stepped here."""
@@ -45,7 +45,7 @@ class Simulations:
 
     What it gives is what the environments give when Gymnasium steps them one by one, to the last
     bit, whatever the number of threads. Episodes begin in the environments themselves, so that
-    seeds and draws are theirs. In between, an environment's own data stay as they were, until
+    seeds and draws are theirs. In between, an environment's own data may stay as they were, until
     `update` brings them up to date.
 
     Made with `simulate`, which first sees whether the environments are known.
@@ -63,29 +63,20 @@ class Simulations:
         self.envs = list(envs)
         self.robot, self.limit = robot, limit
         self.tasks: list[Any] = [env.unwrapped for env in self.envs]
-        first, count = self.tasks[0], len(self.tasks)
+        first = self.tasks[0]
         self._models = [task.model for task in self.tasks]
+        self._nominal = copy.copy(first.model)
         self._constants = known.constants(first)
-        # a picture needs all that MuJoCo derives, and so do contact forces
-        complete = robot.feels or first.render_mode is not None
-        self._batch = known.batch_module().Batch(
-            first.model, count, min(threads, count), persistent=complete
-        )
-        if not all(same_model(first.model, model) for model in self._models[1:]):
-            self._batch.set_models(self._models)
-        self._controls = self._batch.ctrl
-        fields = {
-            name: self._batch.bind(name)
-            for name in ("qpos", "qvel", "ctrl", *robot.fields)
-        }
-        if robot.feels:
-            fields["cfrc_ext"] = np.zeros((count, first.model.nbody, 6))
+        self._stepper = _stepper(self.tasks, robot, threads)
         self._readings = Readings(
-            first, fields, forward_weight=getattr(first, "_forward_reward_weight", None)
+            first,
+            self._stepper.fields,
+            forward_weight=getattr(first, "_forward_reward_weight", None),
         )
         self._places: np.ndarray | None = None
-        self._elapsed = np.zeros(count, dtype=np.int64)
-        self._begun = np.zeros(count, dtype=bool)
+        self._elapsed = np.zeros(len(self.tasks), dtype=np.int64)
+        self._begun = np.zeros(len(self.tasks), dtype=bool)
+        self._shape = len(self.tasks), first.model.nu
         self._dt = first.dt
 
     def __len__(self) -> int:
@@ -96,10 +87,14 @@ class Simulations:
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Starts an episode of one environment; returns its observation and info."""
         observation, info = self.envs[index].reset(seed=seed, options=options)
+        self.began(index)
+        return observation, info
+
+    def began(self, index: int) -> None:
+        """After somebody else has reset an environment: goes on from there."""
         self._elapsed[index] = 0
         self._begun[index] = True
         self.take_in(index)
-        return observation, info
 
     def step(self, actions: np.ndarray, ids: np.ndarray | None = None) -> Stepped:
         """One step.
@@ -114,17 +109,14 @@ class Simulations:
             ValueError: actions of another shape.
         """
         actions = np.asarray(actions)
-        if actions.shape != self._controls.shape:
+        if actions.shape != self._shape:
             raise ValueError(
-                f"actions have the shape {actions.shape}, not {self._controls.shape}"
+                f"actions have the shape {actions.shape}, not {self._shape}"
             )
         if not (self._begun if ids is None else self._begun[ids]).all():
             raise gym.error.ResetNeeded("Cannot step before the first reset")
         stepped = slice(None) if ids is None else ids
-        self._controls[stepped] = actions[stepped]
-        self._batch.step(ids, nstep=self.tasks[0].frame_skip)
-        if self.robot.feels:
-            self._feel(range(len(self)) if ids is None else ids.tolist())
+        self._stepper.step(actions, ids)
         readings = self._readings
         readings.actions = actions
         if self.robot.place is not None:
@@ -145,22 +137,13 @@ class Simulations:
             outcome.infos,
         )
 
-    def _feel(self, indices: Sequence[int]) -> None:
-        """MuJoCo's contact forces, which it computes from the data of one simulation."""
-        forces = self._readings.fields["cfrc_ext"]
-        for index in indices:
-            model, data = self._models[index], self.tasks[index].data
-            self._batch.get_data(index, data)
-            mujoco.mj_rnePostConstraint(model, data)
-            forces[index] = data.cfrc_ext
-
     def take_in(self, index: int) -> None:
         """Goes on from the state that an environment's own data have now."""
-        task = self.tasks[index]
-        mujoco.mj_getState(task.model, task.data, self._batch.state[index], STATE)
+        self._stepper.take_in(index)
         if self.robot.place is None:
             return
-        names = {"qpos", "xpos", "xipos"} & self._readings.fields.keys()
+        task = self.tasks[index]
+        names = {"qpos", "xpos", "xipos"} & self._stepper.fields.keys()
         fields = {name: getattr(task.data, name)[None] for name in names}
         place = self.robot.place(Readings(task, fields), [task.model])
         if self._places is None:
@@ -168,18 +151,10 @@ class Simulations:
         self._places[index] = place[0]
 
     def update(self, index: int) -> None:
-        """Brings an environment's own data, and its count of steps, up to date.
-
-        Where no environment is drawn and none feels forces, what MuJoCo derives from the state
-        (such as `data.xpos`) is that of this very state; Gymnasium's lags a simulator step behind.
-        """
+        """Brings an environment's own data, and its count of steps, up to date."""
         if not self._begun[index]:
             return
-        task = self.tasks[index]
-        self._batch.get_data(index, task.data)
-        if not self._batch.persistent:
-            mujoco.mj_forward(task.model, task.data)
-            mujoco.mj_setState(task.model, task.data, self._batch.state[index], STATE)
+        self._stepper.update(index)
         env: Any = self.envs[index]
         while isinstance(env, gym.Wrapper):
             if isinstance(env, gym.wrappers.TimeLimit):
@@ -192,8 +167,24 @@ class Simulations:
         return (
             task.model is not self._models[index]
             or known.constants(task) != self._constants
-            or not same_model(task.model, self._batch.get_model(index))
+            or not same_model(task.model, self._nominal)
         )
+
+    def close(self) -> None:
+        """Ends the threads; the environments stay open."""
+        self._stepper.close()
+
+
+def _stepper(tasks: Sequence[Any], robot: Robot, threads: int) -> Stepper:
+    """What steps these tasks fastest."""
+    fields = ["qpos", "qvel", "ctrl", *robot.fields]
+    first = tasks[0]
+    alike = all(same_model(first.model, task.model) for task in tasks[1:])
+    # a picture shows all that MuJoCo derives
+    if alike and not robot.feels and first.render_mode is None:
+        with suppress(ImportError):
+            return Together(tasks, fields, threads)
+    return InTurn(tasks, fields, threads)
 
 
 def simulate(envs: Sequence[gym.Env], threads: int = 1) -> Simulations:

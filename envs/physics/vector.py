@@ -1,0 +1,138 @@
+"""A vectorised environment of Gymnasium whose physics is stepped in one call."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from spikepropamine.envs.physics.owner import Owner
+from spikepropamine.envs.physics.robots import Infos
+from spikepropamine.envs.physics.simulations import listed
+
+VectorStep = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
+"""Observations, rewards, terminated, truncated, infos."""
+
+
+class PhysicsVectorEnv(Owner, SyncVectorEnv):
+    """Gymnasium's `SyncVectorEnv`, with its v5 MuJoCo tasks stepped in one call.
+
+    What it returns is the same, to the last bit, with any number of threads.
+
+    Args:
+        env_fns: makers of one environment each.
+        threads: which step environments at the same time.
+        autoreset_mode: when the next episode begins, see Gymnasium.
+        level: of the log line about environments that are stepped one by one.
+    """
+
+    def __init__(
+        self,
+        env_fns: Sequence[Callable[[], gym.Env]],
+        threads: int = 1,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        level: int = logging.INFO,
+    ) -> None:
+        super().__init__(env_fns, autoreset_mode=autoreset_mode)
+        self._simulate(threads, level)
+
+    def reset(
+        self,
+        *,
+        seed: int | list[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts an episode in every environment, or in those of `options["reset_mask"]`."""
+        mask = np.ones(self.num_envs, dtype=bool)
+        if options is not None and "reset_mask" in options:
+            mask = options["reset_mask"]
+        simulations, self._simulations = self._simulations, None
+        try:
+            observations, infos = super().reset(seed=seed, options=options)
+        finally:
+            self._simulations = simulations
+        if simulations is not None:
+            for index in np.flatnonzero(mask).tolist():
+                simulations.began(index)
+        return observations, infos
+
+    def step(self, actions: np.ndarray) -> VectorStep:
+        """One step of every environment."""
+        simulations = self._simulations
+        if simulations is None:
+            return super().step(actions)
+        ended, ids = self._autoreset_envs, None
+        if ended.any():
+            if self.autoreset_mode == AutoresetMode.DISABLED:
+                raise ValueError("an episode is over: reset its environment first")
+            if self.autoreset_mode == AutoresetMode.NEXT_STEP:
+                ids = np.flatnonzero(~ended)
+        stepped = simulations.step(actions, ids)
+        observations, rewards = stepped.observations, stepped.rewards
+        terminated, truncated = stepped.terminated, stepped.truncated
+        if ids is not None:
+            rewards[ended] = 0.0
+            terminated[ended] = truncated[ended] = False
+        done = terminated | truncated
+        same_step = self.autoreset_mode == AutoresetMode.SAME_STEP
+        from_step = ~done if same_step else np.ones(self.num_envs, dtype=bool)
+        if ids is not None:
+            from_step &= ~ended
+        infos = _masked(stepped.infos, from_step)
+        if same_step and done.any():
+            ids, last = np.flatnonzero(done), listed(stepped.infos, self.num_envs)
+            for index in ids.tolist():
+                final = {
+                    "final_obs": observations[index].copy(),
+                    "final_info": last[index],
+                }
+                infos = self._add_info(infos, final, index)
+        if not from_step.all():
+            for index in np.flatnonzero(~from_step).tolist():
+                observations[index], info = simulations.reset(index)
+                infos = self._add_info(infos, info, index)
+        self._autoreset_envs = done
+        return observations, rewards, terminated, truncated, infos
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """Calls a method of every environment, or gets an attribute."""
+        everywhere = range(self.num_envs)
+        self._update(everywhere)
+        functions = [env.get_wrapper_attr(name) for env in self._environments]
+        if not callable(functions[0]):
+            self._shown(name, functions)
+            return tuple(functions)
+        results = tuple(function(*args, **kwargs) for function in functions)
+        self._called(name, everywhere)
+        return results
+
+    def set_attr(self, name: str, values: list[Any] | tuple[Any, ...] | Any) -> None:
+        """Sets an attribute of every environment; they are stepped one by one from here on."""
+        self._hand_over(f"{name!r} was set")
+        super().set_attr(name, values)
+
+    def render(self) -> tuple[Any, ...]:
+        """A picture of every environment."""
+        self._update(range(self.num_envs))
+        return tuple(env.render() for env in self._environments)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Closes the environments, and ends the threads."""
+        self._end()
+        super().close_extras(**kwargs)
+
+
+def _masked(infos: Infos, rows: np.ndarray) -> dict[str, Any]:
+    """Infos as Gymnasium has them of several environments, of some of them."""
+    found: dict[str, Any] = {}
+    if not rows.any():
+        return found
+    for name, values in infos.items():
+        array = np.asarray(values)
+        if not rows.all():
+            array = np.where(rows.reshape(-1, *[1] * (array.ndim - 1)), array, 0)
+            array = array.astype(np.asarray(values).dtype)
+        found[name], found[f"_{name}"] = array, rows.copy()
+    return found
