@@ -15,7 +15,7 @@ from spikepropamine.envs.physics.simulations import Simulations, simulate
 LOG = logging.getLogger("spikepropamine.physics")
 PLAIN = int | float | str | np.generic | gym.Space | gym.envs.registration.EnvSpec
 """Attributes of these types say something of an environment, and change nothing in it."""
-HARMLESS = frozenset({"metadata", "init_qpos", "init_qvel"})
+HARMLESS = frozenset({"metadata"})
 """Attributes of other types that are only looked at."""
 
 
@@ -98,4 +98,6 @@ class Owner:
 def _is_plain(value: Any) -> bool:
     if isinstance(value, tuple | list):
         return all(map(_is_plain, value))
+    if isinstance(value, np.ndarray):
+        return value.base is None  # else it shows the memory of something else
     return value is None or isinstance(value, PLAIN)

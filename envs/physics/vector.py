@@ -36,6 +36,7 @@ class PhysicsVectorEnv(Owner, SyncVectorEnv):
         level: int = logging.INFO,
     ) -> None:
         super().__init__(env_fns, autoreset_mode=autoreset_mode)
+        self._last: np.ndarray | None = None  # observations
         self._simulate(threads, level)
 
     def reset(
@@ -49,6 +50,8 @@ class PhysicsVectorEnv(Owner, SyncVectorEnv):
         if options is not None and "reset_mask" in options:
             mask = options["reset_mask"]
         simulations, self._simulations = self._simulations, None
+        if simulations is not None and self._last is not None:
+            self._env_obs = list(self._last)  # of those that are not reset
         try:
             observations, infos = super().reset(seed=seed, options=options)
         finally:
@@ -94,6 +97,7 @@ class PhysicsVectorEnv(Owner, SyncVectorEnv):
                 observations[index], info = simulations.reset(index)
                 infos = self._add_info(infos, info, index)
         self._autoreset_envs = done
+        self._last = observations.copy()
         return observations, rewards, terminated, truncated, infos
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
