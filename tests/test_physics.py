@@ -143,7 +143,7 @@ def test_actions_of_any_type_are_as_in_gymnasium(name, dtype):
         stepped = ours.step(action[None])
         assert same(stepped.observations[0], observation)
         assert stepped.rewards[0] == reward
-        assert same(simulations.listed(stepped.infos, 1)[0], info)
+        assert same(stepped.each_info()[0], info)
 
 
 def makers_of(name):

@@ -17,7 +17,6 @@ from stable_baselines3.common.vec_env.base_vec_env import (
 
 from spikepropamine.envs.making import horizon_of
 from spikepropamine.envs.physics.owner import Owner
-from spikepropamine.envs.physics.simulations import listed
 from spikepropamine.policies.fast.environments import SideBySide
 
 
@@ -75,9 +74,9 @@ class Simulated(Owner, SideBySide):
         observations = stepped.observations
         dones = stepped.terminated | stepped.truncated
         limited = (stepped.truncated & ~stepped.terminated).tolist()
-        columns = {**stepped.infos, "TimeLimit.truncated": limited}
-        infos = listed(columns, self.num_envs)
+        infos = stepped.each_info()
         for index, reward in enumerate(stepped.rewards.tolist()):
+            infos[index]["TimeLimit.truncated"] = limited[index]
             self._returns[index] += reward
             self._lengths[index] += 1
         for index in np.flatnonzero(dones).tolist():

@@ -137,15 +137,26 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     def step(self, action: Any) -> Step:
         """Take one step under the perturbations."""
+        action = self.before(action)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation, info = self.after(observation, info)
+        return observation, reward, terminated, truncated, info
+
+    def before(self, action: Any) -> Any:
+        """The first half of a step: the action that arrives in the environment, which is made as it
+        is to be in this step.
+        """
         for act in self._stepping:
             act.hook("each_step", self._task)
-        if self._acting:
-            action = self._act(action)
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self._act(action) if self._acting else action
+
+    def after(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict]:
+        """The second half of a step, when the environment has taken its own: what the observation
+        and the info become.
+        """
         if self._stepping:
-            self._task.data.xfrc_applied[:] = (
-                0  # so that forces of several add up, in one step
-            )
+            # so that forces of several add up, in one step
+            self._task.data.xfrc_applied[:] = 0
         self._time += 1
         for act in self._live:
             act.bound.time = self._time
@@ -158,13 +169,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             if any(act.changed and act.family.edit_spec for act in self._editing):
                 self._model.find_places()
             self._show()
-        return (
-            self._observe(observation),
-            reward,
-            terminated,
-            truncated,
-            self._with_values(info),
-        )
+        return self._observe(observation), self._with_values(info)
 
     @property
     def context(self) -> list[int]:

@@ -8,6 +8,7 @@ lets Gymnasium step these environments.
 import hashlib
 import inspect
 import io
+import itertools
 import tokenize
 from collections.abc import Callable
 from functools import cache
@@ -19,10 +20,13 @@ from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from spikepropamine.envs.checked import Checked
+from spikepropamine.envs.perturbations import Perturbed, parse
 from spikepropamine.envs.physics.robots import ROBOTS, Robot
+from spikepropamine.envs.shown import PreviousActionAndReward, Revealed
 
 TRANSPARENT = (OrderEnforcing, PassiveEnvChecker, Checked)
 """Wrappers that change nothing of what a known task gives."""
+PACKAGE = "spikepropamine.envs.perturbations"
 ENGINE = (
     "step", "do_simulation", "_step_mujoco_simulation", "get_body_com", "state_vector", "dt",
 )  # fmt: skip
@@ -106,19 +110,40 @@ def _code(source: str) -> str:
 
 
 def limit_of(env: gym.Env) -> int | None:
-    """The number of steps after which an episode is cut; None: it is not.
-
-    Raises:
-        NotKnown: a wrapper is of a kind that cannot be expressed in arrays.
-    """
+    """The number of steps after which an episode is cut; None: it is not."""
     limits: list[int] = []
     while isinstance(env, gym.Wrapper):
-        if type(env) is TimeLimit:
+        if isinstance(env, TimeLimit):
             limits.append(env._max_episode_steps)
-        elif type(env) not in TRANSPARENT:
-            raise NotKnown(f"the wrapper {type(env).__name__} is not known")
         env = env.env
     return min(limits, default=None)
+
+
+def layers_of(env: gym.Env) -> list[gym.Wrapper]:
+    """The wrappers that change what is seen or done, the outermost first.
+
+    Raises:
+        NotKnown: a wrapper is of another kind than those that are known.
+    """
+    layers: list[gym.Wrapper] = []
+    while isinstance(env, gym.Wrapper):
+        if type(env) in (Perturbed, PreviousActionAndReward, Revealed):
+            layers.append(env)
+        elif type(env) is not TimeLimit and type(env) not in TRANSPARENT:
+            raise NotKnown(f"the wrapper {type(env).__name__} is not known")
+        if isinstance(env, Perturbed):
+            check_families(env)
+        env = env.env
+    return layers
+
+
+def check_families(env: Perturbed) -> None:
+    """Raises NotKnown where a family that is not of this package may change what a step reads."""
+    for term in itertools.chain.from_iterable(parse(env.text)):
+        for hook in (term.family.edit_model, term.family.edit_spec, term.family.edit_task):
+            function: Any = getattr(hook, "func", hook)
+            if function is not None and not function.__module__.startswith(PACKAGE):
+                raise NotKnown(f"{term.family.name} is a perturbation of somebody's own")
 
 
 def constants(task: MujocoEnv) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class Readings:
 
     Attributes:
         task: one of the environments, unwrapped; its constants are those of all.
+        models: of each simulation.
         fields: of MjData by name, float64 [simulations, ...].
         actions: as they were given [simulations, channels], in their own dtype.
         velocity: of `Robot.place`, float64 [simulations] or [simulations, 2].
@@ -28,6 +29,7 @@ class Readings:
     """
 
     task: Any
+    models: list[Any]
     fields: Mapping[str, np.ndarray]
     actions: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(0))
@@ -77,7 +79,7 @@ class Robot:
     observe: Callable[[Readings], np.ndarray]
     judge: Callable[[Readings], Outcome]
     fields: tuple[str, ...] = ()
-    place: Callable[[Readings, list[Any]], np.ndarray] | None = None
+    place: Callable[[Readings], np.ndarray] | None = None
 
     @property
     def feels(self) -> bool:
@@ -125,23 +127,23 @@ def _shown_positions(readings: Readings, hidden: int) -> np.ndarray:
     return readings.qpos
 
 
-def _root(readings: Readings, models: list[Any]) -> np.ndarray:
+def _root(readings: Readings) -> np.ndarray:
     return readings.qpos[:, 0].copy()
 
 
-def _root_xy(readings: Readings, models: list[Any]) -> np.ndarray:
+def _root_xy(readings: Readings) -> np.ndarray:
     return readings.qpos[:, :2].copy()
 
 
-def _main_body(readings: Readings, models: list[Any]) -> np.ndarray:
-    body = models[0].body(readings.task._main_body).id
+def _main_body(readings: Readings) -> np.ndarray:
+    body = readings.task.model.body(readings.task._main_body).id
     return readings.fields["xpos"][:, body, :2].copy()
 
 
-def _mass_centre(readings: Readings, models: list[Any]) -> np.ndarray:
+def _mass_centre(readings: Readings) -> np.ndarray:
     # one call for each robot: a sum over all of them would add up in another order
     centres = []
-    for model, places in zip(models, readings.fields["xipos"]):
+    for model, places in zip(readings.models, readings.fields["xipos"]):
         total = np.einsum("b,bj->j", model.body_mass, places)
         centres.append((total / model.body_mass.sum())[0:2])
     return np.array(centres)

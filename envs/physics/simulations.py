@@ -3,13 +3,14 @@
 import copy
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
 import mujoco
 import numpy as np
 
+from spikepropamine.envs.perturbations import Perturbed
 from spikepropamine.envs.perturbations.model import same_model
 from spikepropamine.envs.physics import known
 from spikepropamine.envs.physics.known import NotKnown
@@ -19,6 +20,8 @@ from spikepropamine.envs.physics.stepping import InTurn, Stepper, Together
 PROOF_STEPS = 12
 PROOF_ROWS = 2
 """How much of a task is compared with Gymnasium before it is stepped here."""
+PLACED = {"qpos", "xpos", "xipos"}
+"""Fields that a place is read from."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Stepped:
         terminated: bool [simulations].
         truncated: bool [simulations].
         infos: entries of `info` by name, [simulations, ...].
+        dicts: the infos of each simulation, where wrappers have changed them.
     """
 
     observations: np.ndarray
@@ -38,6 +42,16 @@ class Stepped:
     terminated: np.ndarray
     truncated: np.ndarray
     infos: Infos
+    dicts: list[dict[str, Any]] | None = None
+
+    def each_info(self) -> list[dict[str, Any]]:
+        """The infos as one dict for each simulation."""
+        if self.dicts is not None:
+            return self.dicts
+        if not self.infos:
+            return [{} for _ in self.rewards]
+        names = list(self.infos)
+        return [dict(zip(names, values)) for values in zip(*self.infos.values())]
 
 
 class Simulations:
@@ -58,7 +72,11 @@ class Simulations:
     """
 
     def __init__(
-        self, envs: Sequence[gym.Env], robot: Robot, limit: int | None, threads: int
+        self,
+        envs: Sequence[gym.Env],
+        robot: Robot,
+        limit: int | None,
+        threads: int,
     ) -> None:
         self.envs = list(envs)
         self.robot, self.limit = robot, limit
@@ -67,9 +85,10 @@ class Simulations:
         self._models = [task.model for task in self.tasks]
         self._nominal = copy.copy(first.model)
         self._constants = known.constants(first)
-        self._stepper = _stepper(self.tasks, robot, threads)
+        self._stepper = self._make_stepper(threads)
         self._readings = Readings(
             first,
+            self._models,
             self._stepper.fields,
             forward_weight=getattr(first, "_forward_reward_weight", None),
         )
@@ -78,6 +97,16 @@ class Simulations:
         self._begun = np.zeros(len(self.tasks), dtype=bool)
         self._shape = len(self.tasks), first.model.nu
         self._dt = first.dt
+
+    def _make_stepper(self, threads: int) -> Stepper:
+        """What steps these tasks fastest."""
+        fields, first = ["qpos", "qvel", "ctrl", *self.robot.fields], self.tasks[0]
+        alike = all(same_model(first.model, model) for model in self._models[1:])
+        # a picture shows all that MuJoCo derives
+        if alike and not self.robot.feels and first.render_mode is None:
+            with suppress(ImportError):
+                return Together(self.tasks, fields, threads)
+        return InTurn(self.tasks, fields, threads)
 
     def __len__(self) -> int:
         return len(self.envs)
@@ -121,7 +150,7 @@ class Simulations:
         readings.actions = actions
         if self.robot.place is not None:
             assert self._places is not None
-            places = self.robot.place(readings, self._models)
+            places = self.robot.place(readings)
             readings.velocity = (places - self._places) / self._dt
             self._places[stepped] = places[stepped]
         outcome = self.robot.judge(readings)
@@ -143,9 +172,9 @@ class Simulations:
         if self.robot.place is None:
             return
         task = self.tasks[index]
-        names = {"qpos", "xpos", "xipos"} & self._stepper.fields.keys()
+        names = PLACED & self._stepper.fields.keys()
         fields = {name: getattr(task.data, name)[None] for name in names}
-        place = self.robot.place(Readings(task, fields), [task.model])
+        place = self.robot.place(Readings(task, [task.model], fields))
         if self._places is None:
             self._places = np.zeros((len(self), *place.shape[1:]))
         self._places[index] = place[0]
@@ -175,16 +204,107 @@ class Simulations:
         self._stepper.close()
 
 
-def _stepper(tasks: Sequence[Any], robot: Robot, threads: int) -> Stepper:
-    """What steps these tasks fastest."""
-    fields = ["qpos", "qvel", "ctrl", *robot.fields]
-    first = tasks[0]
-    alike = all(same_model(first.model, task.model) for task in tasks[1:])
-    # a picture shows all that MuJoCo derives
-    if alike and not robot.feels and first.render_mode is None:
-        with suppress(ImportError):
-            return Together(tasks, fields, threads)
-    return InTurn(tasks, fields, threads)
+class Layered(Simulations):
+    """Simulations whose environments are in wrappers of this project.
+
+    A wrapper acts in the environment that it wraps, with the random numbers and the memory of that
+    one; between two of its acts all environments are stepped in one call. So each environment may
+    have its own model.
+
+    Args:
+        envs, robot, limit, threads: as of `Simulations`.
+        layers: the wrappers of each environment, the outermost first.
+    """
+
+    def __init__(
+        self,
+        envs: Sequence[gym.Env],
+        robot: Robot,
+        limit: int | None,
+        threads: int,
+        layers: list[list[Any]],
+    ) -> None:
+        super().__init__(envs, robot, limit, threads)
+        self._layers = layers
+        self._dtype = self.tasks[0].action_space.dtype
+
+    def step(self, actions: np.ndarray, ids: np.ndarray | None = None) -> Stepped:
+        """One step, as `Simulations.step`.
+
+        Raises:
+            ResetNeeded: an environment has no episode yet.
+            TypeError: actions of another type than those of the action space.
+        """
+        actions = np.asarray(actions)
+        if actions.dtype != self._dtype:
+            raise TypeError(
+                f"actions of perturbed environments are {self._dtype}, not {actions.dtype}"
+            )
+        indices = range(len(self)) if ids is None else ids.tolist()
+        arrived = actions.copy()
+        for index in indices:
+            arrived[index] = self._before(index, actions[index])
+        self._find()
+        stepped = super().step(arrived, ids)
+        infos = stepped.each_info()
+        shape = self.envs[0].observation_space.shape or ()
+        observations = np.zeros((len(self), *shape))
+        for index in indices:
+            observation = stepped.observations[index]
+            reward, action = float(stepped.rewards[index]), actions[index]
+            observations[index], infos[index] = self._after(
+                index, observation, infos[index], action, reward
+            )
+        return replace(stepped, observations=observations, dicts=infos)
+
+    def _make_stepper(self, threads: int) -> Stepper:
+        """What steps environments with models of their own, in which wrappers act."""
+        return InTurn(
+            self.tasks, ["qpos", "qvel", "ctrl", *self.robot.fields], threads
+        )
+
+    def _before(self, index: int, action: np.ndarray) -> np.ndarray:
+        """The action that arrives in the simulation."""
+        for layer in self._layers[index]:
+            if isinstance(layer, Perturbed):
+                action = layer.before(action)
+        return action
+
+    def _after(
+        self,
+        index: int,
+        observation: np.ndarray,
+        info: dict[str, Any],
+        action: np.ndarray,
+        reward: float,
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """The observation and the info that come out of the wrappers."""
+        for layer in reversed(self._layers[index]):
+            if isinstance(layer, Perturbed):
+                observation, info = layer.after(observation, info)
+            else:
+                observation = layer.extended(observation, info, action, reward)
+        return observation, info
+
+    def _find(self) -> None:
+        """Finds what perturbations may have changed since the last step."""
+        for index, task in enumerate(self.tasks):
+            self._models[index] = task.model
+            for name in PLACED & self._stepper.fields.keys():
+                self._stepper.fields[name][index] = getattr(task.data, name)
+        readings = self._readings
+        if self.robot.place is not None:
+            self._places = self.robot.place(readings)
+        if readings.forward_weight is not None:
+            weights = [task._forward_reward_weight for task in self.tasks]
+            readings.forward_weight = np.array(weights)
+
+    def changed(self, index: int) -> bool:
+        """Whether somebody has given an environment other constants; its model is its own."""
+        found, expected = known.constants(self.tasks[index]), dict(self._constants)
+        for constants in (found, expected):
+            constants.pop("_forward_reward_weight", None)
+        return found != expected
 
 
 def simulate(envs: Sequence[gym.Env], threads: int = 1) -> Simulations:
@@ -203,7 +323,10 @@ def simulate(envs: Sequence[gym.Env], threads: int = 1) -> Simulations:
     limits = {known.limit_of(env) for env in envs}
     if len(limits) > 1:
         raise NotKnown("their episodes have different limits")
+    layers = [known.layers_of(env) for env in envs]
     _prove(tasks[0], robot)
+    if any(layers):
+        return Layered(envs, robot, limits.pop(), threads, layers)
     return Simulations(envs, robot, limits.pop(), threads)
 
 
@@ -234,7 +357,7 @@ def _equal(task: Any, robot: Robot) -> bool:
     for _ in range(PROOF_STEPS):
         actions = random.uniform(low, high, (PROOF_ROWS, *low.shape)).astype(low.dtype)
         found = simulations.step(actions)
-        infos = listed(found.infos, PROOF_ROWS)
+        infos = found.each_info()
         for row in rows:
             observation, reward, terminated, _, info = theirs[row].step(actions[row])
             equal &= found.observations[row].tobytes() == observation.tobytes()
@@ -252,10 +375,3 @@ def _same(one: tuple[str, Any], other: tuple[str, Any]) -> bool:
     same_kind = name == expected_name and type(value) is type(expected)
     return same_kind and np.asarray(value).tobytes() == np.asarray(expected).tobytes()
 
-
-def listed(infos: Infos, count: int) -> list[dict[str, Any]]:
-    """The same infos as one dict for each of so many simulations."""
-    if not infos:
-        return [{} for _ in range(count)]
-    names = list(infos)
-    return [dict(zip(names, values)) for values in zip(*infos.values())]

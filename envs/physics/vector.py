@@ -10,7 +10,6 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from spikepropamine.envs.physics.owner import Owner
 from spikepropamine.envs.physics.robots import Infos
-from spikepropamine.envs.physics.simulations import listed
 
 VectorStep = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 """Observations, rewards, terminated, truncated, infos."""
@@ -83,9 +82,14 @@ class PhysicsVectorEnv(Owner, SyncVectorEnv):
         from_step = ~done if same_step else np.ones(self.num_envs, dtype=bool)
         if ids is not None:
             from_step &= ~ended
-        infos = _masked(stepped.infos, from_step)
+        infos: dict[str, Any] = {}
+        if stepped.dicts is None:
+            infos = _masked(stepped.infos, from_step)
+        else:
+            for index in np.flatnonzero(from_step).tolist():
+                infos = self._add_info(infos, stepped.dicts[index], index)
         if same_step and done.any():
-            ids, last = np.flatnonzero(done), listed(stepped.infos, self.num_envs)
+            ids, last = np.flatnonzero(done), stepped.each_info()
             for index in ids.tolist():
                 final = {
                     "final_obs": observations[index].copy(),
