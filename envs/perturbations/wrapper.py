@@ -95,6 +95,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             additions = [partial(act.hook, "add_to_spec") for act in adding]
             self._model = EditableModel(self._task, additions)
         self._choice = np.random.default_rng()
+        self.edited = False  # whether the last step edited the task
         self._time = 0
         self._started = False
         self._find_live()
@@ -142,6 +143,21 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         observation, info = self.after(observation, info)
         return observation, reward, terminated, truncated, info
 
+    @property
+    def edits_model(self) -> bool:
+        """Whether it may edit the model of a simulation."""
+        return bool(self._editing)
+
+    @property
+    def moves(self) -> bool:
+        """Whether it may change within this episode."""
+        return bool(self._moving)
+
+    @property
+    def reaches_in(self) -> bool:
+        """Whether it reads or writes a simulation's data at every step."""
+        return bool(self._stepping)
+
     def before(self, action: Any) -> Any:
         """The first half of a step: the action that arrives in the environment, which is made as it
         is to be in this step.
@@ -160,10 +176,11 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._time += 1
         for act in self._live:
             act.bound.time = self._time
-        changed = False
+        self.edited = changed = False
         for act in self._moving:
             changed |= act.move_to(self._time, self._task)
         if changed:
+            self.edited = any(act.changed for act in [*self._editing, *self._asking])
             observation = self._edit_task(observation, info)
             self._edit_model()
             if any(act.changed and act.family.edit_spec for act in self._editing):

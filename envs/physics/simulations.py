@@ -224,9 +224,34 @@ class Layered(Simulations):
         threads: int,
         layers: list[list[Any]],
     ) -> None:
-        super().__init__(envs, robot, limit, threads)
         self._layers = layers
+        self._perturbed: list[Perturbed | None] = [
+            next((layer for layer in own if isinstance(layer, Perturbed)), None)
+            for own in layers
+        ]
+        self._edited = any(env and env.edits_model for env in self._perturbed)
+        super().__init__(envs, robot, limit, threads)
         self._dtype = self.tasks[0].action_space.dtype
+        weight = self._readings.forward_weight
+        self._weights = [] if weight is None else [weight] * len(self)
+
+    def _make_stepper(self, threads: int) -> Stepper:
+        """Those into whose data a perturbation reaches are stepped in turn."""
+        if any(env and env.reaches_in for env in self._perturbed):
+            fields = ["qpos", "qvel", "ctrl", *self.robot.fields]
+            return InTurn(self.tasks, fields, threads)
+        return super()._make_stepper(threads)
+
+    def take_in(self, index: int) -> None:
+        """Goes on from the state, and the model, that an environment has now."""
+        perturbed, task = self._perturbed[index], self.tasks[index]
+        if perturbed is not None and perturbed.edits_model:
+            self._models[index] = task.model
+            self._edited = True
+        super().take_in(index)
+        if self._weights and self._weights[index] != task._forward_reward_weight:
+            self._weights[index] = task._forward_reward_weight
+            self._readings.forward_weight = np.array(self._weights)
 
     def step(self, actions: np.ndarray, ids: np.ndarray | None = None) -> Stepped:
         """One step, as `Simulations.step`.
@@ -244,7 +269,9 @@ class Layered(Simulations):
         arrived = actions.copy()
         for index in indices:
             arrived[index] = self._before(index, actions[index])
-        self._find()
+        if self._edited:
+            self._stepper.use(self._models)
+            self._edited = False
         stepped = super().step(arrived, ids)
         infos = stepped.each_info()
         shape = self.envs[0].observation_space.shape or ()
@@ -256,12 +283,6 @@ class Layered(Simulations):
                 index, observation, infos[index], action, reward
             )
         return replace(stepped, observations=observations, dicts=infos)
-
-    def _make_stepper(self, threads: int) -> Stepper:
-        """What steps environments with models of their own, in which wrappers act."""
-        return InTurn(
-            self.tasks, ["qpos", "qvel", "ctrl", *self.robot.fields], threads
-        )
 
     def _before(self, index: int, action: np.ndarray) -> np.ndarray:
         """The action that arrives in the simulation."""
@@ -281,23 +302,20 @@ class Layered(Simulations):
         """The observation and the info that come out of the wrappers."""
         for layer in reversed(self._layers[index]):
             if isinstance(layer, Perturbed):
+                if layer.moves:
+                    # where a joint locks depends on the posture
+                    self.tasks[index].data.qpos[:] = self._readings.qpos[index]
                 observation, info = layer.after(observation, info)
+                if layer.edited:
+                    self._reread(index)
             else:
                 observation = layer.extended(observation, info, action, reward)
         return observation, info
 
-    def _find(self) -> None:
-        """Finds what perturbations may have changed since the last step."""
-        for index, task in enumerate(self.tasks):
-            self._models[index] = task.model
-            for name in PLACED & self._stepper.fields.keys():
-                self._stepper.fields[name][index] = getattr(task.data, name)
-        readings = self._readings
-        if self.robot.place is not None:
-            self._places = self.robot.place(readings)
-        if readings.forward_weight is not None:
-            weights = [task._forward_reward_weight for task in self.tasks]
-            readings.forward_weight = np.array(weights)
+    def _reread(self, index: int) -> None:
+        """Finds what a perturbation has edited."""
+        self._stepper.update(index)
+        self.take_in(index)
 
     def changed(self, index: int) -> bool:
         """Whether somebody has given an environment other constants; its model is its own."""

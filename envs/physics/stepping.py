@@ -35,12 +35,15 @@ class Stepper(Protocol):
     def update(self, index: int) -> None:
         """Brings an environment's own data up to date."""
 
+    def use(self, models: list[Any]) -> None:
+        """Goes on with these models, one for each simulation, which were edited."""
+
     def close(self) -> None:
         """Ends the threads."""
 
 
 class Together:
-    """All in one call, by `mujoco.batch`; the models of all tasks are equal.
+    """All in one call, by `mujoco.batch`, on the first task's model until `use` gives others.
 
     Args:
         tasks: the environments, unwrapped.
@@ -82,6 +85,10 @@ class Together:
         mujoco.mj_forward(task.model, task.data)
         # which has changed what the solver begins with
         mujoco.mj_setState(task.model, task.data, state, STATE)
+
+    def use(self, models: list[Any]) -> None:
+        """Goes on with these models, one for each simulation, which were edited."""
+        self._batch.set_models(models)
 
     def close(self) -> None:
         """There is nothing to end."""
@@ -143,6 +150,9 @@ class InTurn:
 
     def update(self, index: int) -> None:
         """The data are the environment's own."""
+
+    def use(self, models: list[Any]) -> None:
+        """The models are those of the environments at any time."""
 
     def close(self) -> None:
         """Ends the threads."""
