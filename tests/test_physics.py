@@ -2,6 +2,8 @@
 
 import dataclasses
 import logging
+import subprocess
+import sys
 from functools import partial
 
 import gymnasium as gym
@@ -12,8 +14,13 @@ from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TransformReward
 
-from spikepropamine.envs.physics import NotKnown, known, simulate, simulations
-from spikepropamine.envs.physics.robots import ROBOTS
+from spikepropamine.envs import making
+from spikepropamine.envs.perturbations import CATALOGUE
+from spikepropamine.envs.physics import robots, simulations
+from spikepropamine.envs.physics.known import _code
+from spikepropamine.envs.physics.robots import ROBOTS, NotKnown
+from spikepropamine.envs.physics.rows import Rows
+from spikepropamine.envs.physics.simulations import simulate
 from spikepropamine.envs.physics.vector import PhysicsVectorEnv
 
 ENTRIES = {robot.entry for robot in ROBOTS}
@@ -188,20 +195,30 @@ def test_what_is_not_known_says_why():
 
 def test_other_code_in_gymnasium_is_not_known(monkeypatch):
     changed = [dataclasses.replace(robot, digests=("other",)) for robot in ROBOTS]
-    monkeypatch.setattr(known, "ROBOTS", changed)
+    monkeypatch.setattr(robots, "ROBOTS", changed)
     with pytest.raises(NotKnown, match="has other code for SwimmerEnv"):
         simulate([gym.make("Swimmer-v5")])
 
 
 def test_comments_and_docstrings_are_no_code():
-    def one(x):
-        """Says what it does."""
-        return x + 1  # why
+    plain = "    def one(x):\n        return x+1\n"
+    told = "    def one(x):\n        '''Says.'''\n        return x + 1  # why\n"
+    assert _code(plain) == _code(told) != _code(plain.replace("+", "-"))
 
-    assert known._code("    def one(x):\n        return x+1\n") in known._code(
-        "    def one(x):\n        '''Says.'''\n        return x + 1  # why\n"
-    )
-    assert known.digest_of([one]) == known.digest_of([one])
+
+def test_cue_tasks_do_without_mujoco():
+    check = """
+import sys
+import gymnasium as gym
+import spikepropamine
+from spikepropamine.envs.physics.vector import PhysicsVectorEnv
+
+envs = PhysicsVectorEnv([lambda: gym.make("CueAssociation-v0")] * 2)
+envs.reset(seed=0)
+unwanted = {"mujoco", "torch", "stable_baselines3"} & sys.modules.keys()
+assert not unwanted, unwanted
+"""
+    subprocess.run([sys.executable, "-c", check], check=True)
 
 
 def test_other_numbers_are_not_known(monkeypatch):
@@ -210,7 +227,7 @@ def test_other_numbers_are_not_known(monkeypatch):
     def changed(robot):
         return dataclasses.replace(robot, observe=lambda x: robot.observe(x) + 1e-15)
 
-    monkeypatch.setattr(known, "ROBOTS", [changed(robot) for robot in ROBOTS])
+    monkeypatch.setattr(robots, "ROBOTS", [changed(robot) for robot in ROBOTS])
     with pytest.raises(NotKnown, match="gives other numbers for SwimmerEnv"):
         simulate([gym.make("Swimmer-v5")])
 
@@ -297,3 +314,49 @@ def test_environments_of_any_kind_are_stepped_one_by_one(caplog):
     assert same(theirs.reset(seed=0), ours.reset(seed=0))
     actions = np.zeros(2, dtype=int)
     assert same(ours.step(actions), theirs.step(actions))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", ["Ant-v5", "Humanoid-v5"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mass=1.5",
+        "mass:torso=0.5@5 + limb_length=0.8@9",
+        "limb_length=0.9@ramp(5, 15)",
+        "direction=-1@7 | obs_noise=0.3 + push=1.0",
+        "rough_ground=0.1 + action_delay=2",
+    ],
+)
+def test_perturbed_robots_that_feel_are_as_their_wrappers_make_them(
+    name, text, threads
+):
+    made = [partial(making.make, name, {"max_episode_steps": 25}, text)] * 3
+    check_steps(SyncVectorEnv(made), PhysicsVectorEnv(made, threads), 60)
+
+
+def test_perturbations_of_somebodys_own_are_left_to_their_wrapper(monkeypatch):
+    family = dataclasses.replace(
+        CATALOGUE["gravity"], name="own", edit_model=lambda *_: None
+    )
+    monkeypatch.setitem(CATALOGUE, "own", family)
+    with pytest.raises(NotKnown, match="own is a perturbation of somebody's own"):
+        simulate([making.make("HalfCheetah-v5", {}, "own=2")])
+
+
+def test_episodes_that_end_one_by_one_are_as_gymnasium_steps_them():
+    theirs = {row: gym.make("Hopper-v5") for row in (3, 5, 8)}
+    rows = Rows({row: gym.make("Hopper-v5") for row in (3, 5, 8)})
+    running = sorted(theirs)
+    for row in running:
+        assert same(rows.reset(row, row, None), theirs[row].reset(seed=row))
+    theirs[3].action_space.seed(0)
+    while running:
+        actions = {row: theirs[3].action_space.sample() for row in running}
+        found = rows.step(running, actions)
+        for row in running:
+            expected = theirs[row].step(actions[row])
+            assert same(found[row][4], expected[4])
+            assert same(found[row][:4], [np.asarray(x) for x in expected[:4]])
+        running = [row for row in running if not found[row][2]]
+    assert rows.in_one_call

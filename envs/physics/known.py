@@ -21,7 +21,7 @@ from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from spikepropamine.envs.checked import Checked
 from spikepropamine.envs.perturbations import Perturbed, parse
-from spikepropamine.envs.physics.robots import ROBOTS, Robot
+from spikepropamine.envs.physics.robots import NotKnown, Robot, record_of
 from spikepropamine.envs.shown import PreviousActionAndReward, Revealed
 
 TRANSPARENT = (OrderEnforcing, PassiveEnvChecker, Checked)
@@ -35,27 +35,19 @@ BEGINNINGS = ("__init__", "reset_model", "_get_reset_info")
 """Of a task, what is left to Gymnasium."""
 
 
-class NotKnown(Exception):
-    """Why Gymnasium has to step these environments, in a few words."""
-
-
 def robot_of(task: gym.Env) -> Robot:
     """The record of an unwrapped environment.
 
     Raises:
         NotKnown: there is none, or it was written for other code than what is installed.
     """
-    kind = type(task)
-    entry = f"{kind.__module__}:{kind.__qualname__}"
-    for robot in ROBOTS:
-        if robot.entry == entry:
-            if digest(kind) not in robot.digests:
-                raise NotKnown(
-                    f"Gymnasium {gym.__version__} has other code for {kind.__name__} "
-                    "than the versions that are known"
-                )
-            return robot
-    raise NotKnown(f"{kind.__name__} is none of Gymnasium's v5 MuJoCo tasks")
+    robot, kind = record_of(task), type(task)
+    if digest(kind) not in robot.digests:
+        raise NotKnown(
+            f"Gymnasium {gym.__version__} has other code for {kind.__name__} "
+            "than the versions that are known"
+        )
+    return robot
 
 
 @cache

@@ -4,13 +4,15 @@ else has a hand on the environments.
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 
-from spikepropamine.envs.physics.known import NotKnown
-from spikepropamine.envs.physics.simulations import Simulations, simulate
+from spikepropamine.envs.physics.robots import NotKnown, record_of
+
+if TYPE_CHECKING:
+    from spikepropamine.envs.physics.simulations import Simulations
 
 LOG = logging.getLogger("spikepropamine.physics")
 PLAIN = int | float | str | np.generic | gym.Space | gym.envs.registration.EnvSpec
@@ -28,7 +30,7 @@ class Owner:
     """
 
     _environments: list[gym.Env]
-    _simulations: Simulations | None = None
+    _simulations: "Simulations | None" = None
     _level: int = logging.INFO
 
     @property
@@ -46,10 +48,14 @@ class Owner:
         """Whether all environments are stepped in one call."""
         return self._simulations is not None
 
-    def _simulate(self, threads: int, level: int) -> None:
+    def _simulate(self, threads: int, level: int = logging.INFO) -> None:
         """Begins to step the environments in one call, if they are known."""
         self._level = level
         try:
+            record_of(self._environments[0].unwrapped)
+            # imports MuJoCo, which chooses how it draws when it is imported
+            from spikepropamine.envs.physics.simulations import simulate
+
             self._simulations = simulate(self._environments, threads)
         except NotKnown as reason:
             self._say(str(reason))

@@ -10,6 +10,11 @@ from typing import Any
 
 import numpy as np
 
+
+class NotKnown(Exception):
+    """Why Gymnasium has to step environments, in a few words."""
+
+
 Infos = dict[str, np.ndarray | list[Any]]
 """Entries of `info` by name, of all simulations: an array where Gymnasium has NumPy's numbers (or
 arrays), a list where it has Python's."""
@@ -498,3 +503,12 @@ ROBOTS = (
     ),
 )
 """All eleven."""
+
+
+def record_of(task: Any) -> Robot:
+    """The record of an unwrapped environment, by the name of its class. Raises NotKnown."""
+    kind = type(task)
+    for robot in ROBOTS:
+        if robot.entry == f"{kind.__module__}:{kind.__qualname__}":
+            return robot
+    raise NotKnown(f"{kind.__name__} is none of Gymnasium's v5 MuJoCo tasks")

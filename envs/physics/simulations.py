@@ -13,8 +13,7 @@ import numpy as np
 from spikepropamine.envs.perturbations import Perturbed
 from spikepropamine.envs.perturbations.model import same_model
 from spikepropamine.envs.physics import known
-from spikepropamine.envs.physics.known import NotKnown
-from spikepropamine.envs.physics.robots import Infos, Readings, Robot
+from spikepropamine.envs.physics.robots import Infos, NotKnown, Readings, Robot
 from spikepropamine.envs.physics.stepping import InTurn, Stepper, Together
 
 PROOF_STEPS = 12

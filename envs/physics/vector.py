@@ -79,27 +79,30 @@ class PhysicsVectorEnv(Owner, SyncVectorEnv):
             terminated[ended] = truncated[ended] = False
         done = terminated | truncated
         same_step = self.autoreset_mode == AutoresetMode.SAME_STEP
-        from_step = ~done if same_step else np.ones(self.num_envs, dtype=bool)
-        if ids is not None:
-            from_step &= ~ended
+        begins = np.zeros(self.num_envs, dtype=bool)
+        if same_step:
+            begins = done
+        elif ids is not None:
+            begins = ended
+        dicts = stepped.dicts
         infos: dict[str, Any] = {}
-        if stepped.dicts is None:
-            infos = _masked(stepped.infos, from_step)
-        else:
-            for index in np.flatnonzero(from_step).tolist():
-                infos = self._add_info(infos, stepped.dicts[index], index)
-        if same_step and done.any():
-            ids, last = np.flatnonzero(done), stepped.each_info()
-            for index in ids.tolist():
+        rows: Sequence[int] = range(self.num_envs)
+        if dicts is None:
+            infos = _masked(stepped.infos, ~begins)
+            rows = np.flatnonzero(begins).tolist()
+        # in the order of the environments: the first one settles an entry's type
+        for index in rows:
+            if not begins[index]:
+                infos = self._add_info(infos, dicts[index], index)
+                continue
+            if same_step:
                 final = {
                     "final_obs": observations[index].copy(),
-                    "final_info": last[index],
+                    "final_info": stepped.each_info()[index],
                 }
                 infos = self._add_info(infos, final, index)
-        if not from_step.all():
-            for index in np.flatnonzero(~from_step).tolist():
-                observations[index], info = simulations.reset(index)
-                infos = self._add_info(infos, info, index)
+            observations[index], info = simulations.reset(index)
+            infos = self._add_info(infos, info, index)
         self._autoreset_envs = done
         self._last = observations.copy()
         return observations, rewards, terminated, truncated, infos

@@ -27,6 +27,7 @@ from spikepropamine.evaluation.ask.lesions import (
     fields_of,
     layout_of,
 )
+from spikepropamine.envs.physics.rows import Rows
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.layers import LayerOutput
@@ -141,8 +142,9 @@ def _run_wave(
 ) -> list[Episode]:
     """Runs the episodes of `rows`, row to seed."""
     first, infos = {}, {}
+    stepped = Rows({row: envs[row] for row in rows})
     for row, seed in rows.items():
-        first[row], infos[row] = envs[row].reset(seed=seed, options=options)
+        first[row], infos[row] = stepped.reset(row, seed, options)
     # rows without an episode need some valid observation, and so do those whose episode is over
     observations = [first.get(row, next(iter(first.values()))) for row in range(width)]
     starts = np.ones(width, dtype=bool)
@@ -168,10 +170,9 @@ def _run_wave(
             ) from error
         starts = np.zeros(width, dtype=bool)
         over = set()
+        steps = stepped.step(running, actions)
         for row in running:
-            observation, reward, terminated, truncated, info = envs[row].step(
-                actions[row]
-            )
+            observation, reward, terminated, truncated, info = steps[row]
             observations[row], infos[row] = observation, info
             began[row] |= began_of(info)
             value = finite_reward(reward, step, rows[row])
@@ -189,9 +190,9 @@ def _run_wave(
                 over.add(row)
                 trials = range(max(correct[row], default=-1) + 1)
                 right = tuple(correct[row].get(trial) for trial in trials)
-                earned, steps = tuple(rewards[row]), tuple(sorted(began[row]))
+                earned, changes = tuple(rewards[row]), tuple(sorted(began[row]))
                 ended.append(
-                    Episode(rows[row], totals[row], len(earned), right, earned, steps)
+                    Episode(rows[row], totals[row], len(earned), right, earned, changes)
                 )
         for hook in hooks:
             hook.after(step, state, running, sorted(over))
