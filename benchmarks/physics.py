@@ -167,7 +167,9 @@ def _measure(rows: Rows, options: Any, name: str, count: int) -> None:
             "microseconds": round(1e6 * float(np.median(taken)), 1),
             "share_of_mj_step": round(float(np.median(raw / taken)), 3),
         }
-        rows.add(measures, environment=name, policy=way, setting=f"{count} environments")
+        rows.add(
+            measures, environment=name, policy=way, setting=f"{count} environments"
+        )
     for envs in (reference, vector, vec):
         envs.close()
     if pool is not None:

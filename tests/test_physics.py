@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -110,7 +111,7 @@ def test_so_it_is_with_any_number_of_environments(name, count):
 
 
 def test_so_it_is_with_an_edited_robot(tmp_path):
-    text = open(gym.make("HalfCheetah-v5").unwrapped.fullpath).read()
+    text = Path(gym.make("HalfCheetah-v5").unwrapped.fullpath).read_text()
     file = tmp_path / "heavy.xml"
     file.write_text(text.replace('settotalmass="14"', 'settotalmass="20"'))
     assert file.read_text() != text

@@ -132,10 +132,16 @@ def layers_of(env: gym.Env) -> list[gym.Wrapper]:
 def check_families(env: Perturbed) -> None:
     """Raises NotKnown where a family that is not of this package may change what a step reads."""
     for term in itertools.chain.from_iterable(parse(env.text)):
-        for hook in (term.family.edit_model, term.family.edit_spec, term.family.edit_task):
+        for hook in (
+            term.family.edit_model,
+            term.family.edit_spec,
+            term.family.edit_task,
+        ):
             function: Any = getattr(hook, "func", hook)
             if function is not None and not function.__module__.startswith(PACKAGE):
-                raise NotKnown(f"{term.family.name} is a perturbation of somebody's own")
+                raise NotKnown(
+                    f"{term.family.name} is a perturbation of somebody's own"
+                )
 
 
 def constants(task: MujocoEnv) -> dict[str, Any]:

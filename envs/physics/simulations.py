@@ -94,6 +94,7 @@ class Simulations:
         self._places: np.ndarray | None = None
         self._elapsed = np.zeros(len(self.tasks), dtype=np.int64)
         self._begun = np.zeros(len(self.tasks), dtype=bool)
+        self._ready = False  # whether all have begun
         self._shape = len(self.tasks), first.model.nu
         self._dt = first.dt
 
@@ -122,6 +123,7 @@ class Simulations:
         """After somebody else has reset an environment: goes on from there."""
         self._elapsed[index] = 0
         self._begun[index] = True
+        self._ready = bool(self._begun.all())
         self.take_in(index)
 
     def step(self, actions: np.ndarray, ids: np.ndarray | None = None) -> Stepped:
@@ -141,7 +143,10 @@ class Simulations:
             raise ValueError(
                 f"actions have the shape {actions.shape}, not {self._shape}"
             )
-        if not (self._begun if ids is None else self._begun[ids]).all():
+        if (
+            not self._ready
+            and not self._begun[slice(None) if ids is None else ids].all()
+        ):
             raise gym.error.ResetNeeded("Cannot step before the first reset")
         stepped = slice(None) if ids is None else ids
         self._stepper.step(actions, ids)
@@ -154,14 +159,12 @@ class Simulations:
             self._places[stepped] = places[stepped]
         outcome = self.robot.judge(readings)
         self._elapsed[stepped] += 1
-        truncated = np.zeros(len(self), dtype=bool)
-        if self.limit is not None:
-            truncated = self._elapsed >= self.limit
+        limit = np.inf if self.limit is None else self.limit
         return Stepped(
             self.robot.observe(readings),
             outcome.rewards,
             outcome.terminated,
-            truncated,
+            self._elapsed >= limit,
             outcome.infos,
         )
 
@@ -347,12 +350,17 @@ def simulate(envs: Sequence[gym.Env], threads: int = 1) -> Simulations:
     return Simulations(envs, robot, limits.pop(), threads)
 
 
-_proven: dict[tuple[str, str], bool] = {}  # tasks, each with its arguments, of this process
+_proven: dict[
+    tuple[str, str], bool
+] = {}  # tasks, each with its arguments, of this process
 
 
 def _prove(task: Any, robot: Robot) -> None:
     """Raises NotKnown unless the first steps of twins of a task are equal in both ways."""
-    arguments = getattr(task, "_ezpickle_args", ()), getattr(task, "_ezpickle_kwargs", {})
+    arguments = (
+        getattr(task, "_ezpickle_args", ()),
+        getattr(task, "_ezpickle_kwargs", {}),
+    )
     key = type(task).__name__, repr(arguments)
     if key not in _proven:
         _proven[key] = _equal(task, robot)
@@ -391,4 +399,3 @@ def _same(one: tuple[str, Any], other: tuple[str, Any]) -> bool:
     (name, value), (expected_name, expected) = one, other
     same_kind = name == expected_name and type(value) is type(expected)
     return same_kind and np.asarray(value).tobytes() == np.asarray(expected).tobytes()
-

@@ -88,8 +88,8 @@ class PhysicsVectorEnv(Owner, SyncVectorEnv):
         infos: dict[str, Any] = {}
         rows: Sequence[int] = range(self.num_envs)
         if dicts is None:
-            infos = _masked(stepped.infos, ~begins)
-            rows = np.flatnonzero(begins).tolist()
+            rows = np.flatnonzero(begins).tolist() if begins.any() else ()
+            infos = _columns(stepped.infos, ~begins, complete=not rows)
         # in the order of the environments: the first one settles an entry's type
         for index in rows:
             if not begins[index]:
@@ -135,15 +135,21 @@ class PhysicsVectorEnv(Owner, SyncVectorEnv):
         super().close_extras(**kwargs)
 
 
-def _masked(infos: Infos, rows: np.ndarray) -> dict[str, Any]:
-    """Infos as Gymnasium has them of several environments, of some of them."""
+def _columns(infos: Infos, rows: np.ndarray, complete: bool) -> dict[str, Any]:
+    """Infos as Gymnasium has them of several environments.
+
+    Args:
+        infos: of all.
+        rows: bool [environments], of which they are wanted; others have zeros.
+        complete: whether they are wanted of all.
+    """
     found: dict[str, Any] = {}
-    if not rows.any():
+    if not complete and not rows.any():
         return found
     for name, values in infos.items():
         array = np.asarray(values)
-        if not rows.all():
-            array = np.where(rows.reshape(-1, *[1] * (array.ndim - 1)), array, 0)
-            array = array.astype(np.asarray(values).dtype)
+        if not complete:
+            array = array.copy()
+            array[~rows] = 0
         found[name], found[f"_{name}"] = array, rows.copy()
     return found

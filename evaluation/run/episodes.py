@@ -19,6 +19,7 @@ import torch
 from stable_baselines3.common.type_aliases import PolicyPredictor
 
 from spikepropamine.common import UsageError
+from spikepropamine.envs.physics.rows import Rows
 from spikepropamine.evaluation.ask.conditions import Condition, Task, make_env
 from spikepropamine.evaluation.ask.lesions import (
     LESIONS,
@@ -27,7 +28,6 @@ from spikepropamine.evaluation.ask.lesions import (
     fields_of,
     layout_of,
 )
-from spikepropamine.envs.physics.rows import Rows
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.layers import LayerOutput
