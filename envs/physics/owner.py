@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("spikepropamine.physics")
 PLAIN = int | float | str | np.generic | gym.Space | gym.envs.registration.EnvSpec
 """Attributes of these types say something of an environment, and change nothing in it."""
-HARMLESS = frozenset({"metadata"})
-"""Attributes of other types that are only looked at."""
+HARMLESS = frozenset({"metadata", "in_context", "out_of_context"})
+"""Attributes of other types that change nothing: the last two ask perturbations."""
 
 
 class Owner:
