@@ -19,19 +19,21 @@ from spikepropamine import envs  # noqa: E402  registers the environments
 if TYPE_CHECKING:
     from spikepropamine.agents import PlasticPPO, PlasticSAC, PlasticTQC, save_run
     from spikepropamine.api import evaluate, load, train
+    from spikepropamine.environments import make_gymnasium_vec, make_vec
     from spikepropamine.envs.perturbations import Perturbed
     from spikepropamine.policies import PlasticSpikingPolicy
     from spikepropamine.policies.export import load_policy
 
 __all__ = [
     "Perturbed", "PlasticPPO", "PlasticSAC", "PlasticSpikingPolicy", "PlasticTQC", "envs",
-    "evaluate", "load", "load_policy", "save_run", "train",
+    "evaluate", "load", "load_policy", "make_gymnasium_vec", "make_vec", "save_run", "train",
 ]  # fmt: skip
 
 _HOMES = {
     "PlasticPPO": "agents", "PlasticSAC": "agents", "PlasticTQC": "agents", "save_run": "agents",
     "load": "api", "train": "api", "evaluate": "api", "PlasticSpikingPolicy": "policies",
     "load_policy": "policies.export", "Perturbed": "envs.perturbations",
+    "make_vec": "environments", "make_gymnasium_vec": "environments",
 }  # fmt: skip
 
 

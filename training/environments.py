@@ -21,10 +21,11 @@ from spikepropamine.envs.perturbations.notation import is_suite
 from spikepropamine.envs.shown import hidden_numbers
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
-from spikepropamine.policies.fast.environments import Normalised, SideBySide
+from spikepropamine.policies.fast.environments import Normalised
 from spikepropamine.policies.spaces import is_normalised
 from spikepropamine.training.obstacles import obstacle
 from spikepropamine.training.settings import Settings
+from spikepropamine.training.simulated import Simulated
 
 LONGEST_LOOK = 10_000
 """Steps in which a task has to report a right action, unless its episodes are
@@ -65,7 +66,7 @@ def make_envs(settings: Settings) -> VecEnv:
     _check_task(env, settings)
     _say_what_is_left_out(settings)
     _say_what_is_flattened(env, settings)
-    venv: VecEnv = SideBySide(
+    venv: VecEnv = Simulated(
         [make_one] * settings.n_envs, settings.seed, settings.threads
     )
     if settings.teacher is not None:

@@ -25,10 +25,10 @@ from spikepropamine.envs.rendering import CannotDraw, choose_backend
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
-from spikepropamine.policies.fast.environments import SideBySide
 from spikepropamine.training.callbacks import Periodic
 from spikepropamine.training.environments import env_maker
 from spikepropamine.training.settings import Settings
+from spikepropamine.training.simulated import Simulated
 
 EPISODES = 10
 """Of each evaluation; one in each of as many environments, the same ones each time."""
@@ -52,7 +52,7 @@ def evaluation_envs(settings: Settings) -> VecEnv:
         if making.horizon_of(env) is None:
             arguments["max_episode_steps"] = making.ENDLESS
     make_one = env_maker(replace(settings, env_kwargs=arguments))
-    return SideBySide([make_one] * EPISODES, SEED)
+    return Simulated([make_one] * EPISODES, SEED)
 
 
 @contextmanager

@@ -74,8 +74,9 @@ class Contexts:
         return signs * (order + 1)
 
     def changing(self, share: float, ranks: np.ndarray) -> np.ndarray:
-        """A context that changes some of the channels, those of the lowest rank: their signs, or, of
-        two at least, the order, so that they hand on what they get in a circle; or both.
+        """A context that changes some of the channels, those of the lowest rank: their
+        signs, or, of two at least, the order, so that they hand on what they get in a
+        circle; or both.
 
         Args:
             share: of the channels, in [0, 1].

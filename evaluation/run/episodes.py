@@ -19,6 +19,7 @@ import torch
 from stable_baselines3.common.type_aliases import PolicyPredictor
 
 from spikepropamine.common import UsageError
+from spikepropamine.envs.physics.rows import Rows
 from spikepropamine.evaluation.ask.conditions import Condition, Task, make_env
 from spikepropamine.evaluation.ask.lesions import (
     LESIONS,
@@ -221,8 +222,9 @@ def _run_wave(
     """Runs the episodes of `rows`, row to seed."""
     episodes: dict[int, _Unfinished] = {}
     first: dict[int, Any] = {}
+    stepped = Rows({row: envs[row] for row in rows})
     for row, seed in rows.items():
-        first[row], info = envs[row].reset(seed=seed, options=options)
+        first[row], info = stepped.reset(row, seed, options)
         episodes[row] = _Unfinished(seed, info)
     # rows without an episode need some valid observation, and so do those whose episode
     # is over
@@ -248,9 +250,9 @@ def _run_wave(
             ) from error
         starts = np.zeros(width, dtype=bool)
         over = []
+        answers = stepped.step(running, actions)
         for row in running:
-            answer = envs[row].step(actions[row])
-            observations[row], reward, terminated, truncated, info = answer
+            observations[row], reward, terminated, truncated, info = answers[row]
             episodes[row].add(step, reward, info)
             if terminated or truncated:
                 over.append(row)

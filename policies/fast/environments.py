@@ -53,7 +53,7 @@ class SideBySide(DummyVecEnv):
         self._seeds = [
             2**31 + int(stream.generate_state(1)[0] >> 1) for stream in streams
         ]
-        for env, own in zip(self.envs, self._seeds):
+        for env, own in zip(self._get_target_envs(None), self._seeds):
             env.action_space.seed(own)
         return self._seeds
 
