@@ -41,6 +41,7 @@ from spikepropamine.export.page import scores_of
 from spikepropamine.export.server import HOST
 from spikepropamine.folder import name_of
 from spikepropamine.policies.network import StateLayout
+from spikepropamine.reading import Unreadable, parse_json
 
 WIDTH, HEIGHT = 480, 400  # of a picture, in pixels
 UNTIMED = 20  # steps a second of a task without a clock
@@ -207,8 +208,8 @@ class Visit:
     def _hear(self, message: str | bytes) -> None:
         """Does what the page says; what it cannot say is left undone."""
         try:
-            said = json.loads(message)
-        except ValueError:
+            said = parse_json(message, "what the page says")
+        except Unreadable:
             return
         match said:
             case {"do": "run", "running": bool(running)}:

@@ -22,7 +22,7 @@ from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
 from gymnasium.envs.mujoco.swimmer_v5 import SwimmerEnv
 from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
 
-from spikepropamine.common import UsageError, bad_input, require
+from spikepropamine.common import UsageError, bad_input, require, whole_file
 from spikepropamine.envs.cue_association import CueAssociation
 from spikepropamine.envs.half_cheetah import HalfCheetahCue
 from spikepropamine.envs.making import spread
@@ -122,12 +122,14 @@ def write_policy(folder: Path, run: Run, task: Task, title: str) -> bool:
             run.policy, {}, env.observation_space, watched=True
         )
         card = card_of(run, env, title)
-    folder.mkdir(parents=True, exist_ok=True)
     unwrapped: Any = env.unwrapped
     if type(unwrapped) in ROBOTS:
-        (folder / MODEL).write_text(read_text(Path(unwrapped.fullpath)))
-    (folder / POLICY).write_bytes(contents)
-    (folder / CARD).write_text(json.dumps(card))
+        with whole_file(folder / MODEL) as part:
+            part.write_text(read_text(Path(unwrapped.fullpath)))
+    with whole_file(folder / POLICY) as part:
+        part.write_bytes(contents)
+    with whole_file(folder / CARD) as part:
+        part.write_text(json.dumps(card))
     return True
 
 
@@ -291,7 +293,8 @@ def catalogue() -> dict[str, Any]:
 def write_index(folder: Path, policies: list[str], **others: Any) -> None:
     """Writes what the page reads first: the folders of its policies, and the catalogue."""
     index = {"policies": policies, "catalogue": catalogue(), **others}
-    (folder / INDEX).write_text(json.dumps(index))
+    with whole_file(folder / INDEX) as part:
+        part.write_text(json.dumps(index))
 
 
 def main(arguments: list[str]) -> int:

@@ -30,6 +30,7 @@ from spikepropamine.export.server import (
     files_below,
 )
 from spikepropamine.folder import find, name_of, plain_name
+from spikepropamine.reading import read_bytes, read_json
 from spikepropamine.versions import add_import, import_modules
 
 
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine play") -> int:
     choose_backend()  # before MuJoCo is imported
     from spikepropamine.export.page import catalogue
 
-    shown = json.loads((ASSETS / DATA / INDEX).read_text())["policies"]
+    shown = read_json(ASSETS / DATA / INDEX)["policies"]
     with bad_input():
         (run,), task = load_runs([find(options.run)])
         if options.perturb is not None:
@@ -88,7 +89,7 @@ def _data_of(run: Run, task: Task, place: str) -> dict[str, bytes] | None:
         if not write_policy(folder, run, task, f"{run.environment}, {run.name}"):
             return None
         return {
-            f"{DATA}/{place}/{name}": (folder / name).read_bytes()
+            f"{DATA}/{place}/{name}": read_bytes(folder / name)
             for name in files_below(folder)
         }
     finally:

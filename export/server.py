@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from spikepropamine.common import UsageError, reason
+from spikepropamine.reading import read_bytes
 
 ASSETS = Path(__file__).with_name("assets")
 """The built page, which `make page` puts here."""
@@ -125,4 +126,4 @@ def files_below(folder: Path) -> dict[str, Path | bytes]:
 
 
 def _read(content: Path | bytes) -> bytes:
-    return content if isinstance(content, bytes) else content.read_bytes()
+    return content if isinstance(content, bytes) else read_bytes(content)

@@ -131,7 +131,7 @@ MODULES = {"copy": {"shutil"}, "move": {"shutil"}, "save": {"np", "torch", "imag
            "dump": {"json", "yaml", "pickle"}, "write": {"nir"},
            "rename": {"os"}, "replace": {"os"}}  # fmt: skip
 # what is in memory, or comes from the process that began this one
-IN_MEMORY = re.compile(r"read_bytes\(|BytesIO\(|StringIO\(|dumps\(|^(packed|rest)$")
+IN_MEMORY = re.compile(r"read_bytes\(|BytesIO\(|StringIO\(|dumps\(|^(packed|parts)$")
 OTHERS = {"webbrowser"}  # whose `open` is of something else
 WRITING = {
     "whole_file",
