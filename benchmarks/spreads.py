@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from spikepropamine.envs import making
-from spikepropamine.envs.task import said
+from spikepropamine.envs.task import task_attribute
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training.sections import CONFIGS, defaults
 
@@ -36,7 +36,7 @@ def measure(task: str) -> dict[str, object]:
     """The spread of a task, to four digits, and how it was measured."""
     arguments = dict(defaults(task, "snn").env_kwargs)
     env = making.make(task, arguments)
-    if said(env, "told") is not None:
+    if task_attribute(env, "told") is not None:
         arguments["told"] = 0.0
         env = making.make(task, arguments)
     robot = next((name for name in ROBOTS if task.startswith(name)), None)

@@ -24,7 +24,7 @@ from spikepropamine.envs.perturbations.notation import (
     suite_names,
 )
 from spikepropamine.envs.shown import PreviousActionAndReward, Revealed
-from spikepropamine.envs.task import said
+from spikepropamine.envs.task import task_attribute
 from spikepropamine.reading import read_json
 
 SPREADS = Path(__file__).with_name("spreads.json")
@@ -103,7 +103,9 @@ def unhelped(environment: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a task without noise and help of its own, as evaluation has it."""
     arguments = dict(arguments) | ({"noise": 0.0} if _has_noise(environment) else {})
     with closing(make(environment, arguments)) as env:
-        return arguments | ({} if said(env, "told") is None else {"told": 0.0})
+        return arguments | (
+            {} if task_attribute(env, "told") is None else {"told": 0.0}
+        )
 
 
 def _has_noise(environment: str) -> bool:
@@ -148,7 +150,9 @@ def check_env_id(env: str, imports: Sequence[str] = ()) -> None:
 def horizon_of(env: gym.Env) -> int | None:
     """Steps of an episode at most; None where there is no limit."""
     limit = env.spec.max_episode_steps if env.spec else None
-    return min((x for x in (limit, said(env, "episode_steps")) if x), default=None)
+    return min(
+        (x for x in (limit, task_attribute(env, "episode_steps")) if x), default=None
+    )
 
 
 def training_text(perturb: str, environment: str, arguments: Arguments = None) -> str:

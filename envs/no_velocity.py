@@ -9,7 +9,7 @@ from gymnasium import Env, spaces
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
-from spikepropamine.envs.task import Start, Step
+from spikepropamine.envs.task import ResetResult, StepResult
 
 
 class NoVelocity(Env):
@@ -17,21 +17,22 @@ class NoVelocity(Env):
 
     positions: ClassVar[slice]
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        # a copy of a robot is made from its arguments in their order
+        super().__init__(*arguments, **named)
         space: Any = self.observation_space
         low, high = space.low[self.positions], space.high[self.positions]
         self.observation_space = spaces.Box(low, high, dtype=space.dtype)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> Start:
-        """Start an episode."""
+    ) -> ResetResult:
+        """Starts an episode."""
         observation, info = super().reset(seed=seed, options=options)
         return observation[self.positions], info
 
-    def step(self, action: Any) -> Step:
-        """Take one step."""
+    def step(self, action: Any) -> StepResult:
+        """Takes one step."""
         observation, *rest = super().step(action)
         return observation[self.positions], *rest
 

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.wrappers import FlattenObservation, TransformAction, TransformObservation
 
-from spikepropamine.envs.task import Start, Step
+from spikepropamine.envs.task import ResetResult, StepResult
 
 
 class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs, ABC):
@@ -52,12 +52,12 @@ class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs, ABC):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> Start:
+    ) -> ResetResult:
         """Start an episode."""
         observation, info = self.env.reset(seed=seed, options=options)
         return self._extended(observation, info, None, 0.0), info
 
-    def step(self, action: Any) -> Step:
+    def step(self, action: Any) -> StepResult:
         """Take one step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         observation = self._extended(observation, info, action, reward)

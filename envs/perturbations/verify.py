@@ -24,7 +24,7 @@ from spikepropamine.envs.perturbations.catalogue import CATALOGUE, Family
 from spikepropamine.envs.perturbations.wrapper import Perturbed, reason_against
 from spikepropamine.envs.rendering import is_mujoco
 from spikepropamine.envs.shown import translated
-from spikepropamine.envs.task import said
+from spikepropamine.envs.task import task_attribute
 from spikepropamine.versions import add_import, import_modules, unless_imported
 
 TASKS = (
@@ -105,7 +105,7 @@ class Player:
         self.task = task
         env = self.make()
         steps = max(steps, round(SECONDS / getattr(env.unwrapped, "dt", SECONDS)))
-        self.steps = min(steps, said(env, "episode_steps") or steps)
+        self.steps = min(steps, task_attribute(env, "episode_steps") or steps)
         self.tapes = {
             seed: tape_of(env.action_space, self.steps, seed) for seed in SEEDS
         }

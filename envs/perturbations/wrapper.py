@@ -16,7 +16,7 @@ from spikepropamine.envs.perturbations.acts import (
     undone,
 )
 from spikepropamine.envs.perturbations.notation import parse
-from spikepropamine.envs.task import Start, Step, said
+from spikepropamine.envs.task import ResetResult, StepResult, task_attribute
 
 
 class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
@@ -101,7 +101,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> Start:
+    ) -> ResetResult:
         """Start an episode; a seed seeds the environment and all perturbations.
 
         Options are the environment's; but where the text has contexts, "context" is the code of the
@@ -135,7 +135,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._find_live()
         return self._observe(observation), self._with_values(info)
 
-    def step(self, action: Any) -> Step:
+    def step(self, action: Any) -> StepResult:
         """Take one step under the perturbations."""
         for act in self._stepping:
             act.hook("each_step", self._task)
@@ -174,7 +174,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     @property
     def contexts(self) -> dict[str, list[int]]:
         """The same by label, the task's own by "task": none where what has that name is none."""
-        context = said(self._task, "context")
+        context = task_attribute(self._task, "context")
         own: Any = context if isinstance(context, list | tuple | np.ndarray) else []
         whole = all(isinstance(number, int | np.integer) for number in own)
         return {
@@ -185,7 +185,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     @property
     def context_began(self) -> int:
         """The step of the episode at which the present context began."""
-        return max(said(self._task, "context_began"), self._began)
+        return max(task_attribute(self._task, "context_began"), self._began)
 
     def in_context(self, action: np.ndarray) -> np.ndarray:
         """The action that arrives in the task, in its present context, as this one would in the
@@ -253,8 +253,12 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         edits = [act for act in self._asking if act.chosen and (start or act.changed)]
         for act in edits:
             act.hook("edit_task", self._task)
-        if edits and hasattr(self._task, "told_again") and _observes_as_it_is(self.env):
-            return self._task.told_again(observation, info)
+        if (
+            edits
+            and hasattr(self._task, "observe_again")
+            and _observes_as_it_is(self.env)
+        ):
+            return self._task.observe_again(observation, info)
         return observation
 
     def _undo_task(self) -> None:

@@ -22,7 +22,7 @@ from spikepropamine.envs.perturbations import parse, reason_against
 from spikepropamine.envs.perturbations.notation import is_suite, load_suite, suite_names
 from spikepropamine.envs.rendering import is_mujoco
 from spikepropamine.envs.shown import PreviousActionAndReward, translated
-from spikepropamine.envs.task import said
+from spikepropamine.envs.task import task_attribute
 from spikepropamine.evaluation.ask.lesions import LESIONS
 
 
@@ -55,7 +55,7 @@ def task_of(
     own_limit, simulated = horizon_of(env), is_mujoco(env)
     names = ("episode_steps", "trials", "trial_steps", "actions", "return_range")
     own_steps, trials, trial_steps, answers, earned = (
-        said(env, name) for name in names
+        task_attribute(env, name) for name in names
     )
     env.close()
     horizon = (ENDLESS if own_limit is None else own_limit) * horizon_factor
