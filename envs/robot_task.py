@@ -1,14 +1,15 @@
 """What every task adds to a robot of Gymnasium: another paid speed, and more to observe."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
+from gymnasium.utils import EzPickle
 
 
-class RobotTask(MujocoEnv, ABC):
+class RobotTask(MujocoEnv, EzPickle, ABC):
     """A task for any of Gymnasium's robots that are paid for a forward velocity.
 
     A task is mixed into a robot, before it: `class AntCue(CueRobot, AntEnv)`. The robot
@@ -22,6 +23,10 @@ class RobotTask(MujocoEnv, ABC):
         TypeError: the robot has no method `_get_rew(x_velocity, action)`, which
             Gymnasium's robots compute their reward with.
     """
+
+
+    summary: ClassVar[str]
+    """What it is, after the name of a robot and "that"."""
 
     def __init__(self, **robot: Any) -> None:
         if not hasattr(super(), "_get_rew"):

@@ -5,6 +5,8 @@ The classes are named by robot and task, as `AntCue` and `HopperDirection`; `ROB
 `class MineCue(CueRobot, MyRobot)`.
 """
 
+from typing import Any
+
 import gymnasium as gym
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 from gymnasium.envs.registration import load_env_creator
@@ -32,10 +34,12 @@ def robot_with(task: str, robot: str) -> type[RobotTask]:
     plain = f"{robot}-v5"
     entry_point = gym.spec(plain).entry_point
     assert isinstance(entry_point, str), f"{plain} is not Gymnasium's"
-    bases = (TASKS[task], load_env_creator(entry_point))
-    described = {"__doc__": f"{plain} that {TASKS[task].summary}"}
-    # copies and other processes find the class by its module and name
-    return type(robot + task, bases, described | {"__module__": __name__})
+    plain_class: Any = load_env_creator(entry_point)
+    attributes = {
+        "__doc__": f"{plain} that {TASKS[task].summary}",
+        "__module__": __name__,  # where copies and other processes look for the class
+    }
+    return type(robot + task, (TASKS[task], plain_class), attributes)
 
 
 globals().update(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from spikepropamine import IS_CHECKOUT
 from spikepropamine.common import UsageError, did_you_mean
 from spikepropamine.reading import Missing, read_text
 
@@ -118,7 +119,7 @@ def check_writable(folder: Path, option: str) -> None:
 
 
 HERE = Path(__file__).parent
-TRAINED = (HERE if (HERE / "envs").is_dir() else HERE.parent) / "trained"
+TRAINED = (HERE.parent if IS_CHECKOUT else HERE) / "trained"
 """The trained policies of the checkout, or those few that the installed package brings."""
 DESCRIPTION = "policy.json"  # in the folder of a policy
 

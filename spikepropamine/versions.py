@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from spikepropamine import IS_CHECKOUT
 from spikepropamine.common import UsageError, shown
 from spikepropamine.reading import read_bytes
 
@@ -41,7 +42,7 @@ def versions() -> dict[str, str]:
     for name in PACKAGES:
         there = name != "numba" or importlib.util.find_spec(name) is not None
         found[name] = version(name) if there else "none"
-    if (HERE / "envs").is_dir():
+    if not IS_CHECKOUT:
         return found | {"revision": version("spikepropamine")}
     revision = git("describe", "--always").stdout.strip()
     kept = [f":(top,exclude){folder}" for folder in RESULTS]

@@ -1,5 +1,8 @@
 """Python first: load by name, act in a loop, train, evaluate."""
 
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,18 @@ from spikepropamine.common import UsageError
 from spikepropamine.policies.deployed import LostState
 
 NAME = "spikes/CueAssociation-v0/ndp-oja"
+
+
+def test_the_names_at_the_front_are_there_and_editors_know_them():
+    """`from spikepropamine import X` of an editor is what `spikepropamine.X` is."""
+    assert sorted(sp._PLACES) == sorted(set(sp.__all__) - {"envs"})
+    known = {}
+    for node in ast.walk(ast.parse(Path(sp.__file__).read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("spikepropamine."):
+            module = node.module.removeprefix("spikepropamine.")
+            known |= {x.asname or x.name: (module, x.name) for x in node.names}
+    assert known == sp._PLACES
+    assert all(callable(getattr(sp, name)) for name in sp._PLACES)
 
 
 def test_a_loop_of_act_is_one_of_predict_with_the_state_carried():
