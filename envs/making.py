@@ -15,7 +15,7 @@ import numpy as np
 
 from spikepropamine.common import UsageError, shown
 from spikepropamine.envs import quiet_mujoco
-from spikepropamine.envs.checked import Checked, told
+from spikepropamine.envs.checked import Checked, error_line
 from spikepropamine.envs.perturbations import Perturbed, parse, reason_against
 from spikepropamine.envs.perturbations.notation import (
     Term,
@@ -82,7 +82,7 @@ def make(
         Exception,
         SystemExit,
     ) as error:  # of any kind: the arguments meet code of others
-        raise ValueError(f"{meant}: {told(error)}") from error
+        raise ValueError(f"{meant}: {error_line(error)}") from error
     try:
         if reveal is not None:
             perturb = with_contexts(perturb or "", reveal) or None

@@ -24,7 +24,6 @@ class RobotTask(MujocoEnv, EzPickle, ABC):
             Gymnasium's robots compute their reward with.
     """
 
-
     summary: ClassVar[str]
     """What it is, after the name of a robot and "that"."""
 

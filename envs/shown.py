@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.wrappers import FlattenObservation, TransformAction, TransformObservation
 
+from spikepropamine.envs.checked import numbers_in
 from spikepropamine.envs.task import ResetResult, StepResult
 
 
@@ -53,12 +54,12 @@ class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs, ABC):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> ResetResult:
-        """Start an episode."""
+        """Starts an episode."""
         observation, info = self.env.reset(seed=seed, options=options)
         return self._extended(observation, info, None, 0.0), info
 
     def step(self, action: Any) -> StepResult:
-        """Take one step."""
+        """Takes one step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         observation = self._extended(observation, info, action, reward)
         return observation, reward, terminated, truncated, info
@@ -114,22 +115,36 @@ def hidden_numbers(
     values: Mapping[str, float],
     one_hot: bool = False,
 ) -> list[float]:
-    """What an info, of a perturbed environment or a task with a context of its own, tells that no
-    observation does: the task's own latent and context, the contexts with these labels, and the
-    present value of each perturbation (where it does not act, that in `values`). With `one_hot`
-    each place of an order is told as one number for each place there is.
+    """What an info tells that no observation does.
+
+    Args:
+        info: of a perturbed environment, or of a task that hides something itself.
+        labels: of the contexts that are told, besides the task's own latent and context.
+        values: of the perturbations that are told, by label: the value that each has where
+            it does not act.
+        one_hot: tells each place of an order as one number for each place there is.
+
+    Returns:
+        The task's latent, its context, the contexts in the order of their labels, and the
+        present values.
+
+    Raises:
+        EnvironmentFailed: the task's latent or context is no list of numbers.
     """
-    contexts = info.get("contexts", {"task": info.get("context", [])})
-    numbers = list(info.get("hidden", []))
+    numbers = numbers_in(info, "hidden")
+    contexts = info.get("contexts")
+    if contexts is None:  # nothing perturbs the task
+        contexts = {"task": numbers_in(info, "context")}
     for label in ("task", *labels):
         context = contexts[label]
-        if one_hot and label.partition(":")[0].endswith("_order"):
+        is_order = label.partition(":")[0].endswith("_order")
+        if one_hot and is_order:
             context = np.eye(len(context))[context].ravel().tolist()
         numbers += context
     acting = info.get("perturbations", {})
-    return numbers + [
-        acting.get(label, {"value": x})["value"] for label, x in values.items()
-    ]
+    for label, value in values.items():
+        numbers.append(acting[label]["value"] if label in acting else value)
+    return numbers
 
 
 class Revealed(_Wider):

@@ -190,6 +190,14 @@ class Parser(argparse.ArgumentParser):
         return namespace
 
 
+def message_of(error: BaseException) -> str:
+    """The message of an error; empty where it has none, or fails to say it."""
+    try:
+        return str(error).strip()
+    except Exception:  # of any kind: it is someone else's code
+        return ""
+
+
 def one_line(message: object) -> str:
     """A message whose line breaks have become spaces."""
     return " ".join(str(message).split())
@@ -197,12 +205,16 @@ def one_line(message: object) -> str:
 
 def reason(error: BaseException) -> str:
     """The first line of an error's message, without its full stop; its kind where it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    message = message_of(error) or type(error).__name__
+    return message.splitlines()[0].rstrip(".")
 
 
 def shown(value: object) -> str:
     """A value in a message: not longer than a line can bear."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # of any kind: it is someone else's code
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:56]} ..."
 
 
