@@ -52,8 +52,9 @@ def save_run(
 
     Raises:
         ValueError: the environment is not registered, has other wrappers or arguments that JSON
-            does not have, the policy is of a class that cannot be saved without code or has a
-            critic that is told, the name is none, or the folder has something else.
+            does not have, or is in more than one `VecNormalize`; the policy is of a class that
+            cannot be saved without code or has a critic that is told; the name is none; or the
+            folder has something else.
     """
     venv, run = model.get_env(), RunFolder(Path(folder))
     if venv is None:
@@ -63,14 +64,15 @@ def save_run(
             f"{run.path} has a training of `train.py`; give another folder"
         )
     if run.evaluations.exists() and not overwrite:
-        why = (
-            "has evaluations of another policy; give another folder, or overwrite=True"
+        raise ValueError(
+            f"{run.path} has evaluations of another policy; give another folder, or "
+            "overwrite=True"
         )
-        raise ValueError(f"{run.path} {why}")
     if getattr(model.policy, "told", 0):
         raise ValueError(
             "the critic is told what the environment shows; only `train.py` hides it"
         )
+    _check_normalised_once(venv)
     policy: Any = actor_of(model.policy)
     name = name or _name(policy)
     if not POLICY_NAME.fullmatch(name):
@@ -78,7 +80,7 @@ def save_run(
             f"{name!r} is not the name of a policy: letters, digits, _, + and -"
         )
     settings: dict[str, Any] = {
-        **_task(_spec(venv)),
+        **_task_of(venv),
         "policy": name,
         "seed": model.seed or 0,
         "n_envs": model.n_envs,
@@ -88,10 +90,7 @@ def save_run(
     }
     if isinstance(policy, PlasticSpikingPolicy):
         settings["network"] = policy.network_config.as_dict()
-    try:
-        json.dumps(settings)
-    except TypeError as error:
-        raise ValueError(f"the task's arguments cannot be written: {error}") from error
+    _written(settings)
     metadata = {"settings": settings, "steps": model.num_timesteps}
     save_policy(run.policy, policy, model.get_vec_normalize_env(), metadata)
     if run.evaluations.exists():
@@ -110,16 +109,40 @@ def bare(venv: Any) -> VecEnv:
     return venv
 
 
-def _spec(venv: VecEnv) -> Any:
-    """What the environments were made of, which has to be the same for all."""
-    first, *others = bare(venv).get_attr("spec")
-    if first is None:
+def _check_normalised_once(venv: Any) -> None:
+    """Raises ValueError where a VecNormalize wraps another, of which one would be lost."""
+    normalisers = 0
+    while isinstance(venv, VecEnvWrapper):
+        if isinstance(venv, vec_env.VecNormalize):
+            normalisers += 1
+        venv = venv.venv
+    if normalisers > 1:
+        raise ValueError(
+            f"the environments are in {normalisers} VecNormalize, one in the other, and a "
+            "policy is saved with one; leave the others out"
+        )
+
+
+def _task_of(venv: VecEnv) -> dict[str, Any]:
+    """What the environments were made of, as settings of a training; the same for all."""
+    specs = bare(venv).get_attr("spec")
+    if any(spec is None for spec in specs):
         raise ValueError(
             "the environment is not registered with Gymnasium, so it has no id"
         )
-    if any(other != first for other in others):
+    # wrappers that cannot be written are named before environments are compared
+    tasks = [_task(spec) for spec in specs]
+    if len({_written(task) for task in tasks}) > 1:
         raise ValueError("the environments side by side are not alike")
-    return first
+    return tasks[0]
+
+
+def _written(settings: Mapping[str, Any]) -> str:
+    """Settings as JSON. Raises ValueError: JSON does not have them."""
+    try:
+        return json.dumps(settings, sort_keys=True)
+    except TypeError as error:
+        raise ValueError(f"the task's arguments cannot be written: {error}") from error
 
 
 def _task(spec: Any) -> dict[str, Any]:
@@ -145,8 +168,10 @@ def _task(spec: Any) -> dict[str, Any]:
         elif wrapper.name == "PreviousActionAndReward" and not task["previous"]:
             task["previous"] = True
         elif wrapper.name not in PLAIN:
-            why = f"is wrapped in {wrapper.name}; register one that is made with it"
-            raise ValueError(f"the environment {why}")
+            raise ValueError(
+                f"the environment is wrapped in {wrapper.name}; register one that is made "
+                "with it"
+            )
     return task
 
 

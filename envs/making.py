@@ -99,13 +99,29 @@ def make(
         raise ValueError(f"{environment}: {error}") from error
 
 
-def unhelped(environment: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a task without noise and help of its own, as evaluation has it."""
-    arguments = dict(arguments) | ({"noise": 0.0} if _has_noise(environment) else {})
-    with closing(make(environment, arguments)) as env:
-        return arguments | (
-            {} if task_attribute(env, "told") is None else {"told": 0.0}
-        )
+def plain_arguments(environment: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of the plain task: without noise and help that training may have.
+
+    Evaluation, `enjoy`, `export` and `make_env` of a policy all have this task.
+
+    Args:
+        environment: Gymnasium id.
+        arguments: of the task's constructor in training.
+
+    Returns:
+        The arguments with `noise` and `told` 0 where the task has them, and without a
+        `render_mode`.
+
+    Raises:
+        ValueError: the task cannot be made.
+    """
+    plain = {name: x for name, x in arguments.items() if name != "render_mode"}
+    if _has_noise(environment):
+        plain["noise"] = 0.0
+    with closing(make(environment, plain)) as env:
+        if task_attribute(env, "told") is not None:
+            plain["told"] = 0.0
+    return plain
 
 
 def _has_noise(environment: str) -> bool:

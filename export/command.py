@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import torch
 
 from spikepropamine.common import (
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine export") -> in
     with bad_input():
         env = make_env(task, CLEAN, run.previous, run.revealed)
         with closing(env), whole_file(out) as part:
-            told = write(part, run, env, options)
+            told = write(part, run, task, env, options)
     if drawn:
         told += "; its fixed weights are those of one episode of the training"
     print(f"{out}: {told}")
@@ -98,15 +99,21 @@ NIR_CALL = (
 )
 
 
-def model_card(run: Run, call: str) -> dict[str, Any]:
-    """What a file tells about the policy in it, and about how it is called."""
+def model_card(run: Run, task: Task, call: str) -> dict[str, Any]:
+    """What a file tells about the policy in it.
+
+    Args:
+        run: of the policy.
+        task: the plain task, without noise and help in training.
+        call: how the policy is called, in sentences.
+    """
     settings = run.policy.metadata["settings"]
     return {
         "summary": f"{run.name} on {run.environment}, trained for {run.steps} steps (seed "
         f"{run.seed}) with spikepropamine. {call}",
         "task": {
             "env": run.environment,
-            "env_kwargs": run.arguments,
+            "env_kwargs": dict(task.arguments),
             "previous": run.previous,
             "revealed": run.revealed,
         },
@@ -117,13 +124,15 @@ def model_card(run: Run, call: str) -> dict[str, Any]:
     }
 
 
-def _write_onnx(part: Path, run: Run, env: Any, options: argparse.Namespace) -> str:
+def _write_onnx(
+    part: Path, run: Run, task: Task, env: gym.Env, options: argparse.Namespace
+) -> str:
     for module in ("onnx", "onnxruntime"):
         require(module, "export", "--format onnx")
     from spikepropamine.export import onnx_file
 
     contents = onnx_file.to_onnx(
-        run.policy, model_card(run, ONNX_CALL), env.observation_space
+        run.policy, model_card(run, task, ONNX_CALL), env.observation_space
     )
     found = onnx_file.check(contents, run.policy, env, options.seed)
     part.write_bytes(contents)
@@ -135,14 +144,16 @@ def _write_onnx(part: Path, run: Run, env: Any, options: argparse.Namespace) -> 
     return told
 
 
-def _write_nir(part: Path, run: Run, env: Any, options: argparse.Namespace) -> str:
+def _write_nir(
+    part: Path, run: Run, task: Task, env: gym.Env, options: argparse.Namespace
+) -> str:
     require("nir", "export", "--format nir")
     import nir
 
     from spikepropamine.export import nir_file
 
     deployed: Any = run.policy
-    graph = nir_file.to_nir(deployed, model_card(run, NIR_CALL))
+    graph = nir_file.to_nir(deployed, model_card(run, task, NIR_CALL))
     spikes = nir_file.check(graph, deployed, env, options.seed)
     nir.write(part, graph)
     told = f"all {spikes:,} spikes of {nir_file.STEPS} steps are those of the policy"

@@ -5,6 +5,7 @@ Loading such a folder runs no code of whoever made it (an SB3 zip holds pickles,
 """
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -22,6 +23,7 @@ from stable_baselines3.common import torch_layers
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from spikepropamine.common import reason, shown, whole_file, whole_folder
 from spikepropamine.policies import off_policy
@@ -34,7 +36,12 @@ from spikepropamine.policies.policy import (
     ToldLstmPolicy,
     ToldMlpPolicy,
 )
-from spikepropamine.policies.spaces import is_normalised, space_from_json, space_to_json
+from spikepropamine.policies.spaces import (
+    check_width,
+    is_normalised,
+    space_from_json,
+    space_to_json,
+)
 from spikepropamine.reading import (
     Missing,
     Unreadable,
@@ -44,9 +51,11 @@ from spikepropamine.reading import (
 )
 
 FORMAT = 2
+DIGEST = re.compile("[0-9a-f]{64}")  # of SHA-256
 AGAIN = 0.01  # seconds; a training that replaces a policy takes less
 LARGEST_DESCRIPTION = 2**24  # bytes
 LARGEST_ARGUMENTS = 2**12  # characters, which are some hundred layers
+MOST_LSTM_LAYERS = 100  # which are a number, and no list
 BROKEN = (
     LookupError, TypeError, ValueError, AssertionError, ArithmeticError, AttributeError,
     RuntimeError, MemoryError,
@@ -165,13 +174,18 @@ def _loaded(folder: Path) -> DeployedPolicy:
     try:
         settings, digests = description["normalisation"], dict(description["sha256"])
         metadata = dict(description["metadata"])
+        held = (folder / "weights.safetensors").stat().st_size
+        for name in ("observation_space", "action_space"):
+            check_width(description[name], most=held)
         make = _maker(description)
         shapes = _shapes_of(make)
         size = sum(prod(shape) * dtype.itemsize for shape, dtype in shapes.values())
-        if size > (folder / "weights.safetensors").stat().st_size:
-            held = "weights.safetensors, which may be cut, holds"
-            raise ValueError(f"it describes more weights than {held}")
+        if size > held:
+            raise ValueError(
+                "it describes more weights than weights.safetensors, which may be cut, holds"
+            )
         policy = make()
+        policy.optimizer_class = torch.optim.Adam
     except BROKEN as error:
         raise Unreadable(
             f"{folder / 'policy.json'} is damaged: {reason(error)}"
@@ -220,9 +234,10 @@ def _digest(description: Mapping[str, Any]) -> str:
 def _maker(description: dict[str, Any]) -> "partial[ActorCriticPolicy]":
     """Makes the policy of a description, with weights that are yet to be loaded."""
     given = description["arguments"]
-    if len(json.dumps(given)) > LARGEST_ARGUMENTS:
-        raise ValueError("it describes more layers than there may be")
     arguments = {name: given[name] for name in OF_ALL + OF_LSTM if name in given}
+    too_many = len(json.dumps(given)) > LARGEST_ARGUMENTS
+    if too_many or arguments.get("n_lstm_layers", 1) > MOST_LSTM_LAYERS:
+        raise ValueError("it describes more layers than there may be")
     arguments["activation_fn"] = ACTIVATIONS[given["activation_fn"]]
     if "network" in given:
         arguments["network"] = NetworkConfig.of(completed_network(given["network"]))
@@ -234,6 +249,7 @@ def _maker(description: dict[str, Any]) -> "partial[ActorCriticPolicy]":
         arguments["features_extractor_class"] = own_spaces.extractor_for(
             observations, scaled
         )
+    arguments["optimizer_class"] = NoOptimizer
     return partial(POLICIES[name], observations, actions, lambda _: 0.0, **arguments)
 
 
@@ -241,12 +257,45 @@ def _shapes_of(
     make: "partial[ActorCriticPolicy]",
 ) -> dict[str, tuple[list[int], torch.dtype]]:
     """Shapes and types of the weights of a policy that is not made, so that they take no memory."""
-    cls: Any = make.func
-    cls = type("OnMeta", (cls,), {"device": torch.device("meta")})
-    with torch.device("meta"):  # where fused Adam is not
-        return _shapes(
-            cls(*make.args, **make.keywords, optimizer_class=torch.optim.SGD)
+    attributes = {"device": torch.device("meta")}
+    cls: Any = type("OnMeta", (make.func,), attributes)
+    with torch.device("meta"), _ScaledByShape():
+        return _shapes(cls(*make.args, **make.keywords))
+
+
+class NoOptimizer:
+    """Stands in for the optimiser of a policy that is loaded to act.
+
+    PyTorch's optimisers import its compiler when they are made, which takes over a second.
+    """
+
+    def __init__(self, parameters: Any, **settings: Any) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"a loaded policy has no optimizer, and so no {name}; to train it, make one: "
+            "policy.optimizer = policy.optimizer_class(policy.parameters(), lr=3e-4)"
         )
+
+
+class _ScaledByShape(TorchFunctionMode):
+    """Tensors on the meta device, multiplied or divided: tensors of the same shape.
+
+    PyTorch imports its compiler for such arithmetic, which takes more than a second. Drawn
+    weights are scaled when a policy is made, and their numbers do not matter here.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Calls a function of PyTorch, or stands in for it."""
+        if func in (torch.Tensor.mul, torch.Tensor.div):
+            tensors = [x for x in args if isinstance(x, torch.Tensor)]
+            if all(tensor.is_meta for tensor in tensors):
+                shape = torch.broadcast_shapes(*(tensor.shape for tensor in tensors))
+                return torch.empty(shape, dtype=tensors[0].dtype, device="meta")
+        return func(*args, **(kwargs or {}))
 
 
 def _shapes(policy: nn.Module) -> dict[str, tuple[list[int], torch.dtype]]:
@@ -262,7 +311,10 @@ def _load(
     """The tensors in a file, if their names, shapes and types are the expected ones."""
     file = folder / f"{what}.safetensors"
     most = sum(8 * prod(shape) for shape, _ in expected.values()) + LARGEST_DESCRIPTION
-    found, _ = read_tensors(file, most, inside=folder, digest=str(digests[file.name]))
+    digest = digests[file.name]
+    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
+        raise ValueError(f"the sha256 of {file.name} is {shown(digest)}, and no digest")
+    found, _ = read_tensors(file, most, inside=folder, digest=digest)
     if found.keys() != expected.keys():
         odd = sorted(found.keys() ^ expected.keys())
         raise ValueError(f"{file.name} should not have, or lacks, {', '.join(odd[:3])}")

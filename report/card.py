@@ -69,9 +69,13 @@ def latest_evaluation(run: RunFolder) -> Path:
         made = Evaluation.read(path.parent)
         if set(made.frame["suite"].drop_nulls()) == {made.asked["suite"] or "perturb"}:
             return path.parent
+    command = f"spikepropamine evaluate {run.path}"
+    modules = _metadata(run)["settings"].get("imports", [])
+    if modules:
+        command += f" --import {' '.join(modules)}"
     raise UsageError(
         f"{run.path} has no usual evaluation in its folder, which its card is made from; name one "
-        f"by --evaluation, or run: spikepropamine evaluate {run.path}"
+        f"by --evaluation, or run: {command}"
     )
 
 

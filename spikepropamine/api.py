@@ -1,6 +1,5 @@
 """What a script uses: load a trained policy by name, train, evaluate."""
 
-import contextlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from stable_baselines3.common.preprocessing import is_image_space
 
 from spikepropamine.common import check_known
 from spikepropamine.folder import ASKED, RESULTS, RunFolder, policy_folder
-from spikepropamine.policies.deployed import DeployedPolicy
+from spikepropamine.policies.deployed import DeployedPolicy, State
 from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import read_json
 
@@ -48,10 +47,8 @@ class Policy(DeployedPolicy):
 
         Empty before the first step, and for policies without spiking layers.
         """
-        layout, state = (
-            getattr(self.policy, "layout", None),
-            getattr(self._local, "state", None),
-        )
+        layout = getattr(self.policy, "layout", None)
+        state = getattr(self._local, "state", None)
         if layout is None or state is None:
             return {}
         return {name: layout.get(state[0][0], name).copy() for name in layout.shapes}
@@ -68,31 +65,83 @@ class Policy(DeployedPolicy):
             deterministic: the mode of the distribution of actions, or a sample of it.
 
         Raises:
-            ValueError: an observation of another shape, or one that is not finite.
+            ValueError: an observation of another shape or structure, or one that is not of
+                finite numbers.
         """
-        batch = _batch(observation, self.observation_space)
+        batch = _batch_of_one(observation, self.observation_space)
         state = getattr(self._local, "state", None)
-        action, state = self.predict(
-            batch, state, np.array([state is None]), deterministic
-        )
+        starts = np.array([state is None])
+        actions, state = self.predict(batch, state, starts, deterministic)
         self._local.state = state
-        return action[0]
+        return actions[0]
+
+    def predict(
+        self,
+        observation: Any,
+        state: State = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, State]:
+        """As the `predict` of any policy of Stable-Baselines3, on raw observations.
+
+        Args:
+            observation: of one environment, or a batch [environments, ...]; of a Dict space a
+                dict of such.
+            state: what the call for the step before returned; None: episodes begin.
+            episode_start: bool [environments], where episodes begin; None: nowhere, unless
+                there is no state.
+            deterministic: the mode of the distribution of actions, or a sample of it.
+
+        Returns:
+            The actions [environments, ...], and the state for the next step.
+
+        Raises:
+            LostState: a policy with memory got no state, and episodes do not all begin.
+            ValueError: an observation or a state that is not of finite numbers, or empty.
+        """
+        _check_numbers(observation, self.observation_space)
+        parts = () if state is None else state
+        if not all(np.isfinite(part).all() for part in parts):
+            raise ValueError("the state has numbers that are not finite")
+        given = state if len(parts) else None  # an empty state is none
+        return super().predict(observation, given, episode_start, deterministic)
 
     def make_env(self, **arguments: Any) -> "gym.Env":
         """The task that it was trained on, unperturbed, with what it observes besides.
 
+        It is the task that `evaluate` has: without noise and help in training, such as an
+        argument `told`, unless they are given here.
+
         Args:
             arguments: of the environment, beside those of the training.
-        """
-        from spikepropamine.envs.making import make, revealed_text
 
-        settings = self.metadata["settings"]
-        given = {**settings["env_kwargs"], **arguments}
-        told = {
-            "reveal": revealed_text(settings),
-            "previous": settings.get("previous", False),
-        }
-        return make(settings["env"], given, **told)
+        Raises:
+            ValueError: the policy does not say which task it was trained on, or the task
+                cannot be made.
+        """
+        from spikepropamine.envs.making import make, plain_arguments, revealed_text
+
+        settings = _task_settings(self.metadata)
+        plain = plain_arguments(settings["env"], settings["env_kwargs"])
+        return make(
+            settings["env"],
+            plain | arguments,
+            reveal=revealed_text(settings),
+            previous=settings.get("previous", False),
+        )
+
+
+def _task_settings(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of a policy's training. Raises ValueError: they name no task."""
+    settings = metadata.get("settings")
+    if isinstance(settings, Mapping):
+        is_named = isinstance(settings.get("env"), str)
+        if is_named and isinstance(settings.get("env_kwargs"), Mapping):
+            return settings
+    raise ValueError(
+        "the policy does not say which task it was trained on: its settings need a text "
+        "`env` and a mapping `env_kwargs`"
+    )
 
 
 def load(name: str | Path) -> Policy:
@@ -229,14 +278,16 @@ def evaluate(*runs: str | Path, **options: Any) -> Evaluation:
     return Evaluation(folder, table.read(folder / "results.csv"))
 
 
-def _batch(observation: Any, space: Any) -> Any:
-    """An observation of one environment as a batch of one. Raises ValueError unless it fits."""
+def _batch_of_one(observation: Any, space: Any) -> Any:
+    """An observation of one environment as a batch. Raises ValueError unless it fits."""
+    parts = getattr(space, "spaces", None)
+    if isinstance(parts, Mapping):
+        _check_keys(observation, parts)
+        return {key: _batch_of_one(observation[key], parts[key]) for key in parts}
     if isinstance(observation, Mapping):
-        parts = space.spaces
-        with contextlib.suppress(KeyError):
-            return {key: _batch(observation[key], parts[key]) for key in parts}
         raise ValueError(
-            f"the observation has {sorted(observation)}, not {sorted(parts)}"
+            f"the observation is a dict of {sorted(observation)}, and should be an array "
+            f"of the shape {space.shape}"
         )
     array = np.asarray(observation)
     fit = [space.shape]
@@ -246,4 +297,32 @@ def _batch(observation: Any, space: Any) -> Any:
         raise ValueError(
             f"the observation has the shape {array.shape}, not {space.shape}"
         )
-    return array[None]
+    return observation[None] if np.ma.isMaskedArray(observation) else array[None]
+
+
+def _check_keys(observation: Any, parts: Mapping[str, Any]) -> None:
+    if not isinstance(observation, Mapping):
+        raise ValueError(f"the observation should be a dict of {sorted(parts)}")
+    if not parts.keys() <= observation.keys():
+        raise ValueError(
+            f"the observation has {sorted(observation)}, not {sorted(parts)}"
+        )
+
+
+def _check_numbers(observation: Any, space: Any) -> None:
+    """Raises ValueError unless an observation, or a batch, is of numbers, and not empty."""
+    parts = getattr(space, "spaces", None)
+    if isinstance(parts, Mapping):
+        _check_keys(observation, parts)
+        for key in parts:
+            _check_numbers(observation[key], parts[key])
+        return
+    if np.ma.isMaskedArray(observation):
+        raise ValueError("the observation is a masked array; fill what is masked")
+    array = np.asarray(observation)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"the observation is of the type {array.dtype}, and should be of real numbers"
+        )
+    if not array.size:
+        raise ValueError("the observation is empty")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from spikepropamine import IS_CHECKOUT
-from spikepropamine.common import UsageError, did_you_mean
+from spikepropamine.common import UsageError, did_you_mean, shown
 from spikepropamine.reading import Missing, read_text
 
 POLICY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
@@ -138,18 +138,26 @@ def name_of(folder: Path) -> str:
 
 
 def find(name: str | Path) -> Path:
-    """The run folder of this path, which may be that of its policy, or the run in trained/ whose
-    path has these parts. Raises UsageError: there is none, or there are several; the message has
-    the nearest ones.
+    """The run folder of a path or a name.
+
+    Args:
+        name: a run folder, the folder of its policy, or parts of the path of a run in
+            trained/.
+
+    Raises:
+        UsageError: there is none, or there are several; the message has the nearest ones.
     """
-    if Path(name).exists():
+    if _exists(Path(name)):
         return _run_folder(Path(name))
     wanted = f"/{str(name).strip('/')}/"
     fit = [folder for folder in trained_runs() if wanted in f"/{name_of(folder)}/"]
     if len(fit) == 1:
         return fit[0]
-    if policies := [name_of(folder.parent) for folder in fit]:
-        some = ", ".join(policies[:3]) + (", ..." if len(policies) > 3 else "")
+    if fit:
+        policies = [name_of(folder.parent) for folder in fit]
+        some = ", ".join(policies[:3])
+        if len(policies) > 3:
+            some += ", ..."
         raise UsageError(
             f"{str(name)!r} is the name of {len(policies)} policies: {some}"
         )
@@ -157,15 +165,23 @@ def find(name: str | Path) -> Path:
     known += [name.partition("/")[2] for name in known]  # which are enough
     nearest = did_you_mean(str(name), sorted(set(known)))
     raise UsageError(
-        f"{str(name)!r} is neither a run folder nor in trained/; {nearest}"
+        f"{shown(str(name))} is neither a run folder nor in trained/; {nearest}"
         "`spikepropamine list trained` lists them"
     )
 
 
 def policy_folder(name: str | Path) -> Path:
     """The policy of what `find` finds; or the policy in this folder, which need be of no run."""
-    alone = (Path(name) / DESCRIPTION).is_file()
-    return Path(name) if alone else RunFolder(find(name)).policy
+    if _exists(Path(name) / DESCRIPTION):
+        return Path(name)
+    return RunFolder(find(name)).policy
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # no file can have such a name
+        return False
 
 
 def _run_folder(path: Path) -> Path:

@@ -8,10 +8,12 @@ import argparse
 import ast
 import inspect
 import itertools
+import numbers
+import os
 import re
 import textwrap
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -295,34 +297,68 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+Typed = str | numbers.Real | os.PathLike  # of which a bool is one
+"""A single value that can be typed."""
+
+
 def words(settings: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
-    """Settings as what would be typed; None says that there is no value. Raises UsageError: an
-    argument of an environment is nothing that can be typed.
+    """Settings as what would be typed at the command line.
+
+    Args:
+        settings: values by the names of options; a mapping has those of a group, None says
+            that there is no value.
+        prefix: of the options.
+
+    Raises:
+        UsageError: a value cannot be typed.
     """
     for name, value in settings.items():
         option = f"{prefix}{name.rstrip('_').replace('_', '-')}"
-        if isinstance(value, Mapping) and name != "env_kwargs":
+        if name == "env_kwargs" and isinstance(value, Mapping):
+            yield from _pairs(option, value)
+        elif isinstance(value, Mapping):
             yield from words(value, f"{option}.")
         elif isinstance(value, bool):
             yield option if value else option.replace("--", "--no-", 1)
         elif value is not None:
-            for key, part in value.items() if isinstance(value, Mapping) else ():
-                if type(literal(str(part))) is not type(part):
-                    what = "a number, true, false or a text that is none of these"
-                    raise UsageError(
-                        f"env_kwargs {key}: must be {what}, got {shown(part)}"
-                    )
-            several = (
-                itertools.chain(*value.items()) if isinstance(value, Mapping) else value
+            yield from _values(option, value)
+
+
+def _pairs(option: str, arguments: Mapping[str, Any]) -> Iterator[str]:
+    """Arguments of an environment as typed. Raises UsageError: one cannot be."""
+    for name, value in arguments.items():
+        if type(literal(str(value))) is not type(value):
+            raise UsageError(
+                f"env_kwargs {name}: must be a number, true, false or a text that is none "
+                f"of these, got {shown(value)}"
             )
-            single = isinstance(value, str) or not hasattr(value, "__iter__")
-            typed = map(str, [value] if single else several)
-            # -1e-05 is no number to argparse
-            yield from (
-                [f"{option}={value}"]
-                if str(value).startswith("-")
-                else (option, *typed)
+    yield option
+    for name, value in arguments.items():
+        yield str(name)
+        yield str(value)
+
+
+def _values(option: str, value: Any) -> Iterator[str]:
+    """A value, or several, as typed. Raises UsageError: it cannot be."""
+    if isinstance(value, Typed):
+        single = str(value)
+        if single.startswith("-"):  # -1e-05 is no number to argparse
+            yield f"{option}={single}"
+        else:
+            yield option
+            yield single
+        return
+    is_list = isinstance(value, Iterable) and not isinstance(value, bytes)
+    several = list(value) if is_list else [value]
+    for one in several:
+        if not isinstance(one, Typed):
+            name = option.lstrip("-")
+            raise UsageError(
+                f"{name}: must be a number, a text, true, false or a list of such, "
+                f"got {shown(value)}"
             )
+    yield option
+    yield from map(str, several)
 
 
 @cache

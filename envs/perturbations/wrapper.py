@@ -342,8 +342,15 @@ def reason_against(env: gym.Env, text: str, horizon: int | None = None) -> str:
         return str(error)
     if any(act.ever_acts or act.family.contexts for act in acts):
         return ""
-    why = f": there {acts[0].term.label} is what it is anyway" if acts else ""
-    return f"{text!r} changes nothing{why}"
+    if not acts:
+        return f"{text!r} changes nothing"
+    label = acts[0].term.label
+    family = acts[0].family
+    return (
+        f"{text!r} changes nothing: there {label} is what it is anyway; its values go from "
+        f"{family.nominal:g} to {family.hardest:g} ({family.unit}), as "
+        f"{label}={family.hardest:g}"
+    )
 
 
 def _child(seed: int, name: str) -> np.random.Generator:

@@ -15,8 +15,8 @@ from spikepropamine.envs.making import (
     contexts_of,
     horizon_of,
     make,
+    plain_arguments,
     terms_of,
-    unhelped,
 )
 from spikepropamine.envs.perturbations import parse, reason_against
 from spikepropamine.envs.perturbations.notation import is_suite, load_suite, suite_names
@@ -49,7 +49,7 @@ def task_of(
     """The task without perturbations, noise and help, with episodes `horizon_factor` times as long.
     Raises ValueError: the environment cannot be made, or its episodes cannot be made longer.
     """
-    arguments = unhelped(environment, arguments)
+    arguments = plain_arguments(environment, arguments)
     env = make(environment, arguments)
     limit = env.spec.max_episode_steps if env.spec else None
     own_limit, simulated = horizon_of(env), is_mujoco(env)
