@@ -89,7 +89,7 @@ def test_links_stand_for_the_folders_in_the_package():
 
 
 @pytest.mark.parametrize(
-    "name", ["policies", "agents.plastic_ppo", "envs.making", "report.html", "common"]
+    "name", ["policies", "agents.ppo", "envs.making", "report.html", "common"]
 )
 def test_nothing_is_imported_through_a_link(name):
     module = importlib.import_module(f"spikepropamine.{name}")
@@ -98,8 +98,8 @@ def test_nothing_is_imported_through_a_link(name):
 
 DEFINITIONS = {
     "from spikepropamine.policies.rules import register": "policies/rules.py",
-    "from spikepropamine.agents import PlasticPPO": "agents/plastic_ppo.py",
-    "from spikepropamine import PlasticSAC": "agents/plastic_sac.py",
+    "from spikepropamine.agents import PlasticPPO": "agents/ppo.py",
+    "from spikepropamine import PlasticSAC": "agents/sac.py",
     "from spikepropamine import register_rule": "policies/rules.py",
     "from spikepropamine.envs.making import make": "envs/making.py",
     "from spikepropamine.training.run import train": "training/run.py",
