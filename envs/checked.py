@@ -1,5 +1,5 @@
-"""The one door for environments: what they return is sound, or one line says what is wrong;
-and what they raise is theirs.
+"""The one door for environments: what they return is sound, or one line says what is
+wrong; and what they raise is theirs.
 """
 
 import math
@@ -34,13 +34,13 @@ class EnvironmentFailed(UsageError):
 class Checked(gym.Wrapper):
     """An environment whose returns are checked, whoever steps it.
 
-    Observations have the shape of their space, and their numbers are finite. Rewards are
-    finite numbers, which become floats. Ends are true or false. An info is a mapping, and
-    what is read from it (`INFO`) has the right type. `reset` and `step` raise
-    EnvironmentFailed, with the file and the line of the environment.
+    Observations have the shape of their space, and their numbers are finite. Rewards
+    are finite numbers, which become floats. Ends are true or false. An info is a
+    mapping, and what is read from it (`INFO`) has the right type. `reset` and `step`
+    raise EnvironmentFailed, with the file and the line of the environment.
 
-    An entry "episode" of the info in mid-episode is left out: Stable-Baselines3 would count
-    it as the end of an episode.
+    An entry "episode" of the info in mid-episode is left out: Stable-Baselines3 would
+    count it as the end of an episode.
     """
 
     def __init__(self, env: gym.Env) -> None:
@@ -84,8 +84,8 @@ class Checked(gym.Wrapper):
             self._fail("step", error)
 
     def _is_sound_vector(self, observation: Any) -> bool:
-        """Whether it is the usual sound observation. The whole check takes as long as a step
-        of a small task.
+        """Whether it is the usual sound observation. The whole check takes as long as a
+        step of a small task.
         """
         return (
             type(observation) is np.ndarray
@@ -184,12 +184,16 @@ INFO: dict[str, tuple[Callable[[Any], bool], str]] = {
     "feedback": (_is_number, "a finite number"),
     "is_success": (_is_number, "true, false or a finite number"),
 }
-"""Entries of an info that training and evaluation read: what is right, and how it is called."""
+"""Entries of an info that training and evaluation read: what is right, and how it is
+called.
+"""
 _READ = frozenset(INFO)
 
 
 def check_info(info: Any) -> None:
-    """Raises TypeError unless an info is a mapping whose entries are as `INFO` has them."""
+    """Raises TypeError unless an info is a mapping whose entries are as `INFO` has
+    them.
+    """
     if type(info) is not dict and not isinstance(info, Mapping):
         raise TypeError(f"its info is {shown(info)}, and should be a dict")
     if _READ.isdisjoint(info):  # as most are
@@ -224,7 +228,9 @@ def _wrong_entry(info: Mapping[str, Any], name: str, expected: str) -> str:
 
 
 def error_line(error: BaseException) -> str:
-    """An error of someone else's code in a line, with the file and the line that it is from."""
+    """An error of someone else's code in a line, with the file and the line that it is
+    from.
+    """
     kind = type(error).__name__
     message = one_line(message_of(error))
     line = f"{kind}: {message}" if message else kind

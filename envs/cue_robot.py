@@ -30,14 +30,17 @@ class Trial(NamedTuple):
 
 
 class CueRobot(RobotTask):
-    """A robot that runs where a cue says; it has to find out what a cue means, or is told.
+    """A robot that runs where a cue says; it has to find out what a cue means, or is
+    told.
 
-    Every episode draws new binary patterns and a new mapping from cue to direction. A trial shows
-    a cue for `cue_length` steps, in which the robot should run; then, for `feedback_length` steps,
-    it shows how that went. A robot without memory runs the right way in half of the trials.
+    Every episode draws new binary patterns and a new mapping from cue to direction. A
+    trial shows a cue for `cue_length` steps, in which the robot should run; then, for
+    `feedback_length` steps, it shows how that went. A robot without memory runs the
+    right way in half of the trials.
 
-    With a `lesson`, an episode begins with a trial for each cue that tells its direction, and asks
-    from then on: one showing has to be enough. So it does again when the directions are reversed.
+    With a `lesson`, an episode begins with a trial for each cue that tells its
+    direction, and asks from then on: one showing has to be enough. So it does again
+    when the directions are reversed.
 
     Time: an episode has `trials * (cue_length + feedback_length)` steps and ends with
     terminated=True; or earlier, where the robot falls and its plain task would end.
@@ -45,27 +48,28 @@ class CueRobot(RobotTask):
     Observation: Box, float64, in this order:
         n     the robot's observation, 17 channels for HalfCheetah
         bits  the cue, 0 or 1, while it is shown; else 0
-        1     the outcome, always the last channel: mean speed along the right direction while the
-              cue was shown (and the robot had settled), in m/s, clipped to [-1, 1], during
-              feedback; in a trial that tells the direction, 1 (forward) or -1 while the cue is
-              shown; else 0
-    Speed and reward alone do not tell the right direction, since the reward is not observed.
+        1     the outcome, always the last channel: mean speed along the right
+              direction while the cue was shown (and the robot had settled), in m/s,
+              clipped to [-1, 1], during feedback; in a trial that tells the
+              direction, 1 (forward) or -1 while the cue is shown; else 0
+    Speed and reward alone do not tell the right direction, since the reward is not
+    observed.
 
     Action: that of the robot.
 
-    Reward, at every step: that of the robot, with its speed along the right direction of the
-    trial, up to the speed limit, for its velocity.
+    Reward, at every step: that of the robot, with its speed along the right direction
+    of the trial, up to the speed limit, for its velocity.
 
-    Info of the step that ends a cue, and of no other: `target` (1 forward, 0 backward), `correct`
-    (bool: the robot moved in the right direction while the cue was shown; not in a lesson, where
-    nothing is asked), `trial` (int, from 0), `cue` (int), `told` (bool: the trial told the
-    direction). Info of every step: `feedback` (the last channel), `context` (a list with the
-    direction of the trial, 1 or -1, for a policy that is told) and `context_began` (the step since
-    when the mapping holds).
+    Info of the step that ends a cue, and of no other: `target` (1 forward, 0 backward),
+    `correct` (bool: the robot moved in the right direction while the cue was shown; not
+    in a lesson, where nothing is asked), `trial` (int, from 0), `cue` (int), `told`
+    (bool: the trial told the direction). Info of every step: `feedback` (the last
+    channel), `context` (a list with the direction of the trial, 1 or -1, for a policy
+    that is told) and `context_began` (the step since when the mapping holds).
 
-    Randomness: drawn by `reset` after the robot's posture, the same amount whatever noise,
-    reversal and told are. So the posture of the first episode is the one that the robot's plain
-    task has with the same seed.
+    Randomness: drawn by `reset` after the robot's posture, the same amount whatever
+    noise, reversal and told are. So the posture of the first episode is the one that
+    the robot's plain task has with the same seed.
 
     Args:
         cues: number of cues, at least 2 and at most 2**bits; half of them mean forward.
@@ -73,18 +77,21 @@ class CueRobot(RobotTask):
         trials: at least 1.
         cue_length: steps that a cue is shown, at least 1.
         feedback_length: steps of feedback, at least 1; with a lesson at least 0.
-        settle_length: steps at the beginning of a cue in which the robot may still run the wrong
-            way, from 0 to cue_length - 1: they do not count for outcome and `correct`.
-        noise: probability in [0, 1] that a bit of the cue is flipped, anew at each step and bit.
-        told: probability in [0, 1] that a trial tells the direction while its cue is shown. For
-            training: a robot that knows no direction is paid for none, so it does not learn to run.
-        lesson: whether the first trials, and those from a reversal on, show each cue once, in
-            random order, and tell its direction.
-        reversal: trial, in [1, trials - 1], from which on all directions are reversed; with a
-            lesson so that each is followed by at least one other trial. "random": any of these,
-            drawn by `reset`. None: never.
-        speed_limit: in m/s; what is faster is paid no more, so that a robot learns to turn soon and
-            not to fall over. None: all speed is paid.
+        settle_length: steps at the beginning of a cue in which the robot may still run
+            the wrong way, from 0 to cue_length - 1: they do not count for outcome and
+            `correct`.
+        noise: probability in [0, 1] that a bit of the cue is flipped, anew at each step
+            and bit.
+        told: probability in [0, 1] that a trial tells the direction while its cue is
+            shown. For training: a robot that knows no direction is paid for none, so it
+            does not learn to run.
+        lesson: whether the first trials, and those from a reversal on, show each cue
+            once, in random order, and tell its direction.
+        reversal: trial, in [1, trials - 1], from which on all directions are reversed;
+            with a lesson so that each is followed by at least one other trial.
+            "random": any of these, drawn by `reset`. None: never.
+        speed_limit: in m/s; what is faster is paid no more, so that a robot learns to
+            turn soon and not to fall over. None: all speed is paid.
         robot: arguments of the robot's class.
 
     Raises:
@@ -95,7 +102,8 @@ class CueRobot(RobotTask):
         mapping: 1 or 0 for each cue before a reversal, int64 [cues].
         order: the cue of each trial, int64 [trials].
         targets: 1 or 0 for each trial, int64 [trials].
-        answers: of the trials so far, whether the robot ran as it should; None in a lesson.
+        answers: of the trials so far, whether the robot ran as it should; None in a
+            lesson.
         context_began: the step since when the mapping holds.
     """
 
@@ -159,7 +167,9 @@ class CueRobot(RobotTask):
         self._widen_observations(self.bits + 1)
 
     def _possible_reversals(self) -> range:
-        """The trials that a reversal may begin with. Raises ValueError: too few trials."""
+        """The trials that a reversal may begin with. Raises ValueError: too few
+        trials.
+        """
         if not self.lesson:
             return range(1, self.trials)
         lessons = self.cues
@@ -181,7 +191,8 @@ class CueRobot(RobotTask):
         if reversal == "random":
             return reversal
         first, last = self._reversals[0], self._reversals[-1]
-        return check_integer("reversal", reversal, first, last)  # type: ignore[arg-type]
+        trial: Any = reversal
+        return check_integer("reversal", trial, first, last)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -203,7 +214,9 @@ class CueRobot(RobotTask):
         return self._observed(observation, info)
 
     def _draw(self) -> None:
-        """Draws the cues, what they mean and when, always with as many random numbers."""
+        """Draws the cues, what they mean and when, always with as many random
+        numbers.
+        """
         random = self.np_random
         # codes and not bits, so that no two patterns are the same
         codes = random.choice(2**self.bits, self.cues, replace=False)
@@ -280,7 +293,8 @@ class CueRobot(RobotTask):
         """Takes one step; see the class.
 
         Raises:
-            gymnasium.error.ResetNeeded: before the first `reset`, and after the end of an
+            gymnasium.error.ResetNeeded: before the first `reset`, and after the end of
+            an
                 episode.
         """
         if self._step >= self.episode_steps:

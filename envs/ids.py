@@ -49,8 +49,8 @@ def register_all() -> None:
 
 def _register_drawn_tasks() -> None:
     # No max_episode_steps: these tasks have a last step of their own and end with
-    # terminated=True. A time limit would say truncated, and the learner would bootstrap a
-    # value that does not exist. The same holds for the cue tasks of robots.
+    # terminated=True. A time limit would say truncated, and the learner would bootstrap
+    # a value that does not exist. The same holds for the cue tasks of robots.
     drawn_tasks = {
         "CueAssociation": "cue_association",
         "EvidenceAccumulation": "evidence_accumulation",

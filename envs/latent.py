@@ -1,9 +1,9 @@
 """Robots with a hidden number that holds for an episode: a direction, or a velocity.
 
-The last channel of the observation shows feedback, and nothing else shows the latent. Where
-feedback comes at every step (`dense`), a policy without memory can read the latent off
-velocity and feedback together. Where it comes now and then (`sparse`), or only at first
-(`opening`), the latent has to be found out and remembered.
+The last channel of the observation shows feedback, and nothing else shows the latent.
+Where feedback comes at every step (`dense`), a policy without memory can read the
+latent off velocity and feedback together. Where it comes now and then (`sparse`), or
+only at first (`opening`), the latent has to be found out and remembered.
 
 A latent is a class with its name, how it is drawn and checked, and what it is paid for.
 `envs.robots` has each of them for each robot.
@@ -30,33 +30,33 @@ FEEDBACK = ("dense", "sparse", "opening")
 class HiddenLatent(RobotTask):
     """A robot that is paid by a latent that it does not observe.
 
-    `reset` draws the latent after the robot's posture, so the posture is the one that the
-    robot's plain task has with the same seed.
+    `reset` draws the latent after the robot's posture, so the posture is the one that
+    the robot's plain task has with the same seed.
 
-    Observation: that of the robot, then the feedback: the info's "reward_forward", or 0 where
-    none is shown.
+    Observation: that of the robot, then the feedback: the info's "reward_forward", or 0
+    where none is shown.
 
-    Info has the latent by its name, "hidden" (a list with the latent, for a policy that is
-    told) and "feedback" (the last channel).
+    Info has the latent by its name, "hidden" (a list with the latent, for a policy that
+    is told) and "feedback" (the last channel).
 
     Args:
         feedback: when it is shown. "dense": at every step; "sparse": at every
-            `feedback_every`-th step, the mean since the last time; "opening": at the first
-            `feedback_opening` steps of an episode.
+            `feedback_every`-th step, the mean since the last time; "opening": at the
+            first `feedback_opening` steps of an episode.
         feedback_every: steps, at least 1.
         feedback_opening: steps, at least 1.
-        told: probability in [0, 1] that the feedback of an episode comes at an interval drawn
-            for it, from 1 to `feedback_every` steps, short more often than long. For
-            training: a robot that seldom hears what it should do is paid for nothing, and
-            does not learn to run.
+        told: probability in [0, 1] that the feedback of an episode comes at an interval
+            drawn for it, from 1 to `feedback_every` steps, short more often than long.
+            For training: a robot that seldom hears what it should do is paid for
+            nothing, and does not learn to run.
         robot: arguments of the robot's class.
 
     Raises:
         ValueError: an argument is out of range.
 
     Attributes:
-        latent: name of the attribute, of the entry of `info` and of the option of `reset`
-            that hold the latent.
+        latent: name of the attribute, of the entry of `info` and of the option of
+            `reset` that hold the latent.
     """
 
     latent: ClassVar[str]
@@ -94,7 +94,9 @@ class HiddenLatent(RobotTask):
 
     @abstractmethod
     def _check(self, value: Any) -> float:
-        """A latent that an option of `reset` forces. Raises ValueError: it cannot be."""
+        """A latent that an option of `reset` forces. Raises ValueError: it cannot
+        be.
+        """
 
     @property
     def hidden(self) -> list[float]:
@@ -199,9 +201,10 @@ class DirectionRobot(HiddenLatent):
 class VelocityRobot(HiddenLatent):
     """A robot that is paid for running at a target velocity, which is not shown.
 
-    Reward, at every step: that of the robot, with minus the distance between its velocity
-    and the target for its velocity. The target is uniform between the slowest and the
-    fastest; `reset(options={"target_velocity": 1.5})` forces it, in [-10, 10] m/s.
+    Reward, at every step: that of the robot, with minus the distance between its
+    velocity and the target for its velocity. The target is uniform between the slowest
+    and the fastest; `reset(options={"target_velocity": 1.5})` forces it, in [-10, 10]
+    m/s.
 
     Args:
         slowest: of the target velocities, in m/s, in [-10, 10].

@@ -1,4 +1,6 @@
-"""Making a task as training and evaluation both need it: perturbed, and with a longer memory."""
+"""Making a task as training and evaluation both need it: perturbed, and with a longer
+memory.
+"""
 
 import difflib
 import inspect
@@ -31,7 +33,8 @@ SPREADS = Path(__file__).with_name("spreads.json")
 SPREAD_STEPS = 2000
 SPREAD_SEED = 0
 ENDLESS = 1000  # steps after which an episode is cut, of a task that has no time limit
-# arguments that are others in training and evaluation, or change no channel of an observation
+# arguments that are others in training and evaluation, or change no channel of an
+# observation
 HELP = ("noise", "told", "max_episode_steps", "render_mode")
 Arguments = Mapping[str, Any] | None
 _spreads: dict[tuple[str, str], np.ndarray | float] = {}  # found in this process
@@ -44,18 +47,19 @@ def make(
     previous: bool = False,
     reveal: str | None = None,
 ) -> gym.Env:
-    """An environment, perhaps perturbed, perhaps with its previous action and reward observed.
+    """An environment, perhaps perturbed, perhaps with its previous action and reward
+    observed.
 
     Args:
         environment: Gymnasium id.
         arguments: of the environment's constructor.
-        perturb: text for `Perturbed`; None: the task as it is. Noise of its sensors is scaled by
-            the task's `spread`.
-        previous: wrapped, outermost, in `PreviousActionAndReward`, which shows what the policy did
-            and not what became of it.
-        reveal: wrapped in `Revealed`, which shows the task's own context, and the contexts and
-            values of this text for `Perturbed`, also where `perturb` has none of them, and no
-            others.
+        perturb: text for `Perturbed`; None: the task as it is. Noise of its sensors is
+            scaled by the task's `spread`.
+        previous: wrapped, outermost, in `PreviousActionAndReward`, which shows what the
+            policy did and not what became of it.
+        reveal: wrapped in `Revealed`, which shows the task's own context, and the
+            contexts and values of this text for `Perturbed`, also where `perturb` has
+            none of them, and no others.
 
     Raises:
         ValueError: the environment cannot be made so; the message says why.
@@ -125,7 +129,9 @@ def plain_arguments(environment: str, arguments: Mapping[str, Any]) -> dict[str,
 
 
 def _has_noise(environment: str) -> bool:
-    """Whether the environment has a noise of its own: a number, as an argument `noise`."""
+    """Whether the environment has a noise of its own: a number, as an argument
+    `noise`.
+    """
     try:
         entry: Any = gym.spec(environment).entry_point
         create = (
@@ -140,14 +146,16 @@ def _has_noise(environment: str) -> bool:
 
 
 def split_env(env: str) -> tuple[str, list[str]]:
-    """The Gymnasium id in ID or MODULE:ID, and the module, if there is one, in a list."""
+    """The Gymnasium id in ID or MODULE:ID, and the module, if there is one, in a
+    list.
+    """
     module, _, name = env.rpartition(":")
     return name, [module] if module else []
 
 
 def check_env_id(env: str, imports: Sequence[str] = ()) -> None:
-    """Raises UsageError, with the nearest names, unless Gymnasium knows `env`, an id; `imports` are
-    the user's own modules, which have been imported.
+    """Raises UsageError, with the nearest names, unless Gymnasium knows `env`, an id;
+    `imports` are the user's own modules, which have been imported.
     """
     try:
         gym.spec(env)
@@ -174,10 +182,11 @@ def horizon_of(env: gym.Env) -> int | None:
 def training_text(perturb: str, environment: str, arguments: Arguments = None) -> str:
     """What training under `perturb` means: a text for `Perturbed`.
 
-    Such a text is what it is. Of a suite, each episode draws one of the conditions that training
-    may use and that change something here, or none (but contexts include the plain one). Raises
-    ValueError: the environment cannot be made, or a part of the text, or all of the suite, would
-    change nothing in it.
+    Such a text is what it is. Of a suite, each episode draws one of the conditions that
+    training may use and that change something here, or none (but contexts include the
+    plain one). Raises
+    ValueError: the environment cannot be made, or a part of the text, or all of the
+    suite, would change nothing in it.
     """
     if is_suite(perturb):
         reasons = training_conditions(perturb, environment, arguments)
@@ -202,9 +211,9 @@ def training_text(perturb: str, environment: str, arguments: Arguments = None) -
 def training_conditions(
     suite: str, environment: str, arguments: Arguments = None
 ) -> dict[str, str]:
-    """The texts of a suite that training may use, each with the reason why it would change nothing
-    in the environment; empty where it would. Raises ValueError: the environment cannot be made, or
-    the suite needs a limit of its episodes.
+    """The texts of a suite that training may use, each with the reason why it would
+    change nothing in the environment; empty where it would. Raises ValueError: the
+    environment cannot be made, or the suite needs a limit of its episodes.
     """
     with closing(make(environment, arguments)) as env:
         horizon = horizon_of(env)
@@ -217,8 +226,8 @@ def training_conditions(
 
 
 def revealed_text(settings: Mapping[str, Any]) -> str | None:
-    """What `make` has to reveal to a policy that was trained with these settings. Raises ValueError
-    where what they perturb cannot be made.
+    """What `make` has to reveal to a policy that was trained with these settings.
+    Raises ValueError where what they perturb cannot be made.
     """
     if not settings.get("reveal", False):
         return None
@@ -240,8 +249,8 @@ def nominal_values(text: str) -> dict[str, float]:
 
 
 def with_contexts(text: str, trained: str) -> str:
-    """The text, with all contexts of another one there: as in the plain task where it has none.
-    Raises ValueError: it has contexts of the same family on other channels.
+    """The text, with all contexts of another one there: as in the plain task where it
+    has none. Raises ValueError: it has contexts of the same family on other channels.
     """
     families = {term.family.name for term in terms_of(trained) if term.family.contexts}
     for term in terms_of(text):
@@ -262,20 +271,25 @@ def with_contexts(text: str, trained: str) -> str:
 
 
 def terms_of(text: str) -> list[Term]:
-    """All terms of a text for `Perturbed`, whatever alternative they are of; none of no text."""
+    """All terms of a text for `Perturbed`, whatever alternative they are of; none of no
+    text.
+    """
     return [term for one in parse(text) for term in one] if text else []
 
 
 def spread(environment: str, arguments: Arguments = None) -> np.ndarray | float:
-    """Natural standard deviation of each dimension of the task's own observation, which noise of
-    the sensors is scaled by: the same in training and evaluation, for every policy.
+    """Natural standard deviation of each dimension of the task's own observation, which
+    noise of the sensors is scaled by: the same in training and evaluation, for every
+    policy.
 
-    It is stored for the tasks of `benchmarks.spreads`, as measured there. For others, and where
-    arguments change the shape of the observation (for what is no trained robot, where they are
-    others than those it was measured with), it is measured under random actions, once a process.
+    It is stored for the tasks of `benchmarks.spreads`, as measured there. For others,
+    and where arguments change the shape of the observation (for what is no trained
+    robot, where they are others than those it was measured with), it is measured under
+    random actions, once a process.
 
-    Returns float64, in the shape of the observation, 0 where it does not vary; 1 where the
-    observation is no array of floats. Raises ValueError where the environment cannot be made.
+    Returns float64, in the shape of the observation, 0 where it does not vary; 1 where
+    the observation is no array of floats. Raises ValueError where the environment
+    cannot be made.
     """
     kept = {
         name: value for name, value in (arguments or {}).items() if name not in HELP
@@ -302,8 +316,8 @@ def spread(environment: str, arguments: Arguments = None) -> np.ndarray | float:
 
 
 def measured_spread(env: gym.Env, steps: int = SPREAD_STEPS) -> np.ndarray:
-    """Standard deviation of each dimension of the observation under random actions, float64; the
-    environment is closed.
+    """Standard deviation of each dimension of the observation under random actions,
+    float64; the environment is closed.
     """
     env.action_space.seed(SPREAD_SEED)
     observation, _ = env.reset(seed=SPREAD_SEED)

@@ -1,4 +1,5 @@
-"""Tasks of Gymnasium of which the velocities are not observed: a policy has to remember positions.
+"""Tasks of Gymnasium of which the velocities are not observed: a policy has to remember
+positions.
 
 Actions, rewards, ends and arguments are those of the task itself.
 """
@@ -40,9 +41,9 @@ class NoVelocity(Env):
 class CartPoleNoVelocity(NoVelocity, CartPoleEnv):
     """CartPole-v1 without velocities.
 
-    Observation: Box, float32, shape (2,): position of the cart in m, angle of the pole in rad. A
-    policy without memory gets about 50 of 500; sb3-contrib expects 450 of its LSTM after 50,000
-    steps.
+    Observation: Box, float32, shape (2,): position of the cart in m, angle of the pole
+    in rad. A policy without memory gets about 50 of 500; sb3-contrib expects 450 of its
+    LSTM after 50,000 steps.
     """
 
     positions = slice(0, None, 2)

@@ -1,4 +1,6 @@
-"""Pictures of the cue tasks, for `render`: what is seen, what was done, and how it went."""
+"""Pictures of the cue tasks, for `render`: what is seen, what was done, and how it
+went.
+"""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +13,8 @@ if TYPE_CHECKING:
 
 Draw = ImageDraw.ImageDraw
 WIDTH, HEIGHT, EDGE = 560, 420, 28  # in pixels
-# Okabe and Ito's palette, which the colour-blind can tell apart; of cues, on a dark ground
+# Okabe and Ito's palette, which the colour-blind can tell apart; of cues, on a dark
+# ground
 LIGHT = ["#56B4E9", "#F0B0D8", "#E69F00", "#F0E442"]
 RIGHT, WRONG, INK, GREY, PALE = "#009E73", "#D55E00", "#222222", "#808080", "#E4E4E4"
 # lines through points of a square, whose side is 1
@@ -20,7 +23,8 @@ CROSS = (((0.28, 0.28), (0.72, 0.72)), ((0.28, 0.72), (0.72, 0.28)))
 
 
 def drawn_task(task: "DrawnTask") -> np.ndarray:
-    """What was observed so far, with a column for each step, and which answers were right.
+    """What was observed so far, with a column for each step, and which answers were
+    right.
 
     Returns:
         uint8 [HEIGHT, WIDTH, 3].
@@ -54,8 +58,9 @@ def drawn_task(task: "DrawnTask") -> np.ndarray:
 
 
 def _shades(observed: np.ndarray, columns: int) -> np.ndarray:
-    """Observations [channels, steps] as colours, uint8 [channels, columns, 3]: from pale to
-    black, what is negative in the colour of what is wrong, and white after the last step.
+    """Observations [channels, steps] as colours, uint8 [channels, columns, 3]: from
+    pale to black, what is negative in the colour of what is wrong, and white after the
+    last step.
     """
     channels, steps = observed.shape
     largest = max(1, np.abs(observed).max())
@@ -67,8 +72,8 @@ def _shades(observed: np.ndarray, columns: int) -> np.ndarray:
 
 
 def run_by_cue(task: "CueRobot", picture: np.ndarray) -> np.ndarray:
-    """A picture of the robot with an arrow for the right direction, one for what the robot
-    does, and a mark for each trial: right, wrong, or told (a lesson).
+    """A picture of the robot with an arrow for the right direction, one for what the
+    robot does, and a mark for each trial: right, wrong, or told (a lesson).
 
     Args:
         task: the robot, in an episode.
@@ -118,7 +123,9 @@ class _Box(NamedTuple):
 
 
 def _mark(draw: Draw, box: _Box, right: bool | None, outline: str | None) -> None:
-    """A tick for a trial that was right, a cross for a wrong one, nothing for others."""
+    """A tick for a trial that was right, a cross for a wrong one, nothing for
+    others.
+    """
     colours = {None: PALE, True: RIGHT, False: WRONG}
     corners = (box.left, box.top, box.left + box.side, box.top + box.side)
     draw.rectangle(corners, fill=colours[right], outline=outline, width=2)
@@ -131,7 +138,9 @@ def _mark(draw: Draw, box: _Box, right: bool | None, outline: str | None) -> Non
 def _speed(
     draw: Draw, y: float, width: int, size: int, name: str, speed: float, colour: str
 ) -> None:
-    """A line of text, and beside it an arrow that is as long as a speed in m/s is high."""
+    """A line of text, and beside it an arrow that is as long as a speed in m/s is
+    high.
+    """
     _text(draw, size, y, name, size, "white")
     length = np.clip(speed / 4, -1, 1) * width * 0.3
     _arrow(draw, width / 2, y, length, size * 0.5, colour)

@@ -1,4 +1,6 @@
-"""What every task adds to a robot of Gymnasium: another paid speed, and more to observe."""
+"""What every task adds to a robot of Gymnasium: another paid speed, and more to
+observe.
+"""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar

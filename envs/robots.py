@@ -25,7 +25,8 @@ TASKS: dict[str, type[RobotTask]] = {
 
 
 def robot_with(task: str, robot: str) -> type[RobotTask]:
-    """The class of a robot with a task, as `class AntCue(CueRobot, AntEnv)` would make it.
+    """The class of a robot with a task, as `class AntCue(CueRobot, AntEnv)` would make
+    it.
 
     Args:
         task: one of `TASKS`.
@@ -50,8 +51,8 @@ globals().update(
 class HalfCheetahNoVelocity(NoVelocity, HalfCheetahEnv):
     """HalfCheetah-v5 without velocities.
 
-    Observation: Box, float64, shape (8,): height of the trunk in m, its angle and those of the
-    joints in rad.
+    Observation: Box, float64, shape (8,): height of the trunk in m, its angle and those
+    of the joints in rad.
     """
 
     positions = slice(0, 8)

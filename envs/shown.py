@@ -1,5 +1,5 @@
-"""What is shown beside an observation: the previous action and reward, or what is hidden; and what
-is hidden undone, in what is seen and done.
+"""What is shown beside an observation: the previous action and reward, or what is
+hidden; and what is hidden undone, in what is seen and done.
 """
 
 from abc import ABC, abstractmethod
@@ -15,8 +15,8 @@ from spikepropamine.envs.task import ResetResult, StepResult
 
 
 class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs, ABC):
-    """Appends numbers to the observation, in its own dtype (floats, where it is of integers). An
-    observation of choices is one-hot.
+    """Appends numbers to the observation, in its own dtype (floats, where it is of
+    integers). An observation of choices is one-hot.
     """
 
     def __init__(self, env: gym.Env, **arguments: Any) -> None:
@@ -45,7 +45,9 @@ class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs, ABC):
     def _appended(
         self, info: Mapping[str, Any], action: Any, reward: Any
     ) -> tuple[Any, ...]:
-        """Sequences of numbers to append after a step; after `reset` the action is None."""
+        """Sequences of numbers to append after a step; after `reset` the action is
+        None.
+        """
 
     def _extended(self, observation: np.ndarray, *after: Any) -> np.ndarray:
         dtype = np.result_type(observation.dtype, np.float32)
@@ -68,15 +70,17 @@ class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs, ABC):
 class PreviousActionAndReward(_Wider):
     """Appends the last action and the last reward to the observation.
 
-    Observation: Box of the same dtype (floats, where it is of integers), shape (channels + action
-    channels + 1,): the observation and the action (one-hot where they are discrete), and the
-    reward, always the last channel. After `reset` action and reward are 0.
+    Observation: Box of the same dtype (floats, where it is of integers), shape
+    (channels + action channels + 1,): the observation and the action (one-hot where
+    they are discrete), and the reward, always the last channel. After `reset` action
+    and reward are 0.
 
-    A task that limits what may be known of the reward says so by `info["feedback"]`, which then
-    stands in for the reward: else this wrapper would give the task's secret away.
+    A task that limits what may be known of the reward says so by `info["feedback"]`,
+    which then stands in for the reward: else this wrapper would give the task's secret
+    away.
 
-    Raises ValueError unless observations are a Box [channels] or discrete, and actions a Box or
-    Discrete.
+    Raises ValueError unless observations are a Box [channels] or discrete, and actions
+    a Box or Discrete.
     """
 
     def __init__(self, env: gym.Env) -> None:
@@ -119,14 +123,15 @@ def hidden_numbers(
 
     Args:
         info: of a perturbed environment, or of a task that hides something itself.
-        labels: of the contexts that are told, besides the task's own latent and context.
-        values: of the perturbations that are told, by label: the value that each has where
-            it does not act.
+        labels: of the contexts that are told, besides the task's own latent and
+            context.
+        values: of the perturbations that are told, by label: the value that each has
+            where it does not act.
         one_hot: tells each place of an order as one number for each place there is.
 
     Returns:
-        The task's latent, its context, the contexts in the order of their labels, and the
-        present values.
+        The task's latent, its context, the contexts in the order of their labels, and
+        the present values.
 
     Raises:
         EnvironmentFailed: the task's latent or context is no list of numbers.
@@ -148,11 +153,12 @@ def hidden_numbers(
 
 
 class Revealed(_Wider):
-    """Appends what is hidden to the observation, for policies that are told (`hidden_numbers`).
+    """Appends what is hidden to the observation, for policies that are told
+    (`hidden_numbers`).
 
-    Observation: Box of the same dtype (floats, where it is of integers), shape (channels +
-    numbers,). Raises ValueError unless observations are a Box [channels] or discrete, and something
-    is hidden.
+    Observation: Box of the same dtype (floats, where it is of integers), shape
+    (channels + numbers,). Raises ValueError unless observations are a Box [channels] or
+    discrete, and something is hidden.
     """
 
     def __init__(
@@ -180,12 +186,13 @@ class Revealed(_Wider):
 
 
 def translated(env: gym.Env) -> gym.Env:
-    """A perturbed environment without its contexts: they are undone in what is seen, and actions
-    have the effect that they have in the plain task.
+    """A perturbed environment without its contexts: they are undone in what is seen,
+    and actions have the effect that they have in the plain task.
     """
     into, out_of = (
         env.get_wrapper_attr(name) for name in ("in_context", "out_of_context")
     )
-    # functions, since Gymnasium copies its wrappers' arguments, and no perturbed environment
+    # functions, since Gymnasium copies its wrappers' arguments, and no perturbed
+    # environment
     env = TransformAction(env, lambda action: into(action), None)
     return TransformObservation(env, lambda observation: out_of(observation), None)

@@ -1,5 +1,6 @@
-"""What a task may say of itself besides what Gymnasium asks for, what our cue tasks share, and
-checks of constructor arguments, with messages that name the argument and its valid range.
+"""What a task may say of itself besides what Gymnasium asks for, what our cue tasks
+share, and checks of constructor arguments, with messages that name the argument and its
+valid range.
 """
 
 import sys
@@ -19,14 +20,16 @@ StepResult = tuple[Any, Any, bool, bool, dict[str, Any]]
 
 
 class TaskAttributes(Protocol):
-    """Attributes of an unwrapped environment that training, evaluation and perturbations
-    look for. All are optional: a task that lacks one is as if it had the value below.
+    """Attributes of an unwrapped environment that training, evaluation and
+    perturbations look for. All are optional: a task that lacks one is as if it had the
+    value below.
     """
 
     episode_steps: int | None = None
     """Steps of an episode that ends by itself."""
     trials: int | None = None
-    """Trials of an episode; the info of a response has `trial` (from 0) and `correct`."""
+    """Trials of an episode; the info of a response has `trial` (from 0) and `correct`.
+    """
     trial_steps: int | None = None
     """Steps of a trial."""
     actions: int | None = None
@@ -34,8 +37,8 @@ class TaskAttributes(Protocol):
     return_range: tuple[float, float] | None = None
     """The least and the largest return of an episode."""
     told: float | None = None
-    """Share of episodes or trials in which training tells what is hidden; evaluation tells
-    none.
+    """Share of episodes or trials in which training tells what is hidden; evaluation
+    tells none.
     """
     context: Sequence[int] = ()
     """Numbers of the present context, which a policy that is told observes."""
@@ -50,8 +53,8 @@ class TaskAttributes(Protocol):
         """
 
     def overlay(self, picture: np.ndarray) -> np.ndarray:
-        """A picture of the robot, uint8 [height, width, 3], with what is asked for drawn
-        over it.
+        """A picture of the robot, uint8 [height, width, 3], with what is asked for
+        drawn over it.
         """
 
 
@@ -61,12 +64,14 @@ def task_attribute(env: gym.Env, name: str) -> Any:
 
 
 class DrawnTask(gym.Env[np.ndarray, Any], ABC):
-    """A task whose observations `reset` draws: actions are answers, read at some of the steps.
+    """A task whose observations `reset` draws: actions are answers, read at some of the
+    steps.
 
     It ends with terminated=True after `episode_steps`, and observes all zeros then.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012  as Gymnasium has it
+    # as Gymnasium has it
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012
     render_mode: str | None = None
     action_space: Any  # Discrete; of `MotorMap` Box
     episode_steps: int
@@ -111,7 +116,8 @@ class DrawnTask(gym.Env[np.ndarray, Any], ABC):
 
         Raises:
             ValueError: the action is not in the action space.
-            gymnasium.error.ResetNeeded: before the first `reset`, and after the end of an
+            gymnasium.error.ResetNeeded: before the first `reset`, and after the end of
+            an
                 episode.
         """
         if self.steps >= self.episode_steps:
@@ -122,7 +128,8 @@ class DrawnTask(gym.Env[np.ndarray, Any], ABC):
         if "target" in info:
             self.answers.append((self.steps, self._is_right(reward)))
         self.steps += 1
-        # a copy, so that keeping one observation does not keep the whole episode in memory
+        # a copy, so that keeping one observation does not keep the whole episode in
+        # memory
         observation = self._observations[self.steps].copy()
         terminated = self.steps == self.episode_steps
         return observation, reward, terminated, False, info

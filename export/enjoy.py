@@ -1,4 +1,6 @@
-"""`spikepropamine enjoy`: watch a policy, live where there is a display, else as a video."""
+"""`spikepropamine enjoy`: watch a policy, live where there is a display, else as a
+video.
+"""
 
 import os
 import sys

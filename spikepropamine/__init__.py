@@ -1,7 +1,8 @@
-"""Plastic spiking actors for Stable-Baselines3: agents that keep learning after training.
+"""Plastic spiking actors for Stable-Baselines3: agents that keep learning after
+training.
 
-Importing this package registers its environments with Gymnasium. The names below load what they
-need when they are first used, so that the import itself is quick.
+Importing this package registers its environments with Gymnasium. The names below load
+what they need when they are first used, so that the import itself is quick.
 """
 
 import importlib
@@ -12,9 +13,11 @@ __version__ = "0.2.0"
 
 _here = Path(__file__).parent
 IS_CHECKOUT = (_here / "envs").is_symlink() or not (_here / "envs").is_dir()
-"""Whether the folders of this package lie beside it, as in a checkout, and not in it."""
-# There, links stand in their places, so that editors, mypy and the site find them. Nothing
-# is imported through a link: each file has one name, in tracebacks and for breakpoints.
+"""Whether the folders of this package lie beside it, as in a checkout, and not in it.
+"""
+# There, links stand in their places, so that editors, mypy and the site find them.
+# Nothing is imported through a link: each file has one name, in tracebacks and for
+# breakpoints.
 if IS_CHECKOUT:
     __path__.insert(0, str(_here.parent))
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class Policy(DeployedPolicy):
     """A trained policy that acts in a loop.
 
-    `act` keeps the state between steps, one for each thread, so that a policy can be shared among
-    threads that run an episode each. A copy starts without that state. `predict` is
-    Stable-Baselines3's, with the state given.
+    `act` keeps the state between steps, one for each thread, so that a policy can be
+    shared among threads that run an episode each. A copy starts without that state.
+    `predict` is Stable-Baselines3's, with the state given.
     """
 
     def __init__(self, *parts: Any) -> None:
@@ -43,7 +43,8 @@ class Policy(DeployedPolicy):
 
     @property
     def state(self) -> dict[str, np.ndarray]:
-        """What `act` keeps for the next step, for example `layer1.fast_weights` [neurons, inputs].
+        """What `act` keeps for the next step, for example `layer1.fast_weights`
+        [neurons, inputs].
 
         Empty before the first step, and for policies without spiking layers.
         """
@@ -58,15 +59,16 @@ class Policy(DeployedPolicy):
         self._local.state = None
 
     def act(self, observation: Any, deterministic: bool = True) -> Any:
-        """The action for an observation of one environment; the first call begins an episode.
+        """The action for an observation of one environment; the first call begins an
+        episode.
 
         Args:
             observation: as the environment gives it, of `observation_space`.
             deterministic: the mode of the distribution of actions, or a sample of it.
 
         Raises:
-            ValueError: an observation of another shape or structure, or one that is not of
-                finite numbers.
+            ValueError: an observation of another shape or structure, or one that is not
+                of finite numbers.
         """
         batch = _batch_of_one(observation, self.observation_space)
         state = getattr(self._local, "state", None)
@@ -85,11 +87,11 @@ class Policy(DeployedPolicy):
         """As the `predict` of any policy of Stable-Baselines3, on raw observations.
 
         Args:
-            observation: of one environment, or a batch [environments, ...]; of a Dict space a
-                dict of such.
+            observation: of one environment, or a batch [environments, ...]; of a Dict
+                space a dict of such.
             state: what the call for the step before returned; None: episodes begin.
-            episode_start: bool [environments], where episodes begin; None: nowhere, unless
-                there is no state.
+            episode_start: bool [environments], where episodes begin; None: nowhere,
+                unless there is no state.
             deterministic: the mode of the distribution of actions, or a sample of it.
 
         Returns:
@@ -97,7 +99,8 @@ class Policy(DeployedPolicy):
 
         Raises:
             LostState: a policy with memory got no state, and episodes do not all begin.
-            ValueError: an observation or a state that is not of finite numbers, or empty.
+            ValueError: an observation or a state that is not of finite numbers, or
+                empty.
         """
         _check_numbers(observation, self.observation_space)
         parts = () if state is None else state
@@ -109,15 +112,15 @@ class Policy(DeployedPolicy):
     def make_env(self, **arguments: Any) -> "gym.Env":
         """The task that it was trained on, unperturbed, with what it observes besides.
 
-        It is the task that `evaluate` has: without noise and help in training, such as an
-        argument `told`, unless they are given here.
+        It is the task that `evaluate` has: without noise and help in training, such as
+        an argument `told`, unless they are given here.
 
         Args:
             arguments: of the environment, beside those of the training.
 
         Raises:
-            ValueError: the policy does not say which task it was trained on, or the task
-                cannot be made.
+            ValueError: the policy does not say which task it was trained on, or the
+                task cannot be made.
         """
         from spikepropamine.envs.making import make, plain_arguments, revealed_text
 
@@ -139,7 +142,8 @@ def _task_settings(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
         if is_named and isinstance(settings.get("env_kwargs"), Mapping):
             return settings
     raise ValueError(
-        "the policy does not say which task it was trained on: its settings need a text "
+        "the policy does not say which task it was trained on: its settings need a "
+        "text "
         "`env` and a mapping `env_kwargs`"
     )
 
@@ -148,7 +152,8 @@ def load(name: str | Path) -> Policy:
     """A trained policy.
 
     Args:
-        name: of one in `spikepropamine list trained`, or the folder of a run or of its policy.
+        name: of one in `spikepropamine list trained`, or the folder of a run or of its
+            policy.
 
     Raises:
         UsageError: there is none; the message has the nearest name.
@@ -205,7 +210,8 @@ def train(env: str, policy: str, **settings: Any) -> Run:
         env: id of a Gymnasium environment.
         policy: one of `spikepropamine list policies`.
         settings: options by their names, those in a group as a dict:
-            `train("CueAssociation-v0", "ndp-oja", steps=100_000, trainer={"gamma": 0.0})`.
+            `train("CueAssociation-v0", "ndp-oja", steps=100_000, trainer={"gamma":
+            0.0})`.
 
     Raises:
         UsageError: a setting that cannot be.
@@ -263,7 +269,8 @@ def evaluate(*runs: str | Path, **options: Any) -> Evaluation:
 
     Args:
         runs: folders of runs, or names of trained policies.
-        options: by their names: `evaluate(run, suite="noise", episodes=20, lesions=["off"])`.
+        options: by their names: `evaluate(run, suite="noise", episodes=20,
+            lesions=["off"])`.
 
     Raises:
         UsageError: an option that cannot be, or a run that is not there.
@@ -279,14 +286,17 @@ def evaluate(*runs: str | Path, **options: Any) -> Evaluation:
 
 
 def _batch_of_one(observation: Any, space: Any) -> Any:
-    """An observation of one environment as a batch. Raises ValueError unless it fits."""
+    """An observation of one environment as a batch. Raises ValueError unless it
+    fits.
+    """
     parts = getattr(space, "spaces", None)
     if isinstance(parts, Mapping):
         _check_keys(observation, parts)
         return {key: _batch_of_one(observation[key], parts[key]) for key in parts}
     if isinstance(observation, Mapping):
         raise ValueError(
-            f"the observation is a dict of {sorted(observation)}, and should be an array "
+            f"the observation is a dict of {sorted(observation)}, and should be an "
+            "array "
             f"of the shape {space.shape}"
         )
     array = np.asarray(observation)
@@ -310,7 +320,9 @@ def _check_keys(observation: Any, parts: Mapping[str, Any]) -> None:
 
 
 def _check_numbers(observation: Any, space: Any) -> None:
-    """Raises ValueError unless an observation, or a batch, is of numbers, and not empty."""
+    """Raises ValueError unless an observation, or a batch, is of numbers, and not
+    empty.
+    """
     parts = getattr(space, "spaces", None)
     if isinstance(parts, Mapping):
         _check_keys(observation, parts)
@@ -322,7 +334,8 @@ def _check_numbers(observation: Any, space: Any) -> None:
     array = np.asarray(observation)
     if array.dtype.kind not in "biuf":
         raise ValueError(
-            f"the observation is of the type {array.dtype}, and should be of real numbers"
+            f"the observation is of the type {array.dtype}, and should be of real "
+            "numbers"
         )
     if not array.size:
         raise ValueError("the observation is empty")

@@ -1,4 +1,6 @@
-"""Folders of training runs, and by name those in trained/: nothing else knows what is in them."""
+"""Folders of training runs, and by name those in trained/: nothing else knows what is
+in them.
+"""
 
 import contextlib
 import csv
@@ -25,7 +27,9 @@ RESULTS, ASKED = "results.csv", "evaluation.json"
 
 
 def plain_name(text: str) -> str:
-    """A text as a file's name or a part of one, which has a digest for what is too long."""
+    """A text as a file's name or a part of one, which has a digest for what is too
+    long.
+    """
     name = re.sub(r"[^\w=.,@~+-]+", "_", text, flags=re.ASCII)
     return (
         name
@@ -41,7 +45,9 @@ def _inside(name: str) -> Any:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What a run leaves, in RUNS/ENV/POLICY/seed-N; the folder need not be there yet."""
+    """What a run leaves, in RUNS/ENV/POLICY/seed-N; the folder need not be there
+    yet.
+    """
 
     path: Path
 
@@ -85,8 +91,8 @@ class RunFolder:
     evaluations = _inside("evaluations")
 
     def check_links(self) -> None:
-        """Raises UsageError where the folder, or what is in it, is a link: it may come from a
-        stranger, and nothing outside of it is to be written because of that.
+        """Raises UsageError where the folder, or what is in it, is a link: it may come
+        from a stranger, and nothing outside of it is to be written because of that.
         """
         for path in (self.path, *(self.path.iterdir() if self.path.is_dir() else ())):
             if path.is_symlink():
@@ -104,7 +110,9 @@ def refuse_link(path: Path, option: str) -> None:
 
 
 def check_writable(folder: Path, option: str) -> None:
-    """Raises UsageError where a folder, for which there is an option, cannot be made or written."""
+    """Raises UsageError where a folder, for which there is an option, cannot be made or
+    written.
+    """
     place = folder
     while not os.path.lexists(place) and place != place.parent:
         place = place.parent
@@ -120,7 +128,8 @@ def check_writable(folder: Path, option: str) -> None:
 
 HERE = Path(__file__).parent
 TRAINED = (HERE.parent if IS_CHECKOUT else HERE) / "trained"
-"""The trained policies of the checkout, or those few that the installed package brings."""
+"""The trained policies of the checkout, or those few that the installed package brings.
+"""
 DESCRIPTION = "policy.json"  # in the folder of a policy
 
 
@@ -145,7 +154,8 @@ def find(name: str | Path) -> Path:
             trained/.
 
     Raises:
-        UsageError: there is none, or there are several; the message has the nearest ones.
+        UsageError: there is none, or there are several; the message has the nearest
+            ones.
     """
     if _exists(Path(name)):
         return _run_folder(Path(name))
@@ -171,7 +181,9 @@ def find(name: str | Path) -> Path:
 
 
 def policy_folder(name: str | Path) -> Path:
-    """The policy of what `find` finds; or the policy in this folder, which need be of no run."""
+    """The policy of what `find` finds; or the policy in this folder, which need be of
+    no run.
+    """
     if _exists(Path(name) / DESCRIPTION):
         return Path(name)
     return RunFolder(find(name)).policy
@@ -206,8 +218,8 @@ RETURN = "rollout/ep_rew_mean"
 
 
 def read_progress(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Columns and rows of a progress.csv; without rows that were torn when a process died, and with
-    none where there is no file.
+    """Columns and rows of a progress.csv; without rows that were torn when a process
+    died, and with none where there is no file.
     """
     try:
         text = read_text(path, inside=path.parent, errors="replace").replace("\0", "")
@@ -231,7 +243,9 @@ def value_of(text: str | None) -> float:
 
 
 def read_curve(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and finite values of a column, float64 [rows] each; empty where there are none."""
+    """Steps and finite values of a column, float64 [rows] each; empty where there are
+    none.
+    """
     rows = read_progress(path)[1]
     found = np.array(
         [[value_of(row.get(key)) for key in (STEPS, name)] for row in rows]

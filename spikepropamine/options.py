@@ -1,7 +1,7 @@
 """Settings in nested dataclasses, out of plain values (YAML) and out of command lines.
 
-Both go the same way: names are checked, then Pydantic brings every value to the type of its field
-and checks its range, which the types below say. What is wrong is one line.
+Both go the same way: names are checked, then Pydantic brings every value to the type of
+its field and checks its range, which the types below say. What is wrong is one line.
 """
 
 import argparse
@@ -77,10 +77,11 @@ _adapter: Any = cache(TypeAdapter)  # making one takes forty times as long as us
 
 
 def updated(settings: T, changes: Any, where: str | None = None) -> T:
-    """A copy of a (nested) settings dataclass with nested `changes` applied, of the right types.
+    """A copy of a (nested) settings dataclass with nested `changes` applied, of the
+    right types.
 
-    `where` they come from, messages say; None: the command line. Raises UsageError where a name is
-    unknown, or a value is refused.
+    `where` they come from, messages say; None: the command line. Raises UsageError
+    where a name is unknown, or a value is refused.
     """
     cls: Any = type(settings)
     values = _merged(settings, changes, where or "command line")
@@ -132,7 +133,9 @@ WORDS = {
 
 
 def _message(cls: Any, error: Any, as_option: bool) -> str:
-    """What Pydantic found, in this project's words: the setting, what is wrong, what was given."""
+    """What Pydantic found, in this project's words: the setting, what is wrong, what
+    was given.
+    """
     name, prefix = "", ""
     for part in error[
         "loc"
@@ -145,7 +148,8 @@ def _message(cls: Any, error: Any, as_option: bool) -> str:
         cls = get_type_hints(cls)[part]
     text, given = error["msg"], f", got {shown(error['input'])}"
     if error["type"] == "value_error":
-        # raised by a dataclass as a whole, which names its settings itself, or for one value
+        # raised by a dataclass as a whole, which names its settings itself, or for one
+        # value
         text = text.removeprefix("Value error, ")
         return text if is_dataclass(cls) else f"{name} {text}"
     for theirs, ours in WORDS.items():
@@ -163,9 +167,10 @@ def add_options(
     concerned: Callable[[str], bool],
     prefix: str = "",
 ) -> None:
-    """An option for every setting of a dataclass, named like it: --steps, --trainer.gamma and so
-    on. Its values are shown as defaults; options that are not given leave nothing in the namespace.
-    `concerned` says of a setting's dotted name whether --help shows it.
+    """An option for every setting of a dataclass, named like it: --steps,
+    --trainer.gamma and so on. Its values are shown as defaults; options that are not
+    given leave nothing in the namespace. `concerned` says of a setting's dotted name
+    whether --help shows it.
     """
     cls: Any = type(settings)
     hints, helps = get_type_hints(cls, include_extras=True), docstrings(cls)
@@ -264,8 +269,8 @@ class Pairs(argparse.Action):
 
 
 def parsed(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
-    """The values that were given, nested like the settings. Raises UsageError where an option is
-    unknown or lacks its value, SystemExit after --help.
+    """The values that were given, nested like the settings. Raises UsageError where an
+    option is unknown or lacks its value, SystemExit after --help.
     """
     # options may be spelt with underscores, as in YAML
     spelt = [
@@ -305,8 +310,8 @@ def words(settings: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
     """Settings as what would be typed at the command line.
 
     Args:
-        settings: values by the names of options; a mapping has those of a group, None says
-            that there is no value.
+        settings: values by the names of options; a mapping has those of a group, None
+            says that there is no value.
         prefix: of the options.
 
     Raises:
@@ -329,7 +334,8 @@ def _pairs(option: str, arguments: Mapping[str, Any]) -> Iterator[str]:
     for name, value in arguments.items():
         if type(literal(str(value))) is not type(value):
             raise UsageError(
-                f"env_kwargs {name}: must be a number, true, false or a text that is none "
+                f"env_kwargs {name}: must be a number, true, false or a text that is "
+                "none "
                 f"of these, got {shown(value)}"
             )
     yield option
