@@ -64,43 +64,46 @@ def make(
     Raises:
         ValueError: the environment cannot be made so; the message says why.
     """
-    meant = f"{environment} with {dict(arguments)}" if arguments else environment
-    try:
-        entry = gym.spec(environment).entry_point
-        if isinstance(entry, str):
-            gym.envs.registration.load_env_creator(
-                entry
-            )  # imports MuJoCo, if it is needed
-        if "mujoco" in sys.modules:
-            quiet_mujoco()
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Gymnasium's advice about older versions of a task
-            env: gym.Env = Checked(gym.make(environment, **dict(arguments or {})))
-    except (TypeError, ValueError, ImportError, gym.error.Error) as error:
-        own = isinstance(error, gym.error.UnregisteredEnv)
-        hint = "; one of your own needs --import MODULE" if own else ""
-        raise ValueError(f"{meant}: {error}{hint}") from error
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # of any kind: the arguments meet code of others
-        raise ValueError(f"{meant}: {error_line(error)}") from error
+    env = _made(environment, arguments)
     try:
         if reveal is not None:
             perturb = with_contexts(perturb or "", reveal) or None
         if perturb is not None:
-            needed = any(term.family.scaled_by_spread for term in terms_of(perturb))
-            env = Perturbed(
-                env, perturb, spread(environment, arguments) if needed else 1.0
-            )
+            needs_spread = any(t.family.scaled_by_spread for t in terms_of(perturb))
+            scale = spread(environment, arguments) if needs_spread else 1.0
+            env = Perturbed(env, perturb, scale)
         if reveal is not None:
             env = Revealed(env, contexts_of(reveal), nominal_values(reveal))
-        return PreviousActionAndReward(env) if previous else env
+        if previous:
+            env = PreviousActionAndReward(env)
+        return env
     except ValueError as error:
         env.close()
         raise ValueError(f"{environment}: {error}") from error
+
+
+def _made(environment: str, arguments: Arguments) -> gym.Env:
+    """An environment as Gymnasium makes it, checked. Raises ValueError: it cannot be made."""
+    meant = f"{environment} with {dict(arguments)}" if arguments else environment
+    try:
+        entry_point = gym.spec(environment).entry_point
+        if isinstance(entry_point, str):
+            # imports MuJoCo, if it is needed
+            gym.envs.registration.load_env_creator(entry_point)
+        if "mujoco" in sys.modules:
+            quiet_mujoco()
+        with warnings.catch_warnings():
+            # Gymnasium's advice about older versions of a task
+            warnings.simplefilter("ignore")
+            return Checked(gym.make(environment, **dict(arguments or {})))
+    except gym.error.UnregisteredEnv as error:
+        raise ValueError(
+            f"{meant}: {error}; one of your own needs --import MODULE"
+        ) from error
+    except (TypeError, ValueError, ImportError, gym.error.Error) as error:
+        raise ValueError(f"{meant}: {error}") from error
+    except (Exception, SystemExit) as error:  # the arguments meet code of others
+        raise ValueError(f"{meant}: {error_line(error)}") from error
 
 
 def plain_arguments(environment: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,47 +149,55 @@ def _has_noise(environment: str) -> bool:
 
 
 def split_env(env: str) -> tuple[str, list[str]]:
-    """The Gymnasium id in ID or MODULE:ID, and the module, if there is one, in a
-    list.
-    """
+    """The Gymnasium id in ID or MODULE:ID; and the module, in a list, or an empty one."""
     module, _, name = env.rpartition(":")
     return name, [module] if module else []
 
 
 def check_env_id(env: str, imports: Sequence[str] = ()) -> None:
-    """Raises UsageError, with the nearest names, unless Gymnasium knows `env`, an id;
-    `imports` are the user's own modules, which have been imported.
+    """Checks that Gymnasium knows an environment.
+
+    Args:
+        env: its id.
+        imports: the user's own modules, which have been imported.
+
+    Raises:
+        UsageError: it does not; the message has the nearest names.
     """
     try:
         gym.spec(env)
     except (gym.error.Error, ValueError) as error:
+        hint = "`spikepropamine list envs` has all;"
         near = difflib.get_close_matches(env, gym.registry, n=3)
-        hint = (
-            f"did you mean {', '.join(near)}?"
-            if near
-            else "`spikepropamine list envs` has all;"
-        )
-        own = f"{', '.join(imports)} registers none of that name"
-        own = own if imports else "one of your own needs --import MODULE"
-        raise UsageError(f"unknown environment {shown(env)}; {hint} {own}") from error
+        if near:
+            hint = f"did you mean {', '.join(near)}?"
+        where = "one of your own needs --import MODULE"
+        if imports:
+            where = f"{', '.join(imports)} registers none of that name"
+        raise UsageError(f"unknown environment {shown(env)}; {hint} {where}") from error
 
 
 def horizon_of(env: gym.Env) -> int | None:
     """Steps of an episode at most; None where there is no limit."""
-    limit = env.spec.max_episode_steps if env.spec else None
-    return min(
-        (x for x in (limit, task_attribute(env, "episode_steps")) if x), default=None
-    )
+    limits = [task_attribute(env, "episode_steps")]
+    if env.spec is not None:
+        limits.append(env.spec.max_episode_steps)
+    return min((limit for limit in limits if limit), default=None)
 
 
 def training_text(perturb: str, environment: str, arguments: Arguments = None) -> str:
-    """What training under `perturb` means: a text for `Perturbed`.
+    """What training under some perturbations means, as a text for `Perturbed`.
 
-    Such a text is what it is. Of a suite, each episode draws one of the conditions that
-    training may use and that change something here, or none (but contexts include the
-    plain one). Raises
-    ValueError: the environment cannot be made, or a part of the text, or all of the
-    suite, would change nothing in it.
+    Args:
+        perturb: such a text, which stays as it is; or the name of a suite. Of a suite, each
+            episode draws one of the conditions that training may use and that change
+            something here, or none of them (but contexts include the plain one).
+        environment: Gymnasium id.
+        arguments: of the environment's constructor.
+
+    Raises:
+        ValueError: the environment cannot be made; or a part of the text, or all of the
+            suite, would change nothing in it.
     """
     if is_suite(perturb):
         reasons = training_conditions(perturb, environment, arguments)
@@ -196,32 +207,41 @@ def training_text(perturb: str, environment: str, arguments: Arguments = None) -
             raise ValueError(
                 f"nothing of the suite {perturb} applies to {environment}: {why}"
             )
-        return " | ".join(
-            texts if all(contexts_of(text) for text in texts) else ["none", *texts]
-        )
+        if not all(contexts_of(text) for text in texts):
+            texts = ["none", *texts]
+        return " | ".join(texts)
     with closing(make(environment, arguments)) as env:
         reason = reason_against(env, perturb, horizon=horizon_of(env))
-    if reason:
-        suite = difflib.get_close_matches(perturb, suite_names(), n=1, cutoff=0.8)
-        reason = f"did you mean the suite {suite[0]}? Or: {reason}" if suite else reason
-        raise ValueError(f"{environment}: {reason}")
-    return perturb
+    if not reason:
+        return perturb
+    near = difflib.get_close_matches(perturb, suite_names(), n=1, cutoff=0.8)
+    if near:
+        reason = f"did you mean the suite {near[0]}? Or: {reason}"
+    raise ValueError(f"{environment}: {reason}")
 
 
 def training_conditions(
     suite: str, environment: str, arguments: Arguments = None
 ) -> dict[str, str]:
-    """The texts of a suite that training may use, each with the reason why it would
-    change nothing in the environment; empty where it would. Raises ValueError: the
-    environment cannot be made, or the suite needs a limit of its episodes.
+    """The conditions of a suite that training may use.
+
+    Args:
+        suite: name of a suite, or a file.
+        environment: Gymnasium id.
+        arguments: of the environment's constructor.
+
+    Returns:
+        Their texts, each with the reason why it would change nothing in the environment;
+        empty where it would.
+
+    Raises:
+        ValueError: the environment cannot be made, or the suite needs a limit of its
+            episodes.
     """
     with closing(make(environment, arguments)) as env:
         horizon = horizon_of(env)
-        texts = [
-            c.text
-            for c in load_suite(suite, environment, horizon)
-            if c.split == "train"
-        ]
+        conditions = load_suite(suite, environment, horizon)
+        texts = [one.text for one in conditions if one.split == "train"]
         return {text: reason_against(env, text, horizon=horizon) for text in texts}
 
 

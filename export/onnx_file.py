@@ -272,8 +272,10 @@ def check(
     Both see the same observations and carry their own state. Sums are rounded in
     another order, so once in ten thousand steps a neuron of one fires where the
     potential of the other's is a rounding error below the threshold; the file then goes
-    on from the policy's state. Raises
-    ValueError: they differ by more than rounding can explain.
+    on from the policy's state.
+
+    Raises:
+        ValueError: they differ by more than rounding can explain.
     """
     exported = OnnxPolicy(contents)
     policy: Any = deployed.policy

@@ -258,7 +258,8 @@ def _shapes_of(
 ) -> dict[str, tuple[list[int], torch.dtype]]:
     """Shapes and types of the weights of a policy that is not made, so that they take no memory."""
     attributes = {"device": torch.device("meta")}
-    cls: Any = type("OnMeta", (make.func,), attributes)
+    policy_class: Any = make.func
+    cls: Any = type("OnMeta", (policy_class,), attributes)
     with torch.device("meta"), _ScaledByShape():
         return _shapes(cls(*make.args, **make.keywords))
 

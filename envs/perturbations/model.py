@@ -22,8 +22,10 @@ class EditableModel:
     environment is unwrapped, a Gymnasium MujocoEnv.
 
     Additions to the MjSpec are what no edit of a compiled model could bring about; with
-    these the environment gets another model (and data) until `restore`. Raises
-    ValueError where the model is not the one of its file.
+    these the environment gets another model (and data) until `restore`.
+
+    Raises:
+        ValueError: the model is not the one of its file.
     """
 
     def __init__(self, task: Any, additions: Sequence[Edit] = ()) -> None:

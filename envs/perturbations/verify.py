@@ -148,9 +148,11 @@ class Player:
         return rows
 
     def steps_of(self, env: gym.Env, seed: int) -> Iterator[np.ndarray]:
-        """The same, step by step, also after the robot has fallen. Raises
-        AssertionError where an observation of the episode is not in the observation
-        space.
+        """The same, step by step, also after the robot has fallen.
+
+        Raises:
+            AssertionError: an observation of the episode is not in the observation
+                space.
         """
         observation, _ = env.reset(seed=seed)
         reward: Any = 0.0
