@@ -5,7 +5,7 @@ export PYTHONPATH := $(CURDIR)
 
 DEMO := --steps 150000 --runs runs/demo --overwrite
 
-.PHONY: help try demo test nightly slow fuzz ends lint format type check site notebook verify claims bench lock clean
+.PHONY: help try demo test nightly slow fuzz ends lint format type check page site notebook verify claims bench lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 14
@@ -37,6 +37,7 @@ try: .venv/installed  ## watch a trained robot that is told once which cue means
 	@echo 'Left: its synapses learn while it runs. Right: the same weights with plasticity off, which can only guess.'
 	@$(BIN)/python -m spikepropamine enjoy cue-lesson/HalfCheetahCueLesson-v0/ndp-hebb \
 	  --lesions off --video runs/try --open
+	@echo 'Pull the plug yourself, in a browser: make page, then spikepropamine play'
 
 demo: .venv/installed  ## train and evaluate a plastic and a static actor (minutes)
 	$(BIN)/python train.py --env CueAssociation-v0 --policy ndp-oja $(DEMO)
@@ -71,8 +72,17 @@ type: .venv/installed
 
 check: lint type test  ## everything that has to pass before a commit
 
+# Node and npm make the page alone: without them the rest is built
+page: .venv/installed  ## the page on which one pulls the plug, for `play` and the site (needs Node 20)
+	@if command -v npm >/dev/null; then \
+	  (cd web && npm ci --no-progress && npm run --silent build) && \
+	  $(BIN)/python -m spikepropamine.export.page export/assets/data; \
+	else \
+	  echo 'The page of `spikepropamine play` is not built: it needs Node 20 or newer, with npm.'; \
+	fi
+
 # not quiet: warnings that are not shown do not count
-site: .venv/installed  ## the documentation, in site/index.html; a broken link is an error
+site: .venv/installed page  ## the documentation, in site/index.html; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 NOTEBOOK := docs/cue-task.ipynb

@@ -75,7 +75,9 @@ class Actor:
 
 
 class FewestSteps(NamedTuple):
-    """A number of environment steps that must be exceeded before anything is learned."""
+    """A number of environment steps that must be exceeded before anything is
+    learned.
+    """
 
     setting: str
     """Of the trainer, the one that could be lowered."""

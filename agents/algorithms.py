@@ -1,7 +1,7 @@
 """The list of learning algorithms, and the settings of all of them together.
 
-Another algorithm needs a file here, like `agents.td3`, with its settings and its record; a
-section in `configs/`; and its entries below.
+Another algorithm needs a file here, like `agents.td3`, with its settings and its
+record; a section in `configs/`; and its entries below.
 """
 
 from dataclasses import dataclass
@@ -40,11 +40,13 @@ class TrainerSettings(
     ppo.PPOSettings,
     Common,
 ):
-    """Settings of the learning algorithm (names and meaning as in Stable-Baselines3)."""
+    """Settings of the learning algorithm (names and meaning as in
+    Stable-Baselines3).
+    """
 
     kind: Literal["ppo", "sac", "tqc", "td3", "crossq", "supervised", "evolution"] = (
         "ppo"
     )
     """Reinforcement learning, on-policy (ppo) or off-policy (sac, tqc, td3, crossq),
-    supervised learning of the targets that a cue task or a teacher reports, or evolution
-    strategies, without gradients."""
+    supervised learning of the targets that a cue task or a teacher reports, or
+    evolution strategies, without gradients."""

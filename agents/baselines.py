@@ -1,7 +1,7 @@
 """Agents by name: kinds of actors, and the plastic policies' baselines.
 
-An agent says how a policy's name builds its network; which algorithm trains it is another
-matter (`agents.algorithms`).
+An agent says how a policy's name builds its network; which algorithm trains it is
+another matter (`agents.algorithms`).
 """
 
 from collections.abc import Callable, Collection
@@ -16,13 +16,14 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spikepropamine.agents.algorithm import Actor, Arguments, Blueprint, Policy
 from spikepropamine.policies import NetworkConfig
-from spikepropamine.policies.policy import ADAM, ToldLstmPolicy, ToldMlpPolicy
+from spikepropamine.policies.baselines import ToldLstmPolicy, ToldMlpPolicy
 from spikepropamine.policies.spaces import extractor_for
+from spikepropamine.policies.spiking import ADAM
 
 Create = Callable[[VecEnv, NetworkConfig, Any, str, Arguments], BaseAlgorithm]
 """A learning algorithm, of: training environments; settings of the actor and of the
-algorithm; the backend of spiking layers; and the arguments of SB3's constructor for this
-kind of training, among them `policy_kwargs`."""
+algorithm; the backend of spiking layers; and the arguments of SB3's constructor for
+this kind of training, among them `policy_kwargs`."""
 
 
 def without_plasticity(network: NetworkConfig) -> NetworkConfig:
@@ -46,8 +47,8 @@ class Agent:
         create: makes its learning algorithm; None: the one of `trainer.kind`, for the
             `actor`.
         network: gives the network the rule and modulation that the agent's name stands
-            for; of `ndp-*` a modulation that is set ("retroactive") stays, and otherwise
-            is "direct".
+            for; of `ndp-*` a modulation that is set ("retroactive") stays, and
+            otherwise is "direct".
         ignores: dotted names of settings that do not concern it.
         one_width: whether it has one layer, of the last width in the settings of the
             network.
@@ -63,7 +64,9 @@ class Agent:
 
 
 def _named(space: spaces.Space, policy: str) -> str:
-    """SB3's name of a policy for observations in a Dict, pictures (a CNN), or numbers."""
+    """SB3's name of a policy for observations in a Dict, pictures (a CNN), or
+    numbers.
+    """
     if isinstance(space, spaces.Dict):
         return f"MultiInput{policy}"
     if is_image_space(space):

@@ -77,8 +77,8 @@ class PlasticCrossQ(MaximumEntropy, CrossQ):
     """sb3-contrib's CrossQ for actors with a memory: spiking networks, plastic or not,
     LSTMs, GRUs, MLPs.
 
-    The critics are normalised, the actor is not: its network has a memory, and is the one
-    of the other algorithms.
+    The critics are normalised, the actor is not: its network has a memory, and is the
+    one of the other algorithms.
 
     Args:
         policy: "PlasticSpikingPolicy", "MlpLstmPolicy", "GruPolicy" or "MlpPolicy".
@@ -90,8 +90,8 @@ class PlasticCrossQ(MaximumEntropy, CrossQ):
         args, kwargs: as for `CrossQ`.
 
     Raises:
-        ValueError: lengths that are too small, n-step returns, another replay buffer, or
-            gSDE.
+        ValueError: lengths that are too small, n-step returns, another replay buffer,
+            or gSDE.
     """
 
     def _setup_model(self) -> None:

@@ -1,8 +1,8 @@
-"""What is hidden, shown while a policy learns: to the critic for good, to the actor as a
-cue in a share of the episodes that falls to none.
+"""What is hidden, shown while a policy learns: to the critic for good, to the actor as
+a cue in a share of the episodes that falls to none.
 
-A policy that has learned what to do in every context then learns to tell which one it is
-in. What is deployed has the ordinary width and needs neither (`deployed`).
+A policy that has learned what to do in every context then learns to tell which one it
+is in. What is deployed has the ordinary width and needs neither (`deployed`).
 """
 
 from collections.abc import Callable
@@ -15,9 +15,9 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from spikepropamine.agents.falling_share import FallingShare
+from spikepropamine.policies.critics import actor_of
 from spikepropamine.policies.deployed import Normalisation
 from spikepropamine.policies.export import narrowed
-from spikepropamine.policies.off_policy import actor_of
 
 ENTROPY = (1,)
 """So that the episodes with a cue are others than those in which a teacher acts."""

@@ -1,4 +1,6 @@
-"""`Evolution`: evolution strategies, which need no gradient, for policies of any kind."""
+"""`Evolution`: evolution strategies, which need no gradient, for policies of any
+kind.
+"""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -35,7 +37,7 @@ from spikepropamine.agents.search import Search, seed_of
 from spikepropamine.options import Count, Few, Positive, Share
 from spikepropamine.policies.deployed import Normalisation
 from spikepropamine.policies.fast.ppo import PPO
-from spikepropamine.policies.policy import parameter_group
+from spikepropamine.policies.parameter_groups import parameter_group
 from spikepropamine.policies.spaces import each
 
 FIRST_SEED = 2**31
@@ -47,7 +49,8 @@ class EvolutionSettings:
     """Settings of evolution strategies."""
 
     population: Count = 100
-    """Evolution: members of a generation, even; each has an episode in each environment."""
+    """Evolution: members of a generation, even; each has an episode in each
+    environment."""
     spread: Positive = 0.05
     """Evolution: standard deviation of each parameter over the first population."""
     spread_rate: Share = 0.1
@@ -57,18 +60,18 @@ class EvolutionSettings:
     workers: Few = 1
     """Evolution: processes that evaluate members; the numbers are the same with any."""
     cluster: Literal["none", "ray"] = "none"
-    """Evolution: ray: members are evaluated on the Ray cluster at RAY_ADDRESS, or on all
-    cores here, instead; the numbers are the same."""
+    """Evolution: ray: members are evaluated on the Ray cluster at RAY_ADDRESS, or on
+    all cores here, instead; the numbers are the same."""
 
 
 class Evolution(BaseAlgorithm):
     """Evolution strategies, as an algorithm of Stable-Baselines3.
 
-    A member's fitness is its mean return, undiscounted, over one whole episode in each of
-    the environments, with deterministic actions. All members of a generation have the
-    same episodes. The centre has them too: what is logged as `rollout/` is its own.
-    Observations are normalised by the statistics of earlier generations, in the first one
-    by those of the first observations. The critic of a policy has no part in it.
+    A member's fitness is its mean return, undiscounted, over one whole episode in each
+    of the environments, with deterministic actions. All members of a generation have
+    the same episodes. The centre has them too: what is logged as `rollout/` is its own.
+    Observations are normalised by the statistics of earlier generations, in the first
+    one by those of the first observations. The critic of a policy has no part in it.
 
     Args:
         policy: "PlasticSpikingPolicy", "MlpPolicy", "MlpLstmPolicy", ...
@@ -77,10 +80,11 @@ class Evolution(BaseAlgorithm):
         population, spread, spread_rate, speed: as for `Search`.
         workers: processes that evaluate members. More than one take environments that
             were made by `policies.fast.environments.SideBySide`.
-        cluster: "ray": members are evaluated on a Ray cluster, on as many cores as it has.
+        cluster: "ray": members are evaluated on a Ray cluster, on as many cores as it
+            has.
         device: of the policy.
-        common: arguments of all algorithms of SB3, such as `policy_kwargs`; the `seed` is
-            of the members and their episodes.
+        common: arguments of all algorithms of SB3, such as `policy_kwargs`; the `seed`
+            is of the members and their episodes.
 
     Raises:
         ValueError: an odd population, environments that are not stepped one by one, are
@@ -329,7 +333,8 @@ class Evolution(BaseAlgorithm):
         starts = record.starts[:, rows].astype(np.float32)
         self.rollout_buffer = Recent(observations, actions, starts)
         if self._redraws:
-            self.policy.network.redraw(record.drawn)  # type: ignore[union-attr,operator]
+            network: Any = self.policy.network
+            network.redraw(record.drawn)
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "rollout_buffer", "_last_lstm_states"]

@@ -30,7 +30,9 @@ class Episodes:
 
 
 class Record(NamedTuple):
-    """What happened to a member until its first episode ended, each [T, episodes, ...]."""
+    """What happened to a member until its first episode ended, each [T, episodes,
+    ...].
+    """
 
     observations: Any
     """As the policy saw them, or a dict of such."""
@@ -84,8 +86,8 @@ def jobs_of(members: Sequence[np.ndarray], together: bool = True) -> list[Job]:
 
 
 class Worker:
-    """Evaluates members in this process: each has an episode in each of its environments,
-    side by side.
+    """Evaluates members in this process: each has an episode in each of its
+    environments, side by side.
 
     Args:
         policy: gets the parameters of each member in turn.
@@ -227,8 +229,8 @@ class _Recorder:
         actions: np.ndarray,
         starts: np.ndarray,
     ) -> None:
-        """A step of all rows, which is kept as long as none of the member's episodes has
-        ended.
+        """A step of all rows, which is kept as long as none of the member's episodes
+        has ended.
         """
         count = self.count
         if running[:count] == self.rows:

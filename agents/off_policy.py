@@ -1,4 +1,6 @@
-"""Off-policy learning for actors with a memory: what all such algorithms have in common."""
+"""Off-policy learning for actors with a memory: what all such algorithms have in
+common.
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -24,8 +26,9 @@ from spikepropamine.agents.algorithm import (
 from spikepropamine.agents.recent import Recent
 from spikepropamine.agents.replay_buffer import SequenceReplayBuffer, Sequences
 from spikepropamine.agents.settings import OffPolicySettings
+from spikepropamine.policies.actors import ACTORS, Squashed
+from spikepropamine.policies.critics import OffPolicy
 from spikepropamine.policies.fast.ppo import NotFinite
-from spikepropamine.policies.off_policy import ACTORS, OffPolicy, Squashed
 from spikepropamine.policies.spaces import each, stacked
 
 if TYPE_CHECKING:
@@ -37,8 +40,8 @@ else:
 
 @contextlib.contextmanager
 def fast_products(device: torch.device) -> Iterator[None]:
-    """On a CPU, has oneDNN make matrix products instead of MKL, which on AMD takes twice
-    as long for the same precision.
+    """On a CPU, has oneDNN make matrix products instead of MKL, which on AMD takes
+    twice as long for the same precision.
 
     Not on a CPU with AMX, where it would round to bfloat16, nor where a precision was
     chosen by PyTorch's newer settings, which do not go with this one.
@@ -107,8 +110,8 @@ class SequenceLearning(_Base):
         args, kwargs: of the algorithm below.
 
     Raises:
-        ValueError: lengths that are too small, n-step returns, another replay buffer, or
-            gSDE.
+        ValueError: lengths that are too small, n-step returns, another replay buffer,
+            or gSDE.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {}
@@ -373,8 +376,8 @@ class SequenceLearning(_Base):
         targets = self._targets(transitions, next_values)
         critic_loss = self._critic_loss(values, targets, transitions.weights)
         self.critic.optimizer.zero_grad()
-        # which the critics' gradients reach: they train a network for pictures, and with
-        # `critic_sees_state` the whole of the actor's network
+        # which the critics' gradients reach: they train a network for pictures, and
+        # with `critic_sees_state` the whole of the actor's network
         self.actor.optimizer.zero_grad()
         critic_loss.backward(retain_graph=actor_learns)
         self.critic.optimizer.step()
@@ -469,7 +472,9 @@ class SequenceLearning(_Base):
         """Moves target networks at the end of an update."""
 
     def _move(self, target: nn.Module, source: nn.Module) -> None:
-        """Moves the parameters of a target network by `tau` towards those of another."""
+        """Moves the parameters of a target network by `tau` towards those of
+        another.
+        """
         with torch.no_grad():
             torch._foreach_lerp_(
                 list(target.parameters()), list(source.parameters()), self.tau

@@ -15,8 +15,8 @@ from spikepropamine.agents.rollout_buffer import sequence_buffer
 from spikepropamine.agents.settings import OnRollouts, Stochastic, WithCritic
 from spikepropamine.options import NotNegative, Positive, Share
 from spikepropamine.policies import PlasticSpikingPolicy
+from spikepropamine.policies.baselines import GruPolicy
 from spikepropamine.policies.fast.ppo import PPO, FastPPO
-from spikepropamine.policies.policy import GruPolicy
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class PPOSettings(OnRollouts, WithCritic, Stochastic):
     clip_range: Positive = 0.2
     """Clipping of the policy ratio."""
     target_kl: Positive | None = None
-    """Bound of the approximate Kullback-Leibler divergence, at 1.5 times which an update
-    ends."""
+    """Bound of the approximate Kullback-Leibler divergence, at 1.5 times which an
+    update ends."""
     ent_coef: NotNegative = 0.0
     """Weight of the entropy bonus."""
     vf_coef: NotNegative = 0.5
@@ -41,8 +41,8 @@ class PPOSettings(OnRollouts, WithCritic, Stochastic):
 class PlasticPPO(FastPPO, RecurrentPPO):
     """sb3-contrib's RecurrentPPO with a buffer of equal sequences.
 
-    Rollout, loss, saving and loading are RecurrentPPO's; every argument of it works here
-    too.
+    Rollout, loss, saving and loading are RecurrentPPO's; every argument of it works
+    here too.
 
     Args:
         policy: "PlasticSpikingPolicy", or any recurrent policy of sb3-contrib

@@ -1,5 +1,5 @@
-"""Members of a population, evaluated in several processes or on a Ray cluster; what comes
-of it is the same as in one process.
+"""Members of a population, evaluated in several processes or on a Ray cluster; what
+comes of it is the same as in one process.
 """
 
 import multiprocessing
@@ -21,7 +21,8 @@ from spikepropamine.common import UsageError, become_worker, require
 from spikepropamine.versions import import_modules, imported
 
 DEATHS = 10
-"""Workers in a row that may die without a result of any before the training gives up."""
+"""Workers in a row that may die without a result of any before the training gives
+up."""
 
 
 def pack(policy: Any, names: Sequence[str], makers: Sequence[Any]) -> bytes:
@@ -66,8 +67,8 @@ def _evaluate_packed(packed: bytes, episodes: Episodes, job: Job) -> list[Result
 
 
 class Processes:
-    """Evaluates members in processes that end with this one. Where one dies, its members
-    are evaluated again.
+    """Evaluates members in processes that end with this one. Where one dies, its
+    members are evaluated again.
 
     Args:
         packed: what `pack` gave.
@@ -137,9 +138,9 @@ class Processes:
 
 
 class OnRay:
-    """Evaluates members as tasks of a Ray cluster, the one that is there (RAY_ADDRESS) or
-    one on this machine. Ray itself evaluates members again whose worker or machine is
-    lost.
+    """Evaluates members as tasks of a Ray cluster, the one that is there (RAY_ADDRESS)
+    or one on this machine. Ray itself evaluates members again whose worker or machine
+    is lost.
 
     Args:
         packed: what `pack` gave.

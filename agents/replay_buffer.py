@@ -171,7 +171,8 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
             contents: of a buffer that was made alike.
 
         Raises:
-            ValueError: the other buffer had more or fewer environments, or other shapes.
+            ValueError: the other buffer had more or fewer environments, or other
+                shapes.
         """
         counts = contents.get("counts", np.zeros(0))
         if counts.shape != self.counts.shape or counts.min() < 0:
@@ -219,8 +220,8 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         """Adds a step of every environment.
 
         Args:
-            obs: what the actor saw, before any normalisation, [n_envs, ...] or a dict of
-                such.
+            obs: what the actor saw, before any normalisation, [n_envs, ...] or a dict
+                of such.
             action: [n_envs, ...], between -1 and 1.
             reward: [n_envs], before any normalisation.
             done: [n_envs], where an episode ended.

@@ -30,7 +30,8 @@ class SACSettings(WithTargets, OffPolicySettings, Stochastic):
 class MaximumEntropy(SequenceLearning):
     """Learning of returns and entropy, over an algorithm with an entropy coefficient.
 
-    The coefficient learns with the actor. Of several critics, the smallest value counts.
+    The coefficient learns with the actor. Of several critics, the smallest value
+    counts.
     """
 
     def _setup_model(self) -> None:
@@ -38,8 +39,8 @@ class MaximumEntropy(SequenceLearning):
         if self.ent_coef_optimizer is not None:
             assert self.log_ent_coef is not None
             # a parameter of the policy, so that it is saved and resumed with it
-            coefficient = self.policy.log_ent_coef
-            coefficient.data.copy_(self.log_ent_coef.detach())  # type: ignore[union-attr,operator]
+            coefficient: Any = self.policy.log_ent_coef
+            coefficient.data.copy_(self.log_ent_coef.detach())
             self.log_ent_coef = coefficient
             self.ent_coef_optimizer = torch.optim.Adam(
                 [coefficient], self.lr_schedule(1), fused=True
@@ -124,8 +125,8 @@ class SoftActorCritic(MaximumEntropy):
 
 
 class PlasticSAC(SoftActorCritic, SAC):
-    """SB3's SAC for actors with a memory: spiking networks, plastic or not, LSTMs, GRUs,
-    MLPs.
+    """SB3's SAC for actors with a memory: spiking networks, plastic or not, LSTMs,
+    GRUs, MLPs.
 
     Args:
         policy: "PlasticSpikingPolicy", "MlpLstmPolicy", "GruPolicy" or "MlpPolicy".
@@ -138,8 +139,8 @@ class PlasticSAC(SoftActorCritic, SAC):
         args, kwargs: as for `SAC`.
 
     Raises:
-        ValueError: lengths that are too small, n-step returns, another replay buffer, or
-            gSDE.
+        ValueError: lengths that are too small, n-step returns, another replay buffer,
+            or gSDE.
     """
 
 

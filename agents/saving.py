@@ -1,4 +1,6 @@
-"""A model of one's own script as a run folder, which every command of this project takes."""
+"""A model of one's own script as a run folder, which every command of this project
+takes.
+"""
 
 import json
 import shutil
@@ -10,27 +12,39 @@ import gymnasium as gym
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common import vec_env
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from spikepropamine.folder import POLICY_NAME, RunFolder
 from spikepropamine.policies import PlasticSpikingPolicy
+from spikepropamine.policies.baselines import GruPolicy
+from spikepropamine.policies.critics import actor_of
 from spikepropamine.policies.export import save_policy
-from spikepropamine.policies.off_policy import actor_of
-from spikepropamine.policies.policy import GruPolicy
 
-PLAIN = (
-    "Monitor",
-    "Checked",
-)  # wrappers that change neither what is observed nor what is done
+PLAIN = ("Monitor", "Checked")
+"""Wrappers that change neither what is observed nor what is done."""
 SIDE_BY_SIDE = (
-    vec_env.VecNormalize, vec_env.VecTransposeImage, vec_env.VecMonitor, vec_env.VecCheckNan,
-)  # fmt: skip
+    vec_env.VecNormalize,
+    vec_env.VecTransposeImage,
+    vec_env.VecMonitor,
+    vec_env.VecCheckNan,
+)
 """Wrappers that are undone."""
-NUMBER = int | float
 LEARNED_BY = (
-    "learning_rate", "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "sequence_length",
-    "buffer_size", "learning_starts", "tau", "gradient_steps", "policy_delay",
-)  # fmt: skip
+    "learning_rate",
+    "n_steps",
+    "batch_size",
+    "n_epochs",
+    "gamma",
+    "gae_lambda",
+    "sequence_length",
+    "buffer_size",
+    "learning_starts",
+    "tau",
+    "gradient_steps",
+    "policy_delay",
+)
+"""Settings of the trainer that a model says, where they are numbers."""
 
 
 def save_run(
@@ -39,24 +53,27 @@ def save_run(
     name: str | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Writes the policy of a model, and its task, as a run folder that every command takes, and
-    returns the folder.
+    """Writes the policy of a model, and its task, as a run folder that every command
+    takes, and returns the folder.
 
     Args:
-        folder: created if it is missing; a policy that is there is replaced, unless it was
-            trained by `train.py`.
-        model: of an environment that Gymnasium can make again by its id and arguments, perhaps in
-            `Perturbed` and `PreviousActionAndReward`, and perhaps in `VecNormalize`.
-        name: of the policy: letters, digits, _, + and -. None: what `train.py` would call it.
+        folder: created if it is missing; a policy that is there is replaced, unless it
+            was trained by `train.py`.
+        model: of an environment that Gymnasium can make again by its id and arguments,
+            perhaps in `Perturbed` and `PreviousActionAndReward`, and perhaps in
+            `VecNormalize`.
+        name: of the policy: letters, digits, _, + and -. None: what `train.py` would
+            call it.
         overwrite: removes the evaluations of a policy that is replaced.
 
     Raises:
-        ValueError: the environment is not registered, has other wrappers or arguments that JSON
-            does not have, or is in more than one `VecNormalize`; the policy is of a class that
-            cannot be saved without code or has a critic that is told; the name is none; or the
-            folder has something else.
+        ValueError: the environment is not registered, has other wrappers or arguments
+            that JSON does not have, or is in more than one `VecNormalize`; the policy
+            is of a class that cannot be saved without code or has a critic that is
+            told; the name is none; or the folder has something else.
     """
-    venv, run = model.get_env(), RunFolder(Path(folder))
+    venv = model.get_env()
+    run = RunFolder(Path(folder))
     if venv is None:
         raise ValueError("the model has no environment; give it one by set_env")
     if run.config.exists():
@@ -73,39 +90,57 @@ def save_run(
             "the critic is told what the environment shows; only `train.py` hides it"
         )
     _check_normalised_once(venv)
-    policy: Any = actor_of(model.policy)
+    policy = actor_of(model.policy)
     name = name or _name(policy)
     if not POLICY_NAME.fullmatch(name):
         raise ValueError(
             f"{name!r} is not the name of a policy: letters, digits, _, + and -"
         )
-    settings: dict[str, Any] = {
-        **_task_of(venv),
-        "policy": name,
-        "seed": model.seed or 0,
-        "n_envs": model.n_envs,
-        "trainer": {
-            k: x for k in LEARNED_BY if isinstance(x := getattr(model, k, None), NUMBER)
-        },
+    metadata = {
+        "settings": _settings(model, venv, policy, name),
+        "steps": model.num_timesteps,
     }
-    if isinstance(policy, PlasticSpikingPolicy):
-        settings["network"] = policy.network_config.as_dict()
-    _written(settings)
-    metadata = {"settings": settings, "steps": model.num_timesteps}
     save_policy(run.policy, policy, model.get_vec_normalize_env(), metadata)
     if run.evaluations.exists():
         shutil.rmtree(run.evaluations)
     return run.path
 
 
-def bare(venv: Any) -> VecEnv:
-    """Environments without wrappers that can be undone. Raises ValueError: there are others."""
+def _settings(
+    model: BaseAlgorithm, venv: VecEnv, policy: ActorCriticPolicy, name: str
+) -> dict[str, Any]:
+    """Settings of a training, as far as a model says them. Raises ValueError: JSON does
+    not have the arguments of the task.
+    """
+    trainer = {}
+    for setting in LEARNED_BY:
+        value = getattr(model, setting, None)
+        if isinstance(value, int | float):
+            trainer[setting] = value
+    settings: dict[str, Any] = {
+        **_task_of(venv),
+        "policy": name,
+        "seed": model.seed or 0,
+        "n_envs": model.n_envs,
+        "trainer": trainer,
+    }
+    if isinstance(policy, PlasticSpikingPolicy):
+        settings["network"] = policy.network_config.as_dict()
+    _written(settings)
+    return settings
+
+
+def bare(venv: VecEnv | None) -> VecEnv:
+    """Environments without wrappers that can be undone. Raises ValueError: there are
+    others.
+    """
     while isinstance(venv, VecEnvWrapper):
         if not isinstance(venv, SIDE_BY_SIDE):
             raise ValueError(
                 f"nothing is known here of {type(venv).__name__}; leave it out"
             )
         venv = venv.venv
+    assert venv is not None
     return venv
 
 
@@ -158,29 +193,30 @@ def _task(spec: Any) -> dict[str, Any]:
         arguments["max_episode_steps"] = spec.max_episode_steps
     task = {"env": spec.id, "env_kwargs": arguments, "perturb": None, "previous": False}
     for wrapper in spec.additional_wrappers:
-        kwargs: Mapping[str, Any] = wrapper.kwargs or {}
-        if (
-            wrapper.name == "Perturbed"
-            and not task["previous"]
-            and task["perturb"] is None
-        ):
-            task["perturb"] = kwargs["text"]
-        elif wrapper.name == "PreviousActionAndReward" and not task["previous"]:
+        arguments_of_wrapper: Mapping[str, Any] = wrapper.kwargs or {}
+        is_first = not task["previous"]
+        if wrapper.name == "Perturbed" and is_first and task["perturb"] is None:
+            task["perturb"] = arguments_of_wrapper["text"]
+        elif wrapper.name == "PreviousActionAndReward" and is_first:
             task["previous"] = True
         elif wrapper.name not in PLAIN:
             raise ValueError(
-                f"the environment is wrapped in {wrapper.name}; register one that is made "
-                "with it"
+                f"the environment is wrapped in {wrapper.name}; register one that is "
+                "made with it"
             )
     return task
 
 
-def _name(policy: Any) -> str:
-    if not isinstance(policy, PlasticSpikingPolicy):
-        if isinstance(policy, GruPolicy):
-            return "gru"
-        return "lstm" if isinstance(policy, RecurrentActorCriticPolicy) else "mlp"
-    network = policy.network_config
-    if network.rule == "none":
-        return "rsnn" if any(network.recurrent) else "snn"
-    return f"{'dp' if network.modulation == 'none' else 'ndp'}-{network.rule}"
+def _name(policy: ActorCriticPolicy) -> str:
+    """What `train.py` would call a policy."""
+    if isinstance(policy, GruPolicy):
+        return "gru"
+    if isinstance(policy, PlasticSpikingPolicy):
+        network = policy.network_config
+        if network.rule == "none":
+            return "rsnn" if any(network.recurrent) else "snn"
+        prefix = "dp" if network.modulation == "none" else "ndp"
+        return f"{prefix}-{network.rule}"
+    if isinstance(policy, RecurrentActorCriticPolicy):
+        return "lstm"
+    return "mlp"

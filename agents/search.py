@@ -1,10 +1,10 @@
 """`Search`: a distribution of parameters that moves to where returns are high.
 
 Parameter-exploring policy gradients (Sehnke et al. 2010) with antithetic pairs, centred
-ranks and ClipUp (Toklu et al. 2020) are EvoTorch's: all that its functional form goes on
-from is three vectors, which a checkpoint holds and a seed makes exact. The alternative,
-cma, is smaller to install, but its state can only be pickled, and its adaptation is slow
-for so many parameters.
+ranks and ClipUp (Toklu et al. 2020) are EvoTorch's: all that its functional form goes
+on from is three vectors, which a checkpoint holds and a seed makes exact. The
+alternative, cma, is smaller to install, but its state can only be pickled, and its
+adaptation is slow for so many parameters.
 """
 
 from typing import Any

@@ -15,7 +15,7 @@ from spikepropamine.options import (
     Positive,
     Share,
 )
-from spikepropamine.policies.policy import Group
+from spikepropamine.policies.parameter_groups import Group
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class OffPolicySettings(ByGradients, WithCritic):
     """Settings of learning from a replay buffer."""
 
     critic_sees_state: bool = False
-    """Off-policy: the critics also see what the actor's network gives, and train it; for
-    tasks in which the observation does not tell all."""
+    """Off-policy: the critics also see what the actor's network gives, and train it;
+    for tasks in which the observation does not tell all."""
     buffer_size: Count = 1_000_000
     """Off-policy: environment steps in the replay buffer."""
     learning_starts: Number = 5_000

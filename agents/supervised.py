@@ -1,9 +1,10 @@
-"""Supervised training: backpropagation through time on the likelihood of the right actions.
+"""Supervised training: backpropagation through time on the likelihood of the right
+actions.
 
 Networks, environments and rollouts are those of reinforcement learning: the agent acts,
-and sees what comes of its actions. Only the loss differs: where the environment says which
-action was right, its likelihood is raised. A cue task says so in `info["target"]` where a
-response was due, a teacher in `info["taught"]` (see `agents.teacher`).
+and sees what comes of its actions. Only the loss differs: where the environment says
+which action was right, its likelihood is raised. A cue task says so in `info["target"]`
+where a response was due, a teacher in `info["taught"]` (see `agents.teacher`).
 """
 
 from dataclasses import dataclass
@@ -23,9 +24,9 @@ from spikepropamine.policies.fast import fast
 from spikepropamine.policies.fast.ppo import PPO, Gradients, NotFinite
 
 EXPLODED = 1e4
-"""Norm of a gradient, before clipping, from which on a minibatch is left out. One of its
-sequences has exploded on the way through its episode, and clipping would keep that one's
-direction alone."""
+"""Norm of a gradient, before clipping, from which on a minibatch is left out. One of
+its sequences has exploded on the way through its episode, and clipping would keep that
+one's direction alone."""
 
 PATIENCE = 10
 """Minibatches in a row that may be left out. With the next one a step is made, whatever
@@ -137,8 +138,8 @@ class _Supervised(_Base):
         if self._episode_ended and not self._was_told:
             raise NothingToLearn(
                 "an episode ended, and no info['target'] said what was right, so there "
-                "is nothing to learn from; supervised training is for the cue tasks, or "
-                "with a teacher, in episodes longer than trainer.opening"
+                "is nothing to learn from; supervised training is for the cue tasks, "
+                "or with a teacher, in episodes longer than trainer.opening"
             )
         return due
 

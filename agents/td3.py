@@ -18,7 +18,7 @@ from spikepropamine.agents.off_policy import SequenceLearning, Transitions
 from spikepropamine.agents.replay_buffer import Sequences
 from spikepropamine.agents.settings import OffPolicySettings, WithTargets
 from spikepropamine.options import NotNegative
-from spikepropamine.policies.off_policy import DETERMINISTIC_ACTORS, Squashed
+from spikepropamine.policies.actors import DETERMINISTIC_ACTORS, Squashed
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class TD3Settings(WithTargets, OffPolicySettings):
 
 
 class PlasticTD3(SequenceLearning, TD3):
-    """SB3's TD3 for actors with a memory: spiking networks, plastic or not, LSTMs, GRUs,
-    MLPs.
+    """SB3's TD3 for actors with a memory: spiking networks, plastic or not, LSTMs,
+    GRUs, MLPs.
 
     The target actor goes through a sequence from the states that the actor had.
 
@@ -49,7 +49,8 @@ class PlasticTD3(SequenceLearning, TD3):
         args, kwargs: as for `TD3`.
 
     Raises:
-        ValueError: lengths that are too small, n-step returns, or another replay buffer.
+        ValueError: lengths that are too small, n-step returns, or another replay
+            buffer.
     """
 
     actors: ClassVar[dict[str, type[Squashed]]] = DETERMINISTIC_ACTORS

@@ -1,9 +1,9 @@
-"""A teacher: a policy that knows what is hidden, and says at every state that the learner
-reaches what it would have done there.
+"""A teacher: a policy that knows what is hidden, and says at every state that the
+learner reaches what it would have done there.
 
-That is dataset aggregation (Ross, Gordon and Bagnell 2011), by teachers that are told what
-is hidden (Kumar et al. 2021). The update is that of `agents.supervised`, through whole
-episodes.
+That is dataset aggregation (Ross, Gordon and Bagnell 2011), by teachers that are told
+what is hidden (Kumar et al. 2021). The update is that of `agents.supervised`, through
+whole episodes.
 """
 
 from collections.abc import Callable
@@ -27,10 +27,10 @@ class Taught(FallingShare):
     step; None where nothing is taught.
 
     A teacher of the plain task sees what the plain task would show, and its action is
-    translated into the present context (`out_of_context` and `in_context` of a perturbed
-    environment, where it has one). A teacher trained with `reveal` is shown what is
-    hidden instead. In a share of the episodes, which falls linearly from 1 to 0, the
-    teacher itself acts, so that the learner soon sees good states.
+    translated into the present context (`out_of_context` and `in_context` of a
+    perturbed environment, where it has one). A teacher trained with `reveal` is shown
+    what is hidden instead. In a share of the episodes, which falls linearly from 1 to
+    0, the teacher itself acts, so that the learner soon sees good states.
 
     Args:
         venv: the learner's environments, in this process and before any normalisation.
@@ -68,10 +68,10 @@ class Taught(FallingShare):
             self._out_of_context = venv.get_attr("out_of_context")
 
     def _check_spaces(self) -> None:
-        learners = self.observation_space
+        learners: Any = self.observation_space
         if is_image_space(learners) and not is_image_space_channels_first(learners):
             # as policies have them
-            learners = VecTransposeImage.transpose_space(learners)  # type: ignore[type-var]
+            learners = VecTransposeImage.transpose_space(learners)
         teachers = self.teacher.observation_space
         if self.action_space != self.teacher.action_space:
             raise ValueError(

@@ -1,4 +1,6 @@
-"""`PlasticTQC`: truncated quantile critics (Kuznetsov et al. 2020) for actors with a memory."""
+"""`PlasticTQC`: truncated quantile critics (Kuznetsov et al. 2020) for actors with a
+memory.
+"""
 
 from dataclasses import dataclass, replace
 

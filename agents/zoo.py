@@ -23,8 +23,8 @@ from spikepropamine.agents.settings import Common
 from spikepropamine.common import unknown
 from spikepropamine.folder import POLICY_NAME
 from spikepropamine.policies import NetworkConfig
-from spikepropamine.policies.off_policy import OffPolicy, actor_of
-from spikepropamine.policies.policy import Group, parameter_group
+from spikepropamine.policies.critics import OffPolicy, actor_of
+from spikepropamine.policies.parameter_groups import Group, parameter_group
 from spikepropamine.policies.rules import RULES, Rule
 
 _registered: dict[str, Agent] = {}
@@ -77,7 +77,8 @@ def agents() -> dict[str, Agent]:
 def register(name: str, agent: Agent) -> None:
     """Adds an agent, so that `--policy NAME` trains it.
 
-    Where its policy is of a class of your own, add that to `policies.export.POLICIES` too.
+    Where its policy is of a class of your own, add that to `policies.export.POLICIES`
+    too.
 
     Args:
         name: letters, digits, _, + and -.
@@ -174,8 +175,8 @@ def _make(agent: Agent, blueprint: Blueprint) -> BaseAlgorithm:
 
 
 def _leave_untrained(policy: BasePolicy, groups: Collection[Group], agent: str) -> None:
-    """Takes groups of parameters out of training. Raises ValueError where there are none,
-    or none would be left.
+    """Takes groups of parameters out of training. Raises ValueError where there are
+    none, or none would be left.
     """
     named = list(policy.named_parameters())
     for group in groups:
@@ -245,8 +246,8 @@ def match_hidden(
     network: NetworkConfig,
     trainer: TrainerSettings,
 ) -> NetworkConfig:
-    """Scales `network.hidden` by one factor, by bisection, so that the agent's actor has
-    nearly `target` trainable parameters.
+    """Scales `network.hidden` by one factor, by bisection, so that the agent's actor
+    has nearly `target` trainable parameters.
 
     Args:
         agent: name of one of `agents()`.

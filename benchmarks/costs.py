@@ -18,7 +18,7 @@ from benchmarks.rows import Rows, run
 from spikepropamine.common import UNSEEN_SEED
 from spikepropamine.evaluation.ask.conditions import CLEAN, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
-from spikepropamine.evaluation.rows import cost_of_run
+from spikepropamine.evaluation.observed import cost_of_run
 from spikepropamine.export import onnx_file
 from spikepropamine.folder import find
 

@@ -22,7 +22,8 @@ import torch
 from torch import nn
 
 from benchmarks.rows import Rows, run
-from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
+from spikepropamine.policies.config import NetworkConfig
+from spikepropamine.policies.network import SpikingNetwork
 
 LENGTHS = (8, 64, 250, 1000)
 RULES, SPREADS = ("hebb", "oja", "bcm", "bcm_decay"), (1.0, 3.0)

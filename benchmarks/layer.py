@@ -21,8 +21,9 @@ import torch
 
 from benchmarks.rows import Rows, alone, peak_of, run
 from spikepropamine.policies.backends import BACKENDS, choose, obstacle
+from spikepropamine.policies.config import NetworkConfig
 from spikepropamine.policies.layers import SpikingLayer
-from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
+from spikepropamine.policies.network import SpikingNetwork
 from spikepropamine.policies.reference import LayerParameters, LayerSpec
 from spikepropamine.training.run import keep_freed_memory
 

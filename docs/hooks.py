@@ -1,7 +1,8 @@
 """What `mkdocs` does besides, for pages that are read in the checkout too.
 
-The help of every command becomes a page. Equations become MathML. A link out of docs/ is checked
-and becomes the name of the file, since the site does not have it.
+The help of every command becomes a page. The page of `play` is copied, where it is built.
+Equations become MathML. A link out of docs/ is checked and becomes the name of the file, since the
+site does not have it.
 """
 
 import contextlib
@@ -18,6 +19,10 @@ from mkdocs.structure.files import File, Files
 from spikepropamine.__main__ import COMMANDS, main
 
 DOCS = Path(__file__).resolve().parent
+PLAYED = DOCS.parent / "export" / "assets"
+"""The page of `spikepropamine play`, which `make page` builds."""
+PICTURE = re.compile(r"!\[[^\]]*\]\(unplug\.webp\)")
+"""Of the page, which stands for it where it is not built."""
 OUTSIDE = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s#]*)(?:#[^)]*)?\)")
 EQUATION = re.compile(
     r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL
@@ -26,8 +31,12 @@ log = get_plugin_logger("hooks")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Adds a page of all commands."""
+    """Adds a page of all commands, and the files of the page of `play`."""
     files.append(File.generated(config, "reference/commands.md", content=commands()))
+    for file in sorted(PLAYED.rglob("*")):
+        if file.is_file():
+            path = f"unplug/{file.relative_to(PLAYED).as_posix()}"
+            files.append(File.generated(config, path, abs_src_path=str(file)))
     return files
 
 
@@ -44,7 +53,19 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         path = there.relative_to(DOCS.parent).as_posix()
         return text if path in text else f"{text} (`{path}`)"
 
-    return OUTSIDE.sub(named, markdown)
+    markdown = OUTSIDE.sub(named, markdown)
+    return PICTURE.sub(played, markdown)
+
+
+def played(picture: re.Match[str]) -> str:
+    """The page of `play` in a frame; its picture, and why, where it is not built."""
+    if not (PLAYED / "index.html").is_file():
+        why = "*The page is not built here: `make page` builds it, with Node 20.*"
+        return f"{picture.group()}\n\n{why}"
+    return (
+        '<p><a class="md-button" href="unplug/index.html">Open it on a page of its own</a></p>'
+        '<iframe class="unplug" src="unplug/index.html" title="Unplug"></iframe>'
+    )
 
 
 def on_page_content(content: str, **_: Any) -> str:

@@ -18,6 +18,7 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
+from spikepropamine.colours import BLUE, GREY, RED
 from spikepropamine.envs.making import make
 from spikepropamine.envs.perturbations import CATALOGUE, Family, reason_against
 from spikepropamine.envs.rendering import Camera, choose_backend
@@ -32,7 +33,7 @@ PAGE, PICTURES = (
 START, END = "<!-- made by `python docs/perturbations.py` -->\n", "<!-- end -->\n"
 ONSET, STEPS, SEED = 40, 160, 3
 ROBOTS, CUES = ("HalfCheetah-v5", "Ant-v5"), "CueAssociation-v0"
-PLAIN, CHANGED = "#0072B2", "#D55E00"
+PLAIN, CHANGED = BLUE, RED
 GROUPS = {
     "sensing": "What is observed",
     "acting": "What is done",
@@ -147,7 +148,7 @@ def draw(family: Family) -> bytes:
                 ax.imshow(found["picture"])
                 ax.set_axis_off()
                 ax.set_title(f"{name}, step {len(found['where'])}", fontsize=8)
-    plot.axvline(onset, color="#7F7F7F", linestyle=":", linewidth=1)
+    plot.axvline(onset, color=GREY, linestyle=":", linewidth=1)
     plot.legend(
         fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(0, 0.98), ncols=2
     )

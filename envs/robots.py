@@ -43,9 +43,11 @@ def robot_with(task: str, robot: str) -> type[RobotTask]:
     return type(robot + task, (TASKS[task], plain_class), attributes)
 
 
-globals().update(
-    {robot + task: robot_with(task, robot) for robot in ROBOTS for task in TASKS}
-)
+CLASSES: dict[str, type[RobotTask]] = {
+    robot + task: robot_with(task, robot) for robot in ROBOTS for task in TASKS
+}
+"""All of them by name; each is also an attribute of this module, for its id."""
+globals().update(CLASSES)
 
 
 class HalfCheetahNoVelocity(NoVelocity, HalfCheetahEnv):

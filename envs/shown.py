@@ -49,21 +49,25 @@ class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs, ABC):
         None.
         """
 
-    def _extended(self, observation: np.ndarray, *after: Any) -> np.ndarray:
+    def extended(
+        self, observation: np.ndarray, info: Mapping[str, Any], action: Any, reward: Any
+    ) -> np.ndarray:
+        """The observation with the numbers of a step; after `reset` the action is None."""
         dtype = np.result_type(observation.dtype, np.float32)
-        return np.concatenate([observation, *self._appended(*after)], dtype=dtype)
+        appended = self._appended(info, action, reward)
+        return np.concatenate([observation, *appended], dtype=dtype)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> ResetResult:
         """Starts an episode."""
         observation, info = self.env.reset(seed=seed, options=options)
-        return self._extended(observation, info, None, 0.0), info
+        return self.extended(observation, info, None, 0.0), info
 
     def step(self, action: Any) -> StepResult:
         """Takes one step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        observation = self._extended(observation, info, action, reward)
+        observation = self.extended(observation, info, action, reward)
         return observation, reward, terminated, truncated, info
 
 

@@ -2,10 +2,9 @@
 
 import argparse
 import glob
-import json
+import itertools
 import os
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from spikepropamine.common import (
     UsageError,
     command_words,
     shown,
-    write_text,
 )
 from spikepropamine.envs.making import with_contexts
 from spikepropamine.envs.perturbations.notation import suite_names
@@ -30,9 +28,10 @@ from spikepropamine.evaluation.ask.conditions import (
     severest,
 )
 from spikepropamine.evaluation.ask.lesions import LESIONS
-from spikepropamine.evaluation.ask.runs import load_runs, load_teacher
-from spikepropamine.evaluation.rows import rows_of
-from spikepropamine.evaluation.run.plan import Asked, Evaluation, evaluate
+from spikepropamine.evaluation.ask.runs import Run, load_runs, load_teacher
+from spikepropamine.evaluation.description import described, write_description
+from spikepropamine.evaluation.run.plan import Evaluated, Plan, evaluate
+from spikepropamine.evaluation.tabulation import rows_of
 from spikepropamine.folder import (
     ASKED,
     POLICY_NAME,
@@ -49,6 +48,13 @@ from spikepropamine.versions import add_import, versions
 EPISODES, FEW_EPISODES = 100, 5
 REPORT = "report.html"
 FILMED = {name: lesion for name, lesion in LESIONS.items() if lesion.cost == 1}
+BOUNDS = {
+    "episodes": (1, 1_000_000),
+    "seed": (0, 2**31 - 1_000_001),
+    "horizon_factor": (1, 1000),
+    "workers": (1, 1024),
+}
+"""The least and the most of options that are numbers."""
 
 
 def _configured(parser: Parser, file: Path) -> argparse.Namespace:
@@ -58,71 +64,117 @@ def _configured(parser: Parser, file: Path) -> argparse.Namespace:
         raise UsageError(f"{file}: must be options by name, got {shown(content)}")
     words = ["RUN"]
     for name, value in content.items():
-        option = f"--{name}".replace("_", "-")
-        if value is not False or name == "lesions":
-            values = (
-                value if isinstance(value, list) else [] if value is True else [value]
-            )
-            # YAML reads `off`, the name of a lesion, as false
-            words += [option, *("off" if x is False else str(x) for x in values)]
+        words += _words_of(name, value)
     try:
-        return parser.parse_args(words)
+        options: argparse.Namespace = parser.parse_args(words)
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from error
+    return options
 
 
-def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
-    """The command line. Raises UsageError where it is wrong."""
+def _words_of(name: str, value: Any) -> list[str]:
+    """An option of a file, as the command line has it."""
+    option = f"--{name}".replace("_", "-")
+    if name == "lesions" and value is False:
+        return [option, "off"]  # YAML reads `off`, the name of a lesion, as false
+    if value is False:
+        return []
+    if value is True:
+        return [option]
+    values = value if isinstance(value, list) else [value]
+    return [option, *("off" if item is False else str(item) for item in values)]
+
+
+def _parser(program: str) -> Parser:
     suites = ", ".join([STANDARD, *suite_names()])
     lesions = "; ".join(
         f"{lesion.name}: {lesion.sentence}" for lesion in LESIONS.values()
     )
     parser = Parser(program, description=__doc__, allow_abbrev=False)
     add = parser.add_argument
-    text = (
-        "folder of a run, or part of the path of one in trained/ (`spikepropamine list trained`); "
-        "variants of one policy are told apart by what they are CALLED"
+    add(
+        "runs",
+        nargs="+",
+        metavar="[CALLED=]RUN|NAME",
+        help="folder of a run, or part of the path of one in trained/ (`spikepropamine "
+        "list trained`); variants of one policy are told apart by what they are CALLED",
     )
-    add("runs", nargs="+", metavar="[CALLED=]RUN|NAME", help=text)
-    text = f"of conditions: {suites}, or a YAML file of your own ({STANDARD}, without --perturb)"
-    add("--suite", metavar="NAME|FILE", help=text)
-    text = 'conditions, as "mass=1.5@500" (`spikepropamine list perturbations` has all)'
-    add("--perturb", nargs="+", default=[], metavar="TEXT", help=text)
-    text = f"take plasticity away in every condition ({lesions})"
-    add("--lesions", nargs="+", default=[], metavar="NAME", help=text)
-    text = (
-        "hold policies against this one, which is told the contexts of each condition"
+    add(
+        "--suite",
+        metavar="NAME|FILE",
+        help=f"of conditions: {suites}, or a YAML file of your own ({STANDARD}, "
+        "without --perturb)",
     )
-    add("--teacher", type=Path, metavar="RUN", help=text)
-    text = "only these of the suite, and clean (all); lesions of them stay"
-    add("--conditions", nargs="+", metavar="NAME", help=text)
-    add("--episodes", type=int, help=f"per condition, the same in each ({EPISODES})")
-    text = (
-        f"a first answer: {FEW_EPISODES} episodes, and of each perturbation the severest, unless "
-        "--conditions names others"
+    add(
+        "--perturb",
+        nargs="+",
+        default=[],
+        metavar="TEXT",
+        help='conditions, as "mass=1.5@500" (`spikepropamine list perturbations` has '
+        "all)",
     )
-    add("--quick", action="store_true", help=text)
+    add(
+        "--lesions",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help=f"take plasticity away in every condition ({lesions})",
+    )
+    add(
+        "--teacher",
+        type=Path,
+        metavar="RUN",
+        help="hold policies against this one, which is told the contexts of each "
+        "condition",
+    )
+    add(
+        "--conditions",
+        nargs="+",
+        metavar="NAME",
+        help="only these of the suite, and clean (all); lesions of them stay",
+    )
+    add(
+        "--episodes",
+        type=int,
+        help=f"per condition, the same in each ({EPISODES})",
+    )
+    add(
+        "--quick",
+        action="store_true",
+        help=f"a first answer: {FEW_EPISODES} episodes, and of each perturbation the "
+        "severest, unless --conditions names others",
+    )
     add(
         "--seed",
         type=int,
         default=UNSEEN_SEED,
         help="of the first episode (%(default)s)",
     )
-    text = "episodes of K times the length (%(default)s)"
-    add("--horizon-factor", type=int, default=1, metavar="K", help=text)
-    text = "sample actions instead of taking the likeliest"
-    add("--stochastic", action="store_true", help=text)
+    add(
+        "--horizon-factor",
+        type=int,
+        default=1,
+        metavar="K",
+        help="episodes of K times the length (%(default)s)",
+    )
+    add(
+        "--stochastic",
+        action="store_true",
+        help="sample actions instead of taking the likeliest",
+    )
     add(
         "--workers",
         type=int,
         metavar="N",
         help="processes (as many as there are cores)",
     )
-    text = (
-        "where results go (evaluations/SUITE in the folder that the runs have in common; with "
-        "--quick, --horizon-factor and --stochastic in one of their own)"
+    add(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="where results go (evaluations/SUITE in the folder that the runs have in "
+        "common; with --quick, --horizon-factor and --stochastic in one of their own)",
     )
-    add("--out", type=Path, metavar="FOLDER", help=text)
     add(
         "--overwrite",
         action="store_true",
@@ -133,28 +185,52 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         nargs="?",
         const="single",
         choices=("single", "side-by-side"),
-        help="film the first episode under each --perturb, or else in the clean task; side-by-side "
-        f"with a lesion ({' or '.join(FILMED)}: those of --lesions, or off)",
+        help="film the first episode under each --perturb, or else in the clean task; "
+        f"side-by-side with a lesion ({' or '.join(FILMED)}: those of --lesions, or "
+        "off)",
     )
-    text = "log results to Weights & Biases (%(default)s)"
-    add("--track", choices=["off", "offline", "online"], default="off", help=text)
-    text = "YAML: options by name; those given here win"
-    add("--config", type=Path, metavar="FILE", help=text)
+    add(
+        "--track",
+        choices=["off", "offline", "online"],
+        default="off",
+        help="log results to Weights & Biases (%(default)s)",
+    )
+    add(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="YAML: options by name; those given here win",
+    )
     add_import(parser)
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
+    """The options of a command line, those of the file of `--config` among them.
+
+    Args:
+        arguments: words of the command line.
+        program: its name, for messages.
+
+    Returns:
+        The options; `suite` is the standard one where neither it nor a perturbation is
+        named.
+
+    Raises:
+        UsageError: the command line or the file is wrong.
+    """
+    parser = _parser(program)
+    options: argparse.Namespace = parser.parse_args(arguments)
     if options.config is not None:  # what is given wins
         options = parser.parse_args(arguments, _configured(parser, options.config))
     if options.episodes is None:
         options.episodes = FEW_EPISODES if options.quick else EPISODES
-    for name, least, most in (
-        ("episodes", 1, 1_000_000), ("seed", 0, 2**31 - 1_000_001), ("horizon_factor", 1, 1000),
-        ("workers", 1, 1024),
-    ):  # fmt: skip
+    for name, (least, most) in BOUNDS.items():
         value = getattr(options, name)
         if value is not None and not least <= value <= most:
-            flag = f"--{name.replace('_', '-')}"
+            option = f"--{name.replace('_', '-')}"
             raise UsageError(
-                f"{flag} must be at least {least} and at most {most}, got {value}"
+                f"{option} must be at least {least} and at most {most}, got {value}"
             )
     if options.out is not None and options.out.is_file():
         raise UsageError(f"--out {options.out} is a file, and should be a folder")
@@ -162,41 +238,31 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
         raise UsageError(
             "--video shows the likeliest actions; leave out --stochastic or --video"
         )
-    own = Path(options.suite or "")
-    if own.suffix == ".yaml" and own.stem in (STANDARD, *suite_names()):
-        raise UsageError(
-            f"--suite {own}: this project has a {own.stem}; give yours another name"
-        )
     if options.suite is None and not options.perturb:
         options.suite = STANDARD
+    file = Path(options.suite or "")
+    if file.suffix == ".yaml" and file.stem in (STANDARD, *suite_names()):
+        raise UsageError(
+            f"--suite {file}: this project has a {file.stem}; give yours another name"
+        )
     return options
 
 
-def ask(options: argparse.Namespace) -> Asked:
-    """Finds what the options name. Raises UsageError where something is missing or wrong."""
-    seeds = range(options.seed, options.seed + options.episodes)
-    named = []
-    for given in options.runs:  # not every shell expands patterns
-        found = [given] if Path(given).exists() else sorted(glob.glob(given)) or [given]
-        named += [_named(text) for text in found]
-    folders = [folder for _, folder in named]
-    names: dict[Path, str] = {}
-    for name, folder in named:
-        if name and names.setdefault(folder.resolve(), name) != name:
-            raise UsageError(
-                f"{folder} has two names, {names[folder.resolve()]} and {name}"
-            )
+def plan_of(options: argparse.Namespace) -> Plan:
+    """What the options name, read and checked. Raises UsageError: something is missing
+    or wrong.
+    """
+    folders, names = _folders_of(options.runs)
     try:
         runs, task = load_runs(folders, options.horizon_factor, names)
-        conditions, skipped = conditions_asked(task, options)
-        teacher = (
-            None
-            if options.teacher is None
-            else load_teacher(find(options.teacher), task)
-        )
-        for run in [*runs, *([] if teacher is None else [teacher])]:
-            for condition in conditions if run.revealed else []:
-                with_contexts(condition.text, str(run.revealed))
+        conditions, skipped = named_conditions(task, options)
+        teacher: Run | None = None
+        if options.teacher is not None:
+            teacher = load_teacher(find(options.teacher), task)
+        for run in (*runs, teacher):
+            if run is not None and run.revealed:
+                for condition in conditions:
+                    with_contexts(condition.text, run.revealed)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
     if teacher is not None and not any(c.has_contexts for c in conditions):
@@ -209,17 +275,59 @@ def ask(options: argparse.Namespace) -> Asked:
         raise UsageError(
             f"{folder} has results; --overwrite replaces them, or give another --out"
         )
-    return Asked(
-        runs, task, conditions, teacher, seeds, not options.stochastic, skipped, folder
+    return Plan(
+        runs=runs,
+        task=task,
+        conditions=conditions,
+        teacher=teacher,
+        seeds=range(options.seed, options.seed + options.episodes),
+        deterministic=not options.stochastic,
+        skipped=skipped,
+        folder=folder,
     )
 
 
-def conditions_asked(
+def _folders_of(texts: Sequence[str]) -> tuple[list[Path], dict[Path, str]]:
+    """The folders of runs, and by resolved folder what these are to be called."""
+    folders: list[Path] = []
+    names: dict[Path, str] = {}
+    for text in itertools.chain.from_iterable(map(_expanded, texts)):
+        name, folder = _named(text)
+        folders.append(folder)
+        if name and names.setdefault(folder.resolve(), name) != name:
+            raise UsageError(
+                f"{folder} has two names, {names[folder.resolve()]} and {name}"
+            )
+    return folders, names
+
+
+def _expanded(text: str) -> Iterator[str]:
+    """The paths of a pattern, which not every shell expands; else the text itself."""
+    if Path(text).exists():
+        yield text
+    else:
+        yield from sorted(glob.glob(text)) or [text]
+
+
+def _named(text: str) -> tuple[str, Path]:
+    """What a run is to be called, empty where it has its own name, and its folder."""
+    name, _, rest = text.partition("=")
+    if not rest or not POLICY_NAME.fullmatch(name) or Path(text).exists():
+        return "", find(text)
+    return name, find(rest)
+
+
+def named_conditions(
     task: Task, options: argparse.Namespace
 ) -> tuple[list[Condition], list[Skipped]]:
-    """The conditions that the options name, and those of the suite that do not apply to the task.
+    """The conditions that the options name, and those of the suite that do not apply.
 
-    Raises ValueError where one of them is unknown or does not apply.
+    Args:
+        task: that the conditions change.
+        options: of the command line.
+
+    Raises:
+        ValueError: one of them is unknown or does not apply.
     """
     conditions, skipped = conditions_of(
         task, options.suite, options.perturb, options.lesions
@@ -231,98 +339,65 @@ def conditions_asked(
     return conditions, skipped
 
 
-def _named(text: str) -> tuple[str, Path]:
-    """What a run is to be called, empty where it has its own name, and its folder."""
-    name, _, rest = text.partition("=")
-    if not rest or not POLICY_NAME.fullmatch(name) or Path(text).exists():
-        return "", find(text)
-    return name, find(rest)
-
-
 def folder_name(options: argparse.Namespace) -> str:
-    """Of the folder for the results, where none is given: what is measured in another way has a
-    folder of its own.
+    """Of the folder for the results, where none is given: what is measured in another
+    way has a folder of its own.
     """
-    own = suite_of(options, "-".join(["perturb", *options.perturb]))
-    return plain_name(own + "-quick" * options.quick)
+    texts = "-".join(["perturb", *options.perturb])
+    name = suite_of(options, texts)
+    return plain_name(f"{name}-quick" if options.quick else name)
 
 
-def suite_of(options: argparse.Namespace, own: str = "perturb") -> str:
-    """What stands in the column `suite`: also what tells the episodes from those run as usual."""
-    name = own if options.suite is None else Path(options.suite).stem
-    stretched = [f"x{options.horizon_factor}"] * (options.horizon_factor > 1)
-    return "-".join([name, *stretched, *["stochastic"] * options.stochastic])
+def suite_of(options: argparse.Namespace, without_suite: str = "perturb") -> str:
+    """What stands in the column `suite`, which tells the episodes from those run as
+    usual, too.
+
+    Args:
+        options: of the command line.
+        without_suite: the name where the conditions are of no suite.
+    """
+    parts = [without_suite if options.suite is None else Path(options.suite).stem]
+    if options.horizon_factor > 1:
+        parts.append(f"x{options.horizon_factor}")
+    if options.stochastic:
+        parts.append("stochastic")
+    return "-".join(parts)
 
 
 def _folder(options: argparse.Namespace, runs: Sequence[Path]) -> Path:
-    """For the results: `--out`, or one in the folder that the runs have in common. Raises
-    UsageError: the runs' folder has links in the place of ours, which may lead anywhere.
+    """For the results: `--out`, or one in the folder that the runs have in common.
+    Raises UsageError: the runs' folder has links in the place of ours, which may lead
+    anywhere.
     """
     if options.out is not None:
-        return options.out
+        return Path(options.out)
     common = Path(os.path.commonpath([run.resolve() for run in runs]))
-    common = (
-        common.relative_to(Path.cwd()) if common.is_relative_to(Path.cwd()) else common
-    )
-    folder = RunFolder(common).evaluations / folder_name(options)
+    if common.is_relative_to(Path.cwd()):
+        common = common.relative_to(Path.cwd())
+    folder: Path = RunFolder(common).evaluations / folder_name(options)
     for path in (folder.parent, folder, folder / "figures", folder / "videos"):
         refuse_link(path, "--out")
     return folder
 
 
-def measure(asked: Asked, options: argparse.Namespace) -> Evaluation:
-    """Runs the episodes and leaves what they measured in the folder, whose report, figures and
-    videos go.
+def measure(plan: Plan, options: argparse.Namespace) -> Evaluated:
+    """Runs the episodes and leaves what they measured in the folder of the plan, whose
+    old report, figures and videos go.
+
+    Args:
+        plan: what is to be run.
+        options: of the command line.
     """
-    found = versions()
-    evaluation = evaluate(asked, options.workers, found)
-    about = described(evaluation) | {
-        "suite": Path(options.suite).stem if options.suite else None,
-        "versions": found,
-        "command": command_words(),
-    }
-    rows = rows_of(evaluation, suite_of(options))
-    asked.folder.mkdir(parents=True, exist_ok=True)
-    if (asked.folder / RESULTS).exists():
+    packages = versions()
+    evaluated = evaluate(plan, options.workers, packages)
+    suite = Path(options.suite).stem if options.suite else None
+    description = described(evaluated, suite, packages, command_words())
+    rows = rows_of(evaluated, suite_of(options))
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    if (plan.folder / RESULTS).exists():
         for pattern in (RESULTS, ASKED, REPORT, "figures/*.png", "videos/*.mp4"):
-            for old in asked.folder.glob(pattern):
+            for old in plan.folder.glob(pattern):
                 old.unlink(missing_ok=True)  # another evaluation may be at it, too
-    write_text(
-        asked.folder / ASKED, json.dumps(about, indent=1, allow_nan=False) + "\n"
-    )
-    table.write(asked.folder / RESULTS, rows)
-    return evaluation
-
-
-def described(evaluation: Evaluation) -> dict[str, Any]:
-    """What `evaluation.json` says of an evaluation, beside the suite, versions and the command;
-    folders of runs are relative to its own one.
-    """
-    task, seeds, teacher = evaluation.task, evaluation.seeds, evaluation.teacher
-    applied = {key for found in evaluation.outcomes for key in found}
-    trials = any(
-        o["correct"].size for found in evaluation.outcomes for o in found.values()
-    )
-    return {
-        "environment": task.environment,
-        "env_kwargs": dict(task.arguments),
-        "seeds": [seeds.start, seeds.stop - 1],
-        "deterministic": evaluation.deterministic,
-        "horizon": task.horizon,
-        "own_limit": task.own_limit,
-        "window": task.window,
-        "chance": task.chance if trials else None,
-        "return_range": task.return_range,
-        "teacher": None if teacher is None else f"{teacher.name}, seed {teacher.seed}",
-        "conditions": [asdict(c) for c in evaluation.conditions if c.key in applied],
-        "runs": [
-            {
-                "policy": run.name, "seed": run.seed, "steps": run.steps, "perturb": run.perturb,
-                "env_kwargs": dict(run.arguments),
-                "folder": os.path.relpath(run.folder, evaluation.folder),
-            }
-            for run in evaluation.runs
-        ],
-        "learning": {run.name: run.learning for run in evaluation.runs},
-        "skipped": [asdict(skipped) for skipped in evaluation.skipped],
-    }  # fmt: skip
+    write_description(plan.folder, description)
+    table.write(plan.folder / RESULTS, rows)
+    return evaluated

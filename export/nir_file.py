@@ -20,9 +20,10 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import NatureCNN
 
 from spikepropamine.policies.deployed import DeployedPolicy, steps
-from spikepropamine.policies.policy import PLASTICITY, PlasticSpikingPolicy
+from spikepropamine.policies.parameter_groups import PLASTICITY
 from spikepropamine.policies.reference import THRESHOLD
 from spikepropamine.policies.spaces import space_to_json, stacked
+from spikepropamine.policies.spiking import PlasticSpikingPolicy
 
 TICK = 1e-4
 """Seconds that stand for one tick: the step of time that snnTorch takes for every NIR

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from spikepropamine.policies import deployed as acting
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.fast import DISTRIBUTIONS, NETWORKS
-from spikepropamine.policies.network import StateLayout
-from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.policies.spiking import PlasticSpikingPolicy
+from spikepropamine.policies.state import StateLayout
 
 OPSET = 17
 STEPS = 1000  # of the check
@@ -36,17 +36,19 @@ OBSERVATION, STATE, ACTION, NEW_STATE = "observation", "state", "action", "new_s
 
 class Step(nn.Module):
     """One step of a deployed policy as a function of tensors, all with the batch first;
-    the `space` is that of the observations.
+    the `space` is that of the observations, and `watched` as in `state_layout`.
 
     Attributes:
         layout: of the state, one flat float32 vector for each row; None where there is
             none.
     """
 
-    def __init__(self, deployed: DeployedPolicy, space: spaces.Space) -> None:
+    def __init__(
+        self, deployed: DeployedPolicy, space: spaces.Space, watched: bool = False
+    ) -> None:
         super().__init__()
         policy: Any = deployed.policy
-        self.layout = state_layout(policy)
+        self.layout = state_layout(policy, watched)
         if isinstance(policy, PlasticSpikingPolicy):
             parameters = policy._get_constructor_parameters() | {"backend": "reference"}
             readable = type(policy)(**parameters)
@@ -130,19 +132,20 @@ class Step(nn.Module):
         return scaled.clamp(-bound, bound).float()
 
 
-def state_layout(policy: Any) -> StateLayout | None:
+def state_layout(policy: Any, watched: bool = False) -> StateLayout | None:
     """Fields of the state that the file takes and gives; None for a policy without
     memory.
 
     A spiking policy's are its own, less what only experiments on it need.
     `plasticity_off` is among them: where it is 1 the fast weights keep the value that
-    they have.
+    they have. Where the policy is `watched`, the neuromodulators are among them too:
+    what they were at the latest step.
     """
     if isinstance(policy, PlasticSpikingPolicy):
-        needless = {
-            name for name in policy.layout.shapes if name.endswith(".modulation")
-        }
-        needless.add("modulator_held")
+        needless = {"modulator_held"}
+        if not watched:
+            fields = policy.layout.shapes
+            needless |= {name for name in fields if name.endswith(".modulation")}
         return StateLayout(
             {k: v for k, v in policy.layout.shapes.items() if k not in needless}
         )
@@ -153,7 +156,10 @@ def state_layout(policy: Any) -> StateLayout | None:
 
 
 def to_onnx(
-    deployed: DeployedPolicy, card: Mapping[str, Any], space: spaces.Space | None = None
+    deployed: DeployedPolicy,
+    card: Mapping[str, Any],
+    space: spaces.Space | None = None,
+    watched: bool = False,
 ) -> bytes:
     """The contents of an ONNX file.
 
@@ -163,12 +169,12 @@ def to_onnx(
     `new_state`. A policy without memory has no state. The `card` is what the file tells
     about itself, in its metadata: name to anything that JSON holds. The `space` is that
     of the environment's observations; None: as the policy's, whose pictures have their
-    channels first.
+    channels first. The state has the neuromodulators where the policy is `watched`.
     """
     import onnx
 
     space = deployed.policy.observation_space if space is None else space
-    step = Step(deployed, space).eval()
+    step = Step(deployed, space, watched).eval()
     parts = _by_input(space.spaces if isinstance(space, spaces.Dict) else space)
     examples = {
         k: np.zeros((2, *(x.shape or ())), dtype=x.dtype) for k, x in parts.items()

@@ -30,7 +30,7 @@ from spikepropamine.common import (
 from spikepropamine.envs.making import split_env
 from spikepropamine.envs.perturbations.notation import SUITES
 from spikepropamine.evaluation.ask.conditions import task_of
-from spikepropamine.evaluation.command import conditions_asked, folder_name, suite_of
+from spikepropamine.evaluation.command import folder_name, named_conditions, suite_of
 from spikepropamine.evaluation.command import parse as parse_evaluation
 from spikepropamine.export.command import FORMATS
 from spikepropamine.folder import RESULTS, RunFolder
@@ -395,7 +395,7 @@ def _objection(environment: str, env_kwargs: str, asked: tuple[str, ...]) -> str
         task = task_of(
             environment, parse_json(env_kwargs, "--env-kwargs"), options.horizon_factor
         )
-        conditions_asked(task, options)
+        named_conditions(task, options)
     except ValueError as error:
         return str(error)
     return ""

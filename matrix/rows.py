@@ -11,32 +11,18 @@ import polars as pl
 from spikepropamine.common import whole_folder, write_text
 from spikepropamine.evaluation.ask.conditions import STANDARD, STANDARD_CONDITIONS
 from spikepropamine.evaluation.judge.ideal_observer import ideal_responses
-from spikepropamine.evaluation.rows import TOLD
+from spikepropamine.evaluation.measures import measure_named
+from spikepropamine.evaluation.tabulation import TOLD
 from spikepropamine.folder import ASKED, RunFolder, name_of
 from spikepropamine.matrix.cells import Cell, Matrix
 from spikepropamine.reading import read_json
 from spikepropamine.report.card import card_of
-from spikepropamine.report.evaluation import Evaluation
-from spikepropamine.table import (
-    COLUMNS,
-    RUN,
-    lines_of,
-    main_measure,
-    read,
-    table,
-    where,
-    write,
-)
+from spikepropamine.report.evaluation import EvaluationResults
+from spikepropamine.report.results import lines_of, main_measure
+from spikepropamine.table import COLUMNS, RUN, read, table, where, write
 
 OBSERVER = "ideal observer"  # stands in the place of a policy, and has no seed
 CUE = "CueAssociation-v0"
-MEASURES = (
-    "parameters", "seconds", "training_return", "best_training_return", "random_return", "learned",
-    "return", "correct", "settled_pace", "later_settled_pace", "opening_over_off",
-    "time_to_identify", "regained",
-)  # fmt: skip
-"""Of those of an evaluation, what is kept on file."""
-OF_TEACHER = ("settled_pace", "later_settled_pace", "regained")
 Row = dict[str, Any]
 
 
@@ -88,8 +74,9 @@ def keep_medians(cells: Sequence[Cell], finished: Sequence[Cell], file: Path) ->
     for (env, setting, policy), of in groups.items():
         own = where(lines, environment=env, setting=setting or None, policy=policy)
         measure, condition = main_measure(own)
-        told = where(own, condition=condition, lesion=None).drop_nulls(measure)
-        value = dict(where(told, suite=told["suite"][0]).select("seed", measure).rows())
+        known = where(own, condition=condition, lesion=None).drop_nulls(measure.name)
+        first = where(known, suite=known["suite"][0])
+        value = dict(first.select("seed", measure.name).rows())
         cell = sorted(of, key=lambda cell: value.get(cell.seed, -np.inf))[
             (len(of) - 1) // 2
         ]
@@ -121,7 +108,6 @@ def rows_of(cell: Cell) -> pl.DataFrame:
     return (
         pl.concat([table(), *found])
         .unique(maintain_order=True)
-        .filter(own | (pl.col("policy") == TOLD) & pl.col("measure").is_in(OF_TEACHER))
         .with_columns(
             environment=pl.lit(cell.env),
             setting=pl.lit(cell.setting or None, pl.String),
@@ -131,14 +117,25 @@ def rows_of(cell: Cell) -> pl.DataFrame:
 
 
 def evaluated(folder: Path) -> pl.DataFrame:
-    """The rows of an evaluation that are kept, means over its episodes."""
-    evaluation = Evaluation.read(folder)
-    frame = where(evaluation.frame, measure=MEASURES)
+    """The rows of an evaluation that are kept, means over its episodes; of a measure that is not
+    known nothing is dropped silently. Raises UsageError: there is such a measure.
+    """
+    results = EvaluationResults.read(folder)
+    names = results.frame["measure"].unique(maintain_order=True)
+    measures = [measure_named(name) for name in names]
+    kept = [measure.name for measure in measures if measure.on_file]
+    of_teacher = [measure.name for measure in measures if measure.on_file_of_teacher]
+    is_run = pl.col("seed").is_not_null()
+    is_teacher = pl.col("policy") == TOLD
+    frame = results.frame.filter(
+        (is_run & pl.col("measure").is_in(kept))
+        | (is_teacher & pl.col("measure").is_in(of_teacher))
+    )
     keys = [name for name in COLUMNS if name not in ("episode", "value")]
     means = frame.group_by(keys, maintain_order=True).agg(pl.col("value").mean())
     means = means.with_columns(episode=pl.lit(None, pl.Int64)).select(list(COLUMNS))
     counted = where(means, measure="random_return").with_columns(
-        measure=pl.lit("episodes"), value=pl.lit(float(evaluation.episodes))
+        measure=pl.lit("episodes"), value=pl.lit(float(results.description.episodes))
     )
     return pl.concat([means, counted])
 

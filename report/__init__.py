@@ -1,1 +1,3 @@
-"""What people read: files and tables of an evaluation, its report, the page over all runs."""
+"""What people read: files and tables of an evaluation, its report, the page over all
+runs.
+"""

@@ -1,5 +1,6 @@
-"""`spikepropamine cards`: writes the card of each run, README.md, out of an evaluation of it; that
-of a run in trained/ out of the results of its matrix. The Hugging Face Hub shows it first.
+"""`spikepropamine cards`: writes the card of each run, README.md, out of an evaluation
+of it; that of a run in trained/ out of the results of its matrix. The Hugging Face Hub
+shows it first.
 """
 
 import functools
@@ -14,6 +15,7 @@ import polars as pl
 
 from spikepropamine import table
 from spikepropamine.common import CLEAN_KEY, Parser, UsageError, bad_input, write_text
+from spikepropamine.evaluation.measures import Measure, telling
 from spikepropamine.folder import (
     RESULTS,
     RETURN,
@@ -26,95 +28,131 @@ from spikepropamine.folder import (
 )
 from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import read_text
-from spikepropamine.report.evaluation import Evaluation
+from spikepropamine.report.columns import Column, markdown
+from spikepropamine.report.evaluation import EvaluationResults
 from spikepropamine.report.page import templates
+from spikepropamine.report.results import has, lines_of, main_measure
 from spikepropamine.versions import add_import, import_modules
 from spikepropamine.words import number
 
-TITLES = {"settled_pace": "pace", "late_accuracy": "late accuracy", "return": "return",
-          "retention": "retention"}  # fmt: skip
-NAME = re.compile(
-    r"[A-Za-z][\w./:-]*\w"
-)  # of an environment, as YAML has it without quotes
+NAME = re.compile(r"[A-Za-z][\w./:-]*\w")
+"""Of an environment, as YAML has it without quotes."""
+RULE = " --- "
+"""Below the heads of columns, as in the cards on file."""
+HUB_RETURN = "mean_reward"
+"""The Hub's word for the return."""
 
 
 def card_of(run: RunFolder, lines: pl.DataFrame, name: str) -> str:
-    """Markdown with the front matter that the Hub reads, of the lines of a run (`lines_evaluated`,
-    `lines_on_file`), and the name by which `enjoy` and `evaluate` will find it.
+    """The card of a run.
+
+    Args:
+        run: its folder.
+        lines: of its results, see `lines_evaluated` and `lines_on_file`; may be empty.
+        name: by which `enjoy` and `evaluate` will find it.
+
+    Returns:
+        Markdown with the front matter that the Hub reads.
+
+    Raises:
+        UsageError: the policy cannot be loaded.
     """
-    metadata, metrics = _metadata(run), _metrics(run, lines)
+    metadata = _metadata(run)
+    metrics = _metrics(run, lines)
     env = metadata["settings"]["env"]
-    said = "; ".join(f"{kind} {number(x)}" for kind, x in metrics.items())
-    facts = {
-        "env": env if NAME.fullmatch(env) else json.dumps(env),
-        "env_kwargs": json.dumps(metadata["settings"]["env_kwargs"]),
-        "said": said.replace("_", " ").capitalize(),
-        "parameters": lines["parameters"].first()
-        if "parameters" in lines.columns
-        else None,
-        "results": _results(lines) if lines.height else "",
-    }
-    card = templates().get_template("card.jinja")
-    return card.render(metadata=metadata, metrics=metrics, name=name, **facts)
+    said = "; ".join(f"{kind} {number(value)}" for kind, value in metrics.items())
+    parameters = None
+    if "parameters" in lines.columns:
+        parameters = lines["parameters"].first()
+    return (
+        templates()
+        .get_template("card.jinja")
+        .render(
+            metadata=metadata,
+            metrics=metrics,
+            name=name,
+            env=env if NAME.fullmatch(env) else json.dumps(env),
+            env_kwargs=json.dumps(metadata["settings"]["env_kwargs"]),
+            said=said.replace("_", " ").capitalize(),
+            parameters=parameters,
+            results=_results(lines) if lines.height else "",
+        )
+    )
 
 
 def latest_evaluation(run: RunFolder) -> Path:
-    """The folder of it, in the run folder, of those with deterministic actions and episodes of the
-    usual length. Raises UsageError: there is none.
+    """The folder of it, in the run folder, of those with deterministic actions and
+    episodes of the usual length. Raises UsageError: there is none.
     """
-    found = sorted(
+    files: list[Path] = sorted(
         run.evaluations.glob(f"*/{RESULTS}"), key=lambda path: path.stat().st_mtime
     )
-    for path in reversed(found):
-        made = Evaluation.read(path.parent)
-        if set(made.frame["suite"].drop_nulls()) == {made.asked["suite"] or "perturb"}:
+    for path in reversed(files):
+        results = EvaluationResults.read(path.parent)
+        suites = set(results.frame["suite"].drop_nulls())
+        if suites == {results.description.suite_or_texts}:
             return path.parent
     command = f"spikepropamine evaluate {run.path}"
     modules = _metadata(run)["settings"].get("imports", [])
     if modules:
         command += f" --import {' '.join(modules)}"
     raise UsageError(
-        f"{run.path} has no usual evaluation in its folder, which its card is made from; name one "
-        f"by --evaluation, or run: {command}"
+        f"{run.path} has no usual evaluation in its folder, which its card is made "
+        f"from; name one by --evaluation, or run: {command}"
     )
 
 
 def lines_evaluated(run: RunFolder, evaluation: Path) -> pl.DataFrame:
-    """The lines of a run in an evaluation, a folder. Raises UsageError: no evaluation there, or one
-    of other runs, or from before more training.
+    """The lines of a run in an evaluation.
+
+    Args:
+        run: its folder.
+        evaluation: a folder.
+
+    Raises:
+        UsageError: no evaluation is there, or one of other runs, or from before more
+            training.
     """
-    found = Evaluation.read(evaluation)
-    mine = [x for x in found.asked["runs"]
-            if (evaluation / x["folder"]).resolve() == run.path.resolve()]  # fmt: skip
-    if not mine:
+    results = EvaluationResults.read(evaluation)
+    own = next(
+        (
+            described
+            for described in results.description.runs
+            if (evaluation / described.folder).resolve() == run.path.resolve()
+        ),
+        None,
+    )
+    if own is None:
         raise UsageError(f"{evaluation} is not an evaluation of {run.path}")
     steps = _metadata(run)["steps"]
-    if mine[0]["steps"] != steps:
+    if own.steps != steps:
         raise UsageError(
-            f"{evaluation} is of the policy after {mine[0]['steps']:,} steps, and {run.path} has "
-            f"one of {steps:,}: evaluate it again"
+            f"{evaluation} is of the policy after {own.steps:,} steps, and {run.path} "
+            f"has one of {steps:,}: evaluate it again"
         )
-    lines = table.lines_of(
-        table.where(found.frame, policy=mine[0]["policy"], seed=mine[0]["seed"])
-    )
-    return lines.with_columns(episodes=pl.lit(float(found.episodes)))
+    rows = table.where(results.frame, policy=own.policy, seed=own.seed)
+    episodes = pl.lit(float(results.description.episodes))
+    return lines_of(rows).with_columns(episodes=episodes)
 
 
 def lines_on_file(folder: Path) -> pl.DataFrame:
-    """The lines of a run in trained/MATRIX in the results of that matrix, if it has any."""
+    """The lines of a run in trained/MATRIX in the results of that matrix, if it has
+    any.
+    """
     matrix, *labels, environment, policy, seed = name_of(folder).split("/")
     file = TRAINED.parent / table.RESULTS / f"{matrix}.csv"
     if not file.is_file():
         return pl.DataFrame()
     lines = _lines(file).filter(pl.col("seed") == int(seed.removeprefix("seed-")))
-    for (env, setting, name), own in lines.group_by("environment", "setting", "policy"):
-        told = [
-            setting,
-            env if env != environment else None,
-            name if name != policy else None,
-        ]
-        if [label for label in told if label] == labels:
-            return own
+    keys = ("environment", "setting", "policy")
+    for (env, setting, name), of_run in lines.group_by(keys):
+        folders = [setting]
+        if env != environment:
+            folders.append(env)
+        if name != policy:
+            folders.append(name)
+        if [label for label in folders if label] == labels:
+            return of_run
     return lines.clear()
 
 
@@ -125,63 +163,78 @@ def _metadata(run: RunFolder) -> Mapping[str, Any]:
 
 @functools.cache
 def _lines(file: Path) -> pl.DataFrame:
-    return table.lines_of(table.read(file))
+    return lines_of(table.read(file))
 
 
 def _metrics(run: RunFolder, lines: pl.DataFrame) -> dict[str, float]:
     """What tells how good it is, and its return, by the Hub's word for it."""
     if not lines.height:
-        returns = read_curve(run.progress, RETURN)[1]
+        _, returns = read_curve(run.progress, RETURN)
         return {"training_return": round(float(returns[-1]), 2)} if len(returns) else {}
-    measure, condition = table.main_measure(lines)
-    found = {measure: _value(lines, condition, measure)} if measure != "return" else {}
-    found |= {"mean_reward": _value(lines, CLEAN_KEY, "return")}
-    return {name: round(x, 3) for name, x in found.items() if x is not None}
+    measure, condition = main_measure(lines)
+    values = {}
+    if measure.name != "return":
+        values[measure.name] = _value(lines, condition, measure.name)
+    values[HUB_RETURN] = _value(lines, CLEAN_KEY, "return")
+    return {
+        name: round(value, 3) for name, value in values.items() if value is not None
+    }
 
 
 def _value(lines: pl.DataFrame, condition: str, measure: str) -> float | None:
-    own = lines.filter(pl.col("condition") == condition, pl.col("lesion").is_null())
-    return own[measure][0] if measure in own.columns and own.height else None
+    intact = lines.filter(pl.col("condition") == condition, pl.col("lesion").is_null())
+    if measure not in intact.columns or not intact.height:
+        return None
+    value: float | None = intact[measure][0]
+    return value
 
 
 def _results(lines: pl.DataFrame) -> str:
-    """A table of the intact network, with plasticity off beside it; of a perturbation that has
-    severities the highest.
+    """A table of the intact network, with plasticity off beside it; of a perturbation
+    that has severities the highest.
     """
-    shown = [name for name in TITLES if name in lines.columns and lines[name].count()]
-    kept = pl.col("severity") == pl.col("severity").max().over("suite", "name")
+    shown = [measure for measure in telling() if has(lines, measure.name)]
     # "seen [off]" is "seen" with a lesion, and "plasticity-off" is the clean task
-    name = (
-        pl.col("condition")
-        .str.replace(r" \[.*\]$", "")
-        .str.replace("plasticity-off", CLEAN_KEY)
-    )
-    lines = lines.with_columns(base=name, name=name.str.replace(r" [\d.]+$", ""))
+    base = pl.col("condition").str.replace(r" \[.*\]$", "")
+    base = base.str.replace("plasticity-off", CLEAN_KEY)
+    label = base.str.replace(r" [\d.]+$", "")
+    lines = lines.with_columns(base=base, name=label)
+    highest = pl.col("severity") == pl.col("severity").max().over("suite", "name")
     intact = lines.filter(pl.col("lesion").is_null())
-    intact = intact.filter(pl.col("severity").is_null() | kept).unique(
-        "base", maintain_order=True
-    )
-    off = {(x["suite"], x["base"]): x for x in lines.to_dicts() if x["lesion"] == "off"}
-    columns = ["condition", *(TITLES[name] for name in shown)]
-    columns += [f"{TITLES[shown[0]]}, plasticity off"] * bool(off)
-    rows = [columns, ["---"] * len(columns)]
-    for x in intact.to_dicts():
-        values = [x[name] for name in shown]
-        values += [off.get((x["suite"], x["base"]), {}).get(shown[0])] * bool(off)
-        rows.append(
-            [x["base"], *("" if value is None else number(value) for value in values)]
+    intact = intact.filter(pl.col("severity").is_null() | highest)
+    intact = intact.unique("base", maintain_order=True)
+    off = {
+        (line["suite"], line["base"]): line
+        for line in lines.to_dicts()
+        if line["lesion"] == "off"
+    }
+
+    def text(value: float | None) -> str:
+        return "" if value is None else number(value)
+
+    def of_measure(measure: Measure[Any]) -> Column[dict[str, Any]]:
+        return Column(measure.label, lambda line: text(line[measure.name]))
+
+    def with_off(line: dict[str, Any]) -> str:
+        same = off.get((line["suite"], line["base"]), {})
+        return text(same.get(shown[0].name))
+
+    columns: list[Column[dict[str, Any]]] = [
+        Column("condition", lambda line: line["base"]),
+        *map(of_measure, shown),
+    ]
+    if off:
+        columns.append(Column(f"{shown[0].label}, plasticity off", with_off))
+    about = "Means"
+    if has(intact, "episodes"):
+        counts = {f"{count:.0f}" for count in intact["episodes"].drop_nulls()}
+        about += f" over {' and '.join(sorted(counts))} episodes"
+    if any(measure.of_contexts for measure in shown):
+        about += (
+            "; a pace of 1 is that of the teacher that is told, 0 that of random "
+            "actions"
         )
-    episodes = (
-        {f"{x:.0f}" for x in intact["episodes"].drop_nulls()}
-        if "episodes" in intact
-        else ""
-    )
-    told = (
-        f"Means over {' and '.join(sorted(episodes))} episodes" if episodes else "Means"
-    )
-    if "settled_pace" in shown:
-        told += "; a pace of 1 is that of the teacher that is told, 0 that of random actions"
-    return f"{told}.\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"{about}.\n\n{markdown(columns, intact.to_dicts(), rule=RULE)}"
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine cards") -> int:

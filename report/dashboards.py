@@ -1,11 +1,12 @@
-"""`spikepropamine dashboards` saves the project's workspace in Weights & Biases; with `--local
-runs/` it writes a page over all runs of a folder, which needs no account.
+"""`spikepropamine dashboards` saves the project's workspace in Weights & Biases; with
+`--local runs/` it writes a page over all runs of a folder, which needs no account.
 """
 
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,17 +17,14 @@ from markupsafe import Markup
 
 from spikepropamine.common import CLEAN_KEY, Parser, UsageError, reason, write_text
 from spikepropamine.evaluation.ask.runs import learning_settings
-from spikepropamine.folder import RESULTS, RETURN, STEPS, RunFolder, read_curve
+from spikepropamine.evaluation.measures import MEASURES, SHARE, UNBOUNDED
+from spikepropamine.folder import ASKED, RESULTS, RETURN, STEPS, RunFolder, read_curve
 from spikepropamine.reading import Unreadable, parse_json, read_yaml
 from spikepropamine.report import page
-from spikepropamine.report.charts import Line
-from spikepropamine.report.evaluation import (
-    SHARE,
-    UNBOUNDED,
-    Estimate,
-    Evaluation,
-    estimate,
-)
+from spikepropamine.report.charts import Axes, Line
+from spikepropamine.report.columns import Column
+from spikepropamine.report.estimates import Estimate, estimate
+from spikepropamine.report.evaluation import EvaluationResults
 from spikepropamine.report.html import cell, plotted
 from spikepropamine.report.page import Cell, Plots, Section, Table, Text, Videos
 from spikepropamine.tracking import PROJECT, check_credentials
@@ -39,9 +37,16 @@ WORKSPACE = read_yaml(page.FOLDER / "workspace.yaml")
 
 
 def workspace(entity: str, project: str) -> Any:
-    """The `wandb_workspaces.workspaces.Workspace`, not yet saved; needs no network."""
-    import wandb_workspaces.reports.v2 as reports
+    """The `wandb_workspaces.workspaces.Workspace`, not yet saved; needs no network.
+
+    Args:
+        entity: user or team in Weights & Biases.
+        project: its project.
+    """
+    import wandb_workspaces.reports.v2 as interface
     import wandb_workspaces.workspaces as workspaces
+
+    reports: Any = interface  # what it has is named at run time
 
     sections = []
     for name, shown in WORKSPACE.items():
@@ -63,8 +68,14 @@ def workspace(entity: str, project: str) -> Any:
 
 
 def save() -> str:
-    """Saves the workspace as the one view of the project that has our name; returns its address.
-    Raises UsageError: there is no account or no such project, or the server cannot be reached.
+    """Saves the workspace as the one view of the project that has our name.
+
+    Returns:
+        Its address.
+
+    Raises:
+        UsageError: there is no account or no such project, or the server cannot be
+            reached.
     """
     import wandb
     from wandb_workspaces.workspaces import internal
@@ -83,42 +94,50 @@ def save() -> str:
         made.save()
     except (wandb.Error, OSError, ValueError) as error:
         raise UsageError(f"the workspace cannot be saved: {reason(error)}") from error
-    return made.url
+    return str(made.url)
 
 
 LATE = "rollout/late_accuracy"
-MEASURES = {
+SHOWN = {
     RETURN: "return of a training episode",
-    LATE: "right answers in late trials",
+    LATE: MEASURES["late_accuracy"].of_axis,
 }
+"""Columns of progress.csv, and what they are."""
 GRID = 120  # points of a learning curve
 SHOWN_VIDEOS = 12
+LONG = 24  # letters of a name from which on plots stand one below the other
 SKIPPED = {"wandb", "checkpoints", "policy"}
+OF_RUN = [str, str, int, int]  # types of environment, policy, seed and steps
 OF_TASK = ("env", "env_kwargs", "perturb", "previous", "reveal")
 
 
-class TrainingLog(NamedTuple):
-    """A run folder and what it says of itself: its settings but for the seed, as one text; steps
-    trained so far; and the curves of progress.csv, steps and values.
-    """
+@dataclass(frozen=True)
+class TrainingLog:
+    """A run folder, and what it says of itself."""
 
     folder: Path
     environment: str
     policy: str
     seed: int
-    planned: int
-    settings: str
-    steps: int
-    curves: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    planned: int  # steps
+    settings: str  # all but the seed, as one text
+    steps: int  # trained so far
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]]  # steps and values, by name
 
 
 def write_local(root: Path) -> Path:
-    """Makes index.html over the runs in a folder, with links relative to it; returns its path.
-    Raises UsageError: there is no such folder, or no run in it.
+    """Makes index.html over the runs in a folder, with links relative to it.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UsageError: there is no such folder, or no run in it.
     """
     if not root.is_dir():
         raise UsageError(f"there is no folder {root}")
-    if not (runs := find_runs(root)):
+    runs = find_runs(root)
+    if not runs:
         raise UsageError(f"there is no run in {root}: none has the config.yaml of one")
     sections = [
         _learning(root, runs),
@@ -134,9 +153,8 @@ def write_local(root: Path) -> Path:
 
 def find_runs(root: Path) -> list[TrainingLog]:
     """The run folders below a folder, by environment, policy and seed."""
-    runs = [
-        run for folder in RunFolder.below(root) if (run := read_run(folder)) is not None
-    ]
+    every = map(read_run, RunFolder.below(root))
+    runs = [run for run in every if run is not None]
     return sorted(runs, key=lambda run: (run.environment, run.policy, str(run.folder)))
 
 
@@ -147,131 +165,168 @@ def read_run(folder: RunFolder) -> TrainingLog | None:
     """
     try:
         settings = read_yaml(folder.config, inside=folder.path)["settings"]
-        told = [settings[key] for key in ("env", "policy", "seed", "steps")]
-        steps = read_curve(folder.progress, STEPS)[0]
-        said = {name: settings.get(name) for name in OF_TASK} | learning_settings(
-            settings
-        )
+        environment = settings["env"]
+        policy = settings["policy"]
+        seed = settings["seed"]
+        planned = settings["steps"]
+        if [type(x) for x in (environment, policy, seed, planned)] != OF_RUN:
+            return None
+        shared = {name: settings.get(name) for name in OF_TASK}
+        shared |= learning_settings(settings)
+        steps, _ = read_curve(folder.progress, STEPS)
     except Unreadable as error:
         print(f"left out: {error}", file=sys.stderr)
         return None
     except (AttributeError, KeyError, TypeError):
         return None
-    if [type(value) for value in told] != [str, str, int, int]:
-        return None
-    environment, policy, seed, planned = told
     # what an older version does not know is as if unset
-    said = {
-        name: value for name, value in said.items() if value not in (None, [], False)
+    given = {
+        name: value for name, value in shared.items() if value not in (None, [], False)
     }
-    curves = {name: read_curve(folder.progress, name) for name in MEASURES}
-    text = json.dumps(said, sort_keys=True, default=str)
-    done = int(steps[-1]) if steps.size else 0
     return TrainingLog(
-        folder.path, environment, policy, seed, planned, text, done, curves
+        folder=folder.path,
+        environment=environment,
+        policy=policy,
+        seed=seed,
+        planned=planned,
+        settings=json.dumps(given, sort_keys=True, default=str),
+        steps=int(steps[-1]) if steps.size else 0,
+        curves={name: read_curve(folder.progress, name) for name in SHOWN},
     )
 
 
 def learning_curve(
     runs: Sequence[TrainingLog], measure: str
 ) -> list[tuple[int, Estimate]]:
-    """By step, the mean over the runs that got there, with its interval over runs."""
+    """By step, the mean over the runs that got there, with its interval over runs.
+
+    Args:
+        runs: of one policy.
+        measure: a column of progress.csv, one of `SHOWN`.
+    """
     curves = [run.curves[measure] for run in runs if run.curves[measure][0].size]
     if not curves:
         return []
     steps = np.unique(np.concatenate([steps for steps, _ in curves]))
     if len(steps) > GRID:
         steps = np.linspace(steps[0], steps[-1], GRID)
-    table = np.array(
+    by_run = np.array(
         [np.interp(steps, x, y, left=np.nan, right=np.nan) for x, y in curves]
     )
     bounds = SHARE if measure == LATE else UNBOUNDED
-    found = [
-        (int(step), estimate(column[:, None], bounds))
-        for step, column in zip(steps, table.T)
-    ]
-    return [(step, score) for step, score in found if score is not None]
+    points = []
+    for step, values in zip(steps, by_run.T):
+        score = estimate(values[:, None], bounds)
+        if score is not None:
+            points.append((int(step), score))
+    return points
 
 
 def _learning(root: Path, runs: Sequence[TrainingLog]) -> Section:
     plots = []
+    longest = 0
     for environment in dict.fromkeys(run.environment for run in runs):
         groups = _groups(root, [run for run in runs if run.environment == environment])
-        for measure, title in MEASURES.items():
+        for measure, title in SHOWN.items():
+            axes = Axes(
+                "environment steps", title, as_percent=measure == LATE, x_format="~s"
+            )
             lines = []
             for name, members in groups.items():
-                if curve := learning_curve(members, measure):
+                curve = learning_curve(members, measure)
+                if curve:
                     label = f"{name} ({len(members)})" if len(members) > 1 else name
+                    longest = max(longest, len(label))
                     lines.append(Line(label, members[0].policy, curve))
-            how = {"as_percent": measure == LATE, "x_format": "~s"}
-            plots += plotted(environment, lines, "environment steps", title, **how)
+            plots += plotted(environment, axes, lines)
     text = (
-        "Means over training seeds, their number in brackets, with 95 % intervals over seeds. "
-        "Where seeds are at different steps, the mean is over those that got there."
+        "Means over training seeds, their number in brackets, with 95 % intervals over "
+        "seeds. Where seeds are at different steps, the mean is over those that got "
+        "there."
     )
-    return Section("Learning", [Text([text]), Plots(plots)])
+    return Section("Learning", [Text([text]), Plots(plots, wide=longest > LONG)])
 
 
 def _groups(root: Path, runs: Sequence[TrainingLog]) -> dict[str, list[TrainingLog]]:
-    """Runs that differ in their seed alone, neighbours in one folder, by policy; where there are
-    several groups of a policy, with the settings that differ, or with the folder of the first run.
+    """Runs that differ in their seed alone, neighbours in one folder, by policy; where
+    there are several groups of a policy, with the settings that differ, or with the
+    folder of the first run.
     """
     alike: dict[tuple[Path, str], list[TrainingLog]] = {}
     for run in runs:
         alike.setdefault((run.folder.parent, run.settings), []).append(run)
     groups: dict[str, list[TrainingLog]] = {}
     for members in alike.values():
-        policy, folder = (
-            members[0].policy,
-            members[0].folder.relative_to(root).as_posix(),
-        )
-        rivals = [of[0].settings for of in alike.values() if of[0].policy == policy]
-        own, *others = (
-            parse_json(text, "settings") for text in (members[0].settings, *rivals)
-        )
-        differ = [
-            key for of in others for key in of | own if of.get(key) != own.get(key)
-        ]
-        words = [
-            f"{key.rpartition('.')[2]} {own.get(key, '-')}"
-            for key in dict.fromkeys(differ)
-        ]
-        name = ", ".join([policy, *words[:3]])
-        groups[f"{name}, {folder}" if name in groups else name] = members
+        first = members[0]
+        rivals = [of[0] for of in alike.values() if of[0].policy == first.policy]
+        name = ", ".join([first.policy, *_differences(first, rivals)[:3]])
+        if name in groups:
+            name = f"{name}, {first.folder.relative_to(root).as_posix()}"
+        groups[name] = members
     return groups
+
+
+def _differences(run: TrainingLog, rivals: Sequence[TrainingLog]) -> list[str]:
+    """The settings of a run that others have not, in words, each once."""
+    settings = parse_json(run.settings, "settings")
+    names: dict[str, None] = {}
+    for rival in rivals:
+        others = parse_json(rival.settings, "settings")
+        for name in others | settings:
+            if others.get(name) != settings.get(name):
+                names[name] = None
+    return [f"{name.rpartition('.')[2]} {settings.get(name, '-')}" for name in names]
+
+
+class EvaluatedPolicy(NamedTuple):
+    """A row of the table of evaluations."""
+
+    path: Path  # of the results table
+    results: EvaluationResults
+    policy: str
 
 
 def _evaluations(root: Path) -> Section:
     rows = []
     for path in _files(root, RESULTS):
+        if not path.with_name(ASKED).is_file():
+            continue  # of another tool
         try:
-            found = Evaluation.read(path.parent)
-        except UsageError:
-            continue  # gone by now, or of another tool
-        report, name = path.with_name("report.html"), path.parent.name
-        address = quote(report.relative_to(root).as_posix())
-        link = (
-            Markup('<a href="{}">{}</a>').format(address, name)
-            if report.is_file()
-            else name
-        )
-        for policy, seeds in found.policies.items():
-            rows.append(
-                [_when(path), link, found.asked["environment"], policy]
-                + [
-                    ", ".join(map(str, seeds)),
-                    found.episodes,
-                    cell(found.returns(policy)),
-                ]
-                + [cell(found.measured(policy, CLEAN_KEY, "late accuracy"), True)]
-                + [
-                    cell(found.overall(policy, lesion), True)
-                    for lesion in (None, "off")
-                ]
-                + [path.parent.relative_to(root).as_posix()]
-            )
-    columns = ["made", "report", "environment", "policy", "seeds", "episodes", "return, clean task",
-               "late accuracy", "return kept", "kept, plasticity off", "folder"]  # fmt: skip
+            results = EvaluationResults.read(path.parent)
+        except UsageError as error:  # gone by now, or damaged
+            print(f"left out: {error}", file=sys.stderr)
+            continue
+        rows += [EvaluatedPolicy(path, results, policy) for policy in results.policies]
+
+    def report(row: EvaluatedPolicy) -> str:
+        file = row.path.with_name("report.html")
+        if not file.is_file():
+            return row.path.parent.name
+        address = quote(file.relative_to(root).as_posix())
+        return Markup('<a href="{}">{}</a>').format(address, row.path.parent.name)
+
+    def late_accuracy(row: EvaluatedPolicy) -> Cell | None:
+        score = row.results.measured(row.policy, CLEAN_KEY, "late_accuracy")
+        return cell(score, as_percent=True)
+
+    def kept(lesion: str | None) -> Callable[[EvaluatedPolicy], Cell | None]:
+        return lambda row: cell(row.results.overall(row.policy, lesion), True)
+
+    columns: list[Column[EvaluatedPolicy]] = [
+        Column("made", lambda row: _when(row.path)),
+        Column("report", report),
+        Column("environment", lambda row: row.results.description.environment),
+        Column("policy", lambda row: row.policy),
+        Column(
+            "seeds", lambda row: ", ".join(map(str, row.results.policies[row.policy]))
+        ),
+        Column("episodes", lambda row: row.results.description.episodes),
+        Column("return, clean task", lambda row: cell(row.results.returns(row.policy))),
+        Column("late accuracy", late_accuracy),
+        Column("return kept", kept(None)),
+        Column("kept, plasticity off", kept("off")),
+        Column("folder", lambda row: _place(root, row.path.parent)),
+    ]
     return Section("Evaluations", [Table(columns, rows)])
 
 
@@ -283,33 +338,48 @@ def _videos(root: Path) -> Section:
 
 
 def _runs(root: Path, runs: Sequence[TrainingLog]) -> Section:
-    rows = []
-    for run in runs:
-        returns = run.curves[RETURN][1]
+    def steps(run: TrainingLog) -> Cell:
         # the last rollout is finished, so that there may be more than were planned
-        done = f"{run.steps:,}" + (
-            f" of {run.planned:,}" if run.steps < run.planned else ""
-        )
-        both = (
-            [float(returns[-1]), float(returns.max())] if returns.size else [None, None]
-        )
-        where, changed = run.folder.relative_to(root).as_posix(), _when(run.folder)
-        rows.append([run.environment, run.policy, run.seed, Cell(done, run.steps), *both,
-                     changed, where])  # fmt: skip
-    columns = ["environment", "policy", "seed", "steps", "return, last", "return, best",
-               "last change", "folder"]  # fmt: skip
-    return Section("Runs", [Table(columns, rows)])
+        if run.steps < run.planned:
+            return Cell(f"{run.steps:,} of {run.planned:,}", run.steps)
+        return Cell(f"{run.steps:,}", run.steps)
+
+    def last_return(run: TrainingLog) -> float | None:
+        _, returns = run.curves[RETURN]
+        return float(returns[-1]) if returns.size else None
+
+    def best_return(run: TrainingLog) -> float | None:
+        _, returns = run.curves[RETURN]
+        return float(returns.max()) if returns.size else None
+
+    columns: list[Column[TrainingLog]] = [
+        Column("environment", lambda run: run.environment),
+        Column("policy", lambda run: run.policy),
+        Column("seed", lambda run: run.seed),
+        Column("steps", steps),
+        Column("return, last", last_return),
+        Column("return, best", best_return),
+        Column("last change", lambda run: _when(run.folder)),
+        Column("folder", lambda run: _place(root, run.folder)),
+    ]
+    return Section("Runs", [Table(columns, runs)])
 
 
 def _files(root: Path, pattern: str) -> list[Path]:
-    """Files below a folder, the newest first, those of wandb and of checkpoints left out."""
-    found = [
-        path
-        for path in sorted(root.rglob(pattern))
-        if path.is_file()
-        and not SKIPPED.intersection(path.relative_to(root).parts[:-1])
-    ]
-    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+    """Files below a folder, the newest first, those of wandb and of checkpoints left
+    out.
+    """
+    files = []
+    for path in sorted(root.rglob(pattern)):
+        folders = path.relative_to(root).parts[:-1]
+        if path.is_file() and not SKIPPED.intersection(folders):
+            files.append(path)
+    return sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def _place(root: Path, folder: Path) -> Markup:
+    """A folder below another one; code, so that it may be broken into lines."""
+    return Markup("<code>{}</code>").format(folder.relative_to(root).as_posix())
 
 
 def _when(path: Path) -> Cell:
@@ -320,8 +390,13 @@ def _when(path: Path) -> Cell:
 def main(arguments: Sequence[str], program: str = "spikepropamine dashboards") -> int:
     """Runs the command line; returns its exit code."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
-    text = "write FOLDER/index.html: learning curves, evaluations and videos of the runs in it"
-    parser.add_argument("--local", type=Path, metavar="FOLDER", help=text)
+    parser.add_argument(
+        "--local",
+        type=Path,
+        metavar="FOLDER",
+        help="write FOLDER/index.html: learning curves, evaluations and videos of the "
+        "runs in it",
+    )
     options = parser.parse_args(arguments)
     print(save() if options.local is None else write_local(options.local))
     return 0

@@ -1,80 +1,77 @@
-"""`spikepropamine evaluate`: evaluates trained policies, and writes what people read of it."""
+"""`spikepropamine evaluate`: evaluates trained policies, and writes what people read of
+it.
+"""
 
 import argparse
 import itertools
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
 import torch
 
 from spikepropamine.common import CLEAN_KEY, run_command
 from spikepropamine.envs.rendering import CannotDraw, cannot_draw, choose_backend
-from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
+from spikepropamine.evaluation import command
+from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env
 from spikepropamine.evaluation.ask.runs import Run
-from spikepropamine.evaluation.command import FILMED, ask, measure, parse
+from spikepropamine.evaluation.command import FILMED, parse, plan_of
+from spikepropamine.evaluation.measures import Measure, telling
 from spikepropamine.evaluation.run.episodes import can_record, watch
-from spikepropamine.evaluation.run.plan import Asked
-from spikepropamine.report.evaluation import SPLITS, Estimate, Evaluation
+from spikepropamine.evaluation.run.plan import Evaluated, Plan
+from spikepropamine.report.columns import Column, cells_of
+from spikepropamine.report.estimates import Estimate
+from spikepropamine.report.evaluation import SPLITS, EvaluationResults
 from spikepropamine.tracking import check_credentials
 from spikepropamine.versions import import_modules
 
-LONGEST_SEEN = (
-    200  # steps of the episode that is looked into, since fast weights are large
-)
-MANY_CONDITIONS = (
-    10  # from so many on, a table has a line for each condition, and one measure
-)
-
-PACE = "pace"
+LONGEST_SEEN = 200
+"""Steps of the episode that is looked into, since fast weights are large."""
+MANY_CONDITIONS = 10
+"""From so many on, a table has a line for each condition, and one measure."""
 WHAT_PACE_IS = (
-    "(pace: in steps 100 to 200 of a context, relative to the teacher that is told, 1, and to "
-    "random actions, 0)"
+    "(pace: in steps 100 to 200 of a context, relative to the teacher that is told, 1, "
+    "and to random actions, 0)"
 )
-NOTHING_KEPT = "(no retention: no run earns significantly more than random actions and standing still)"
+NOTHING_KEPT = (
+    "(no retention: no run earns significantly more than random actions and standing "
+    "still)"
+)
 
 
 def run_all(options: argparse.Namespace) -> tuple[Path, bool]:
-    """Evaluates, writes and prints; returns the folder, and whether all videos could be made.
+    """Evaluates, writes and prints.
 
-    Raises UsageError before anything is written.
+    Args:
+        options: of the command line.
+
+    Returns:
+        The folder of the results, and whether all videos could be made.
+
+    Raises:
+        UsageError: something is missing or wrong, before anything is written.
     """
     import_modules(options.imports)
-    can_draw = (
-        options.video is None or choose_backend() is not None
-    )  # before MuJoCo is imported
+    # before MuJoCo is imported
+    can_draw = options.video is None or choose_backend() is not None
     check_credentials(options.track)
-    asked = ask(options)
-    filming = options.video is not None and (can_draw or not asked.task.simulated)
-    if options.video is not None and not filming:
-        print(f"no video: {cannot_draw()}", file=sys.stderr)
-    measured = measure(asked, options)
+    plan = plan_of(options)
+    films = options.video is not None and _can_film(plan, can_draw)
+    evaluated = command.measure(plan, options)
     from spikepropamine.report.html import write_report  # and the plots
-    from spikepropamine.report.pictures import episode
 
-    for run in _firsts(measured):
+    for run in _firsts(plan):
         if can_record(run.policy):
-            with closing(
-                make_env(measured.task, CLEAN, run.previous, run.revealed)
-            ) as env:
-                every = watch(run.policy, env, measured.seeds[0])
-                _, *moments = itertools.islice(every, LONGEST_SEEN + 1)
-            steps, clean = len(moments), measured.outcomes[measured.runs.index(run)]
-            whole = steps == clean[CLEAN_KEY]["length"][0] or not measured.deterministic
-            title = (
-                f"Inside one episode: {run.name} on {measured.task.environment}\n"
-                f"episode of seed {measured.seeds[0]}, {'' if whole else 'first '}{steps} steps"
-                f"{'' if measured.deterministic else ', deterministic actions'}"
-            )
-            episode(
-                moments, title, asked.folder / "figures" / f"episode-{run.name}.png"
-            )
-    filmed = film_asked(asked, options) if filming else options.video is None
-    found = Evaluation.read(asked.folder)
-    report = write_report(asked.folder, found)
-    _say(found, options.episodes)
-    print(f"results are in {asked.folder}\nthe report is {report}")
+            _look_into(evaluated, run)
+    filmed = _film(plan, options) if films else options.video is None
+    results = EvaluationResults.read(plan.folder)
+    report = write_report(plan.folder, results)
+    _say(results, options.episodes)
+    print(f"results are in {plan.folder}\nthe report is {report}")
     if options.quick:
         print(
             "this is a first answer, of few episodes: the intervals say how sure it is"
@@ -82,120 +79,204 @@ def run_all(options: argparse.Namespace) -> tuple[Path, bool]:
     if options.track != "off":
         from spikepropamine.report.tracking import track_evaluation  # and wandb
 
-        track_evaluation(options.track, asked.folder)
-    return asked.folder, filmed
+        track_evaluation(options.track, plan.folder)
+    return plan.folder, filmed
 
 
-def _firsts(asked: Asked) -> list[Run]:
+def _firsts(plan: Plan) -> list[Run]:
     """The first run of each policy."""
-    return list({run.name: run for run in reversed(asked.runs)}.values())
+    firsts: dict[str, Run] = {}
+    for run in plan.runs:
+        firsts.setdefault(run.name, run)
+    return list(firsts.values())
 
 
-def film_asked(asked: Asked, options: argparse.Namespace) -> bool:
-    """Films the first run of each policy in the conditions that are named, by key, label or text of
-    their perturbations, or else in the clean one; returns whether that could be done.
+def _look_into(evaluated: Evaluated, run: Run) -> None:
+    """Draws the first clean episode of a run, step by step."""
+    from spikepropamine.report.pictures import episode
+
+    task = evaluated.task
+    seed = evaluated.seeds[0]
+    with closing(make_env(task, CLEAN, run.previous, run.revealed)) as env:
+        _, *moments = itertools.islice(watch(run.policy, env, seed), LONGEST_SEEN + 1)
+    clean = evaluated.outcomes[evaluated.runs.index(run)][CLEAN_KEY]
+    steps = f"{len(moments)} steps"
+    if evaluated.deterministic and len(moments) < clean["length"][0]:
+        steps = f"first {steps}"
+    how = "" if evaluated.deterministic else ", deterministic actions"
+    title = f"Inside one episode: {run.name} on {task.environment}"
+    subtitle = f"episode of seed {seed}, {steps}{how}"
+    path = evaluated.folder / "figures" / f"episode-{run.name}.png"
+    episode(moments, title, subtitle, path)
+
+
+def _can_film(plan: Plan, can_draw: bool) -> bool:
+    """Whether episodes of a task can be filmed, where MuJoCo can draw or cannot; says
+    why where they cannot.
     """
-    from spikepropamine.evaluation.film.video import film_run  # and the encoder
+    from spikepropamine.evaluation.film.video import check_drawing  # and the encoder
 
-    named = {*options.perturb, *(options.conditions or ())}
-    intact = [c for c in asked.conditions if c.lesion is None]
-    shown = [c for c in intact if {c.key, c.label, c.text} & named] or intact[:1]
-    sides = [FILMED[name] for name in options.lesions if name in FILMED] or [
-        FILMED["off"]
-    ]
-    lesions = sides if options.video == "side-by-side" else []
+    run = plan.runs[0]
+
+    def make(arguments: dict[str, Any]) -> gym.Env:
+        arguments = dict(plan.task.arguments) | arguments
+        task = replace(plan.task, arguments=arguments)
+        return make_env(task, CLEAN, run.previous, run.revealed)
+
     try:
-        for run, condition in itertools.product(_firsts(asked), shown):
-            film_run(
-                run,
-                asked.task,
-                condition,
-                options.seed,
-                lesions,
-                asked.folder / "videos",
-            )
+        if plan.task.simulated and not can_draw:
+            raise CannotDraw(cannot_draw())
+        check_drawing(make)
     except CannotDraw as error:
         print(f"no video: {error}", file=sys.stderr)
         return False
     return True
 
 
-def _say(found: Evaluation, episodes: int) -> None:
-    """Prints what was found."""
-    asked = found.asked
+def _film(plan: Plan, options: argparse.Namespace) -> bool:
+    """Films the first run of each policy in the conditions that are named; returns
+    whether that could be done.
+    """
+    from spikepropamine.evaluation.film.video import film_run  # and the encoder
+
+    lesions = []
+    if options.video == "side-by-side":
+        lesions = [FILMED[name] for name in options.lesions if name in FILMED]
+        lesions = lesions or [FILMED["off"]]
+    folder = plan.folder / "videos"
+    try:
+        for run, condition in itertools.product(_firsts(plan), _shown(plan, options)):
+            film_run(run, plan.task, condition, options.seed, lesions, folder)
+    except CannotDraw as error:
+        print(f"no video: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def _shown(plan: Plan, options: argparse.Namespace) -> list[Condition]:
+    """The conditions that are named, by key, label or text of their perturbations, or
+    else the clean one.
+    """
+    named = {*options.perturb, *(options.conditions or ())}
+    intact = [c for c in plan.conditions if c.lesion is None]
+    shown = [c for c in intact if named.intersection((c.key, c.label, c.text))]
+    return shown or intact[:1]
+
+
+def _say(results: EvaluationResults, episodes: int) -> None:
+    """Prints the results."""
+    description = results.description
     print(
-        f"{asked['environment']}, {episodes} new episodes per condition, the same in each"
+        f"{description.environment}, {episodes} new episodes per condition, the same "
+        "in each"
     )
-    if not asked["own_limit"]:
+    if not description.own_limit:
         print(
-            f"the task has no time limit: episodes are cut after {asked['horizon']} steps"
+            "the task has no time limit: episodes are cut after "
+            f"{description.horizon} steps"
         )
-    over = "training runs, or over the episodes of a single one"
-    print(f"mean [95 % interval over {over}; ? where it is not known]\n")
-    print(tables(found), end="\n\n")
-    for entry in asked["skipped"]:
-        whom = "" if entry["policy"] is None else f" for {entry['policy']}"
-        print(f"left out: {entry['condition']}{whom}: {entry['reason']}")
+    print(
+        "mean [95 % interval over training runs, or over the episodes of a single one]"
+        "\n"
+    )
+    print(tables(results), end="\n\n")
+    for skipped in description.skipped:
+        whom = "" if skipped.policy is None else f" for {skipped.policy}"
+        print(f"left out: {skipped.condition}{whom}: {skipped.reason}")
 
 
-def tables(found: Evaluation) -> str:
-    """Plain text: every policy in every condition; and, where there are many, the policies."""
-    measures = _measures(found)
-    legend = f"\n{WHAT_PACE_IS}" if PACE in measures else ""
-    if measures == ["return"] and any(c.perturbs for c in found.conditions.values()):
-        legend += f"\n{NOTHING_KEPT}"
-    if len(found.conditions) <= MANY_CONDITIONS:
-        rows = [["policy", "condition", *measures]]
-        for policy in found.policies:
-            for i, c in enumerate(
-                found.conditions_of(policy)
-            ):  # the policy's name once
-                cells = [
-                    _cell(found.measured(policy, c.key, name)) for name in measures
-                ]
-                rows.append(["" if i else policy, c.key, *cells])
-        return _aligned(rows) + legend
+def tables(results: EvaluationResults) -> str:
+    """Plain text: every policy in every condition; and, where there are many, the
+    policies.
+    """
+    measures = _measures(results)
+    perturbs = any(c.perturbs for c in results.conditions.values())
+    legends = []
+    if any(measure.of_contexts for measure in measures):
+        legends.append(WHAT_PACE_IS)
+    if [measure.name for measure in measures] == ["return"] and perturbs:
+        legends.append(NOTHING_KEPT)
+    if len(results.conditions) <= MANY_CONDITIONS:
+        return "\n".join([_by_policy(results, measures), *legends])
     # where nothing was learned, there is nothing to be kept
-    asked = next((name for name in measures if name != "return"), "return")
-    by_condition = [["condition", *found.policies]]
-    for c in found.conditions.values():
-        cells = [_cell(found.measured(p, c.key, asked)) if c in found.conditions_of(p) else ""
-                 for p in found.policies]  # fmt: skip
-        by_condition.append([c.key, *cells])
-    rows = [
-        ["policy", "lesion", "return", *(f"retention, {split}" for split in SPLITS)]
+    measure = next((m for m in measures if m.name != "return"), measures[0])
+    legends = legends or [f"({measure.label})"]
+    by_condition = "\n".join([_by_condition(results, measure), *legends])
+    return f"{by_condition}\n\n{_overall(results)}"
+
+
+def _measures(results: EvaluationResults) -> list[Measure[Any]]:
+    """What a row of results has; measures without values are left out."""
+    measures = []
+    for measure in telling():
+        if any(
+            results.measured(policy, condition.key, measure.name)
+            for policy in results.policies
+            for condition in results.conditions_of(policy)
+        ):
+            measures.append(measure)
+    if any(measure.name == "late_accuracy" for measure in measures):
+        return [m for m in measures if m.name in ("late_accuracy", "return")]
+    return measures
+
+
+def _by_policy(results: EvaluationResults, measures: Sequence[Measure[Any]]) -> str:
+    """A row for each policy and condition, a column for each measure."""
+    rows = [["policy", "condition", *(measure.label for measure in measures)]]
+    for policy in results.policies:
+        name = policy
+        for condition in results.conditions_of(policy):
+            cells = [
+                _cell(results.measured(policy, condition.key, measure.name))
+                for measure in measures
+            ]
+            rows.append([name, condition.key, *cells])
+            name = ""  # it is said once
+    return _aligned(rows)
+
+
+def _by_condition(results: EvaluationResults, measure: Measure[Any]) -> str:
+    """A row for each condition, a column for each policy."""
+
+    def of_policy(policy: str) -> Column[Condition]:
+        conditions = results.conditions_of(policy)
+
+        def cell(condition: Condition) -> str:
+            if condition not in conditions:
+                return ""
+            return _cell(results.measured(policy, condition.key, measure.name))
+
+        return Column(policy, cell)
+
+    columns: list[Column[Condition]] = [
+        Column("condition", lambda condition: condition.key),
+        *map(of_policy, results.policies),
     ]
-    for policy in found.policies:
-        for c in found.conditions_of(policy):
-            if not c.perturbs:
-                kept = [
-                    _cell(found.overall(policy, c.lesion, split)) for split in SPLITS
-                ]
-                rows.append(
-                    [policy, c.lesion or "", _cell(found.returns(policy, c.key)), *kept]
-                )
-    legend = legend or f"\n({asked})"
-    return f"{_aligned(by_condition)}{legend}\n\n{_aligned(rows)}"
+    rows = [[column.title for column in columns]]
+    rows += [cells_of(columns, c) for c in results.conditions.values()]
+    return _aligned(rows)
 
 
-def _measures(found: Evaluation) -> list[str]:
-    """Names of what a row of results has; columns without values are left out."""
-    where = [
-        (policy, c.key)
-        for policy in found.policies
-        for c in found.conditions_of(policy)
-    ]
-    every = ("late accuracy", PACE, "return", "retention")
-    there = [
-        name for name in every if any(found.measured(*place, name) for place in where)
-    ]
-    return ["late accuracy", "return"] if "late accuracy" in there else there
+def _overall(results: EvaluationResults) -> str:
+    """A row for each policy, with each lesion and without: what it keeps."""
+    rows = [["policy", "lesion", "return", *(f"retention, {x}" for x in SPLITS)]]
+    for policy in results.policies:
+        for condition in results.conditions_of(policy):
+            if condition.perturbs:
+                continue
+            lesion = condition.lesion
+            returns = _cell(results.returns(policy, condition.key))
+            kept = [_cell(results.overall(policy, lesion, split)) for split in SPLITS]
+            rows.append([policy, lesion or "", returns, *kept])
+    return _aligned(rows)
 
 
-def _aligned(rows: list[list[str]]) -> str:
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A table of plain text; the first row heads it."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return "\n".join([lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
+    rule = "-" * (sum(widths) + 2 * len(widths) - 2)
+    return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def _cell(score: Estimate | None) -> str:
@@ -203,10 +284,21 @@ def _cell(score: Estimate | None) -> str:
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine evaluate") -> int:
-    """Runs the command line; returns its exit code."""
+    """Runs the command line.
+
+    Args:
+        arguments: its words.
+        program: its name, for messages.
+
+    Returns:
+        The exit code: 1 where a video could not be made.
+    """
     torch.set_num_threads(1)
+
+    def run() -> int:
+        _, filmed = run_all(parse(arguments, program))
+        return 0 if filmed else 1
+
     return run_command(
-        program,
-        lambda: 0 if run_all(parse(arguments, program))[1] else 1,
-        "interrupted; the same command goes on where this one was",
+        program, run, "interrupted; the same command goes on where this one was"
     )

@@ -1,410 +1,679 @@
-"""The report of an evaluation, report.html: its sections, and what it says in sentences."""
+"""The report of an evaluation, report.html: its sections."""
 
-import functools
-import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
 from markupsafe import Markup, escape
 
-from spikepropamine import statistics, words
 from spikepropamine.common import CLEAN_KEY, write_text
-from spikepropamine.evaluation.ask.conditions import Condition
+from spikepropamine.evaluation.ask.conditions import Condition, Skipped
+from spikepropamine.evaluation.description import DescribedRun
 from spikepropamine.evaluation.judge import cost
-from spikepropamine.evaluation.rows import TOLD
+from spikepropamine.evaluation.measures import (
+    CONTEXTS,
+    INSIDE,
+    MEASURES,
+    Measure,
+    name_in,
+    of_section,
+)
+from spikepropamine.evaluation.observed import FIRST, LATER
+from spikepropamine.evaluation.tabulation import TOLD
 from spikepropamine.report import charts, page
-from spikepropamine.report.evaluation import SPLITS, Evaluation, lesion_name
+from spikepropamine.report.charts import Dot, Line
+from spikepropamine.report.columns import Column
+from spikepropamine.report.estimates import Comparison, Estimate
+from spikepropamine.report.evaluation import (
+    SPLITS,
+    Change,
+    EvaluationResults,
+    Lesioned,
+    lesion_name,
+)
 from spikepropamine.report.page import Cell, Plot, Plots, Section, Table, Text, Videos
-from spikepropamine.statistics import decisive
-from spikepropamine.words import listed, number, p_value, percent, plural, with_interval
+from spikepropamine.report.sentences import sentences
+from spikepropamine.statistics import Difference, decisive
+from spikepropamine.words import listed, number, p_value, percent, plural
 
-SERIES = {
-    "fast_weight_norm": ("Fast weights", "root mean square"),
-    "modulator_mean": ("Neuromodulator", "mean over neurons"),
-    "modulator_spread": ("Neuromodulator", "spread over neurons"),
-    "firing_rate": ("Firing rate", "spikes per neuron in the last tick of a step"),
-}
-RECOVERY = ("reward_before", "drop", "missing_at_end", "fraction", "recovery_time")
-BEGINS = {"": "with the episode", "later_": "within the episode"}
-TITLES = {
-    "late accuracy": "right answers in late trials",
-    "retention": "return kept",
-    "return": "return of an episode",
-}
-
-Variant = tuple[str, str, str, bool]
-"""A policy, its label, the key of a condition, and whether plasticity is off."""
+BEGINS = {FIRST: "with the episode", LATER: "within the episode"}
+CellOf = Callable[[Any, Measure[Any]], Cell | None]
+"""Makes the cell of a row and a measure."""
+OFF = "off"
+"""The lesion that plots show beside the policy as trained."""
 
 
-def write_report(folder: Path, found: Evaluation | None = None) -> Path:
-    """Makes report.html out of the evaluation and videos/ in a folder; returns its path."""
-    found, path = found or Evaluation.read(folder), folder / "report.html"
-    videos = sorted(
-        file.relative_to(folder) for file in (folder / "videos").glob("*.mp4")
-    )
-    write_text(path, report(found, videos))
+def write_report(folder: Path, results: EvaluationResults | None = None) -> Path:
+    """Makes report.html out of the evaluation and videos/ in a folder.
+
+    Args:
+        folder: of the evaluation.
+        results: those in the folder, where they have been read.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        UsageError: there is no evaluation, or it is damaged.
+    """
+    if results is None:
+        results = EvaluationResults.read(folder)
+    files = sorted((folder / "videos").glob("*.mp4"))
+    videos = [file.relative_to(folder) for file in files]
+    path = folder / "report.html"
+    write_text(path, report(results, videos))
     return path
 
 
-def report(found: Evaluation, videos: Sequence[Path] = ()) -> str:
-    """The report as HTML, with videos beside it."""
-    asked = found.asked
-    suite = f"suite “{asked['suite']}”, " if asked["suite"] else ""
-    counts = {len(seeds) for seeds in found.policies.values()}
-    seeds = f"{min(counts)} to " if len(counts) > 1 else ""
-    subtitle = (
-        f"{suite}{plural(found.episodes, 'episode')} per condition and run, "
-        f"{seeds}{plural(max(counts), 'training run')} of each policy, "
-        f"revision {asked['versions'].get('revision', '?')}"
-    )
-    title = f"Adaptation: {listed(list(found.policies))} on {asked['environment']}"
-    rows = [
-        [x["condition"], x["policy"] or "all policies", x["reason"]]
-        for x in asked["skipped"]
-    ]
-    beside = "They lie beside this file, in videos/; keep the folder together."
-    titled = {path.stem: quote(path.as_posix()) for path in videos}
-    parts = (_verdict, _tested, _overview, _trials, _severity, _adaptation, _recovery, lesions,
-             _comparisons, _inside, _costs)  # fmt: skip
+def report(results: EvaluationResults, videos: Sequence[Path] = ()) -> str:
+    """The report as HTML.
+
+    Args:
+        results: of the evaluation.
+        videos: relative to the report.
+    """
+    description = results.description
+    title = f"Adaptation: {listed(list(results.policies))} on {description.environment}"
+    parts = [plural(description.episodes, "episode") + " per condition and run"]
+    if description.suite:
+        parts.insert(0, f"suite “{description.suite}”")
+    counts = [len(seeds) for seeds in results.policies.values()]
+    runs = f"{plural(max(counts), 'training run')} of each policy"
+    parts.append(f"{min(counts)} to {runs}" if min(counts) < max(counts) else runs)
+    parts.append(f"revision {description.versions.get('revision', '?')}")
     sections = [
-        *(part(found) for part in parts),
-        Section("Videos", [Text([beside]), Videos(titled)]),
-        results(found),
-        Section("Left out", [Table(["left out", "for", "because"], rows)]),
-        _settings(found),
+        _verdict(results),
+        _tested(results),
+        _overview(results),
+        _trials(results),
+        _severity(results),
+        _adaptation(results),
+        _recovery(results),
+        lesions(results),
+        _comparisons(results),
+        _inside(results),
+        _costs(results),
+        _videos(videos),
+        all_results(results),
+        _left_out(results),
+        _settings(results),
     ]
-    return page.render(title, subtitle, sections)
+    return page.render(title, ", ".join(parts), sections)
 
 
-def _verdict(found: Evaluation) -> Section:
-    cards = []
-    for policy in found.policies:
-        first, *others = sentences("verdict", found, policy)
+# what cells show
+
+
+def cell(score: Estimate | Difference | None, as_percent: bool = False) -> Cell | None:
+    """A number with its interval, sorted by the number; None where there is none.
+
+    Args:
+        score: the number.
+        as_percent: whether it is a fraction, and shown as a percentage.
+    """
+    if score is None:
+        return None
+    return Cell(charts.text_of(score, as_percent), score.mean)
+
+
+def _percentage(value: float | None) -> Cell | None:
+    return None if value is None else Cell(percent(value), value)
+
+
+def _p(value: float | None) -> Cell | None:
+    return None if value is None else Cell(p_value(value), value)
+
+
+def _measure_column(measure: Measure[Any], cell_of: CellOf) -> Column[Any]:
+    """A column of a measure, whose record says all but what a row is of."""
+    return Column(measure.title, lambda item: cell_of(item, measure), measure.sentence)
+
+
+class InCondition(NamedTuple):
+    """A row of a table: a policy in a condition."""
+
+    results: EvaluationResults
+    policy: str
+    condition: Condition
+
+    def of(self, measure: Measure[Any]) -> Cell | None:
+        """A measure."""
+        score = self.results.measured(self.policy, self.condition.key, measure.name)
+        return cell(score, measure.as_percent)
+
+
+def _severity_of(condition: Condition) -> Cell | None:
+    severity = condition.severity
+    return None if severity is None else Cell(f"{severity:g}", severity)
+
+
+# what plots show
+
+
+class Variant(NamedTuple):
+    """A policy in a condition, as a plot shows it."""
+
+    policy: str
+    label: str
+    key: str  # of the condition
+    off: bool = False  # whether plasticity is off, or it is there for comparison
+
+
+def _variants(results: EvaluationResults, condition: Condition) -> Iterator[Variant]:
+    """Those evaluated in a condition, as trained and with plasticity off."""
+    for policy in results.policies:
+        if condition in results.conditions_of(policy):
+            yield Variant(policy, policy, condition.key)
+        key = results.off(policy, condition)
+        if key:
+            yield Variant(policy, f"{policy}, off", key, off=True)
+
+
+def _curves(
+    results: EvaluationResults,
+    measure: str,
+    variants: Iterable[Variant],
+    since: int = 0,
+) -> list[Line]:
+    """Means over runs by step, with a band where there are several."""
+    lines = []
+    for variant in variants:
+        curve = results.curve(variant.policy, variant.key, measure)
+        points = [(step - since, score) for step, score in curve]
+        if points:
+            lines.append(Line(variant.label, variant.policy, points, variant.off))
+    return lines
+
+
+def _legend(dots: Mapping[str, Sequence[Dot]]) -> list[str]:
+    """The policies of a plot."""
+    return list(dict.fromkeys(dot.policy for some in dots.values() for dot in some))
+
+
+def plotted(title: str, axes: charts.Axes, lines: Sequence[Line]) -> list[Plot]:
+    """A plot of curves; none without lines.
+
+    Args:
+        title: above the plot.
+        axes: of the plot.
+        lines: the curves.
+    """
+    return [Plot(title, charts.curves(lines, axes))] if lines else []
+
+
+# the sections
+
+
+def _verdict(results: EvaluationResults) -> Section:
+    cards: list[tuple[str, list[str]]] = []
+    for policy in results.policies:
+        first, *others = sentences("verdict", results, policy)
         cards.append((f"{policy} {first}", others))
-    more = {"Compared.": "comparisons", "What this cannot tell.": "caveats"}
-    cards += [
-        (lead, others)
-        for lead, name in more.items()
-        if (others := sentences(name, found))
-    ]
-    items = [
-        Markup("<strong>{}</strong>{}").format(
-            lead, Markup("<p>{}</p>").format(" ".join(others)) if others else ""
-        )
-        for lead, others in cards
-    ]
+    for lead, name in (
+        ("Compared.", "comparisons"),
+        ("What this cannot tell.", "caveats"),
+    ):
+        others = sentences(name, results)
+        if others:
+            cards.append((lead, others))
+    items = []
+    for lead, others in cards:
+        text = Markup("<p>{}</p>").format(" ".join(others)) if others else ""
+        items.append(Markup("<strong>{}</strong>{}").format(lead, text))
     return Section("Verdict", [Text(items, bullets=True)])
 
 
-def _tested(found: Evaluation) -> Section:
-    rows = []
-    for policy, seeds in found.policies.items():
-        runs = [run for run in found.asked["runs"] if run["policy"] == policy]
-        steps = [run["steps"] for run in runs]
-        low, high = min(steps), max(steps)
-        now, then = found.asked["env_kwargs"], runs[0].get("env_kwargs", {})
-        trained = [runs[0]["perturb"] or "the task"]
-        trained += [f"{name} {x}" for name, x in then.items() if now.get(name) != x]
-        rows.append(
-            [policy, Cell(", ".join(f"seed {seed}" for seed in seeds), len(seeds))]
-            + [Cell(f"{low:,}" if low == high else f"{low:,} to {high:,}", high)]
-            + [_each(found, policy, "parameters", 1), ", ".join(trained)]
-            + [_each(found, policy, "random_return", 1), cell(found.returns(policy))]
-            + [_each(found, policy, f"{best}training_return") for best in ("", "best_")]
-        )
-    columns = ["policy", "trained with", "steps trained", "trainable parameters of the actor",
-               "trained in", "return of random actions", "return, clean task",
-               "training return, last", "training return, best"]  # fmt: skip
-    glossary = Text(sentences("glossary", found), True, folded="What the words mean")
-    tested = Text(sentences("tested", found))
+def _tested(results: EvaluationResults) -> Section:
+    def runs_of(policy: str) -> list[DescribedRun]:
+        return [run for run in results.description.runs if run.policy == policy]
+
+    def seeds(policy: str) -> Cell:
+        numbers = results.policies[policy]
+        return Cell(", ".join(f"seed {seed}" for seed in numbers), len(numbers))
+
+    def steps(policy: str) -> Cell:
+        every = [run.steps for run in runs_of(policy)]
+        low = min(every)
+        high = max(every)
+        return Cell(f"{low:,}" if low == high else f"{low:,} to {high:,}", high)
+
+    def trained_in(policy: str) -> str:
+        first = runs_of(policy)[0]
+        now = results.description.env_kwargs
+        changed = [
+            f"{name} {value}"
+            for name, value in first.env_kwargs.items()
+            if now.get(name) != value
+        ]
+        return ", ".join([first.perturb or "the task", *changed])
+
+    def fact(policy: str, measure: Measure[Any]) -> Cell | None:
+        score = results.estimate(policy, None, measure.name)
+        if score is None:
+            return None
+        values = [value for value in score.by_run if value is not None]
+        texts = dict.fromkeys(map(number, values))  # said once where all have one
+        return Cell("  ".join(texts), sum(values) / len(values))
+
+    columns: list[Column[str]] = [
+        Column("policy", lambda policy: policy),
+        Column("trained with", seeds),
+        Column("steps trained", steps),
+        Column("trained in", trained_in),
+        *(_measure_column(measure, fact) for measure in of_section("tested")),
+        Column("return, clean task", lambda policy: cell(results.returns(policy))),
+    ]
+    glossary = sentences("glossary", results)
     return Section(
-        "What was tested", [tested, Table(columns, rows), _learning(found), glossary]
+        "What was tested",
+        [
+            Text(sentences("tested", results)),
+            Table(columns, results.policies),
+            _learning(results),
+            Text(glossary, bullets=True, folded="What the words mean"),
+        ],
     )
 
 
-def _learning(found: Evaluation) -> Table:
+def _learning(results: EvaluationResults) -> Table:
     """Settings of training that concern several policies and in which these differ."""
-    learning, rows = found.asked.get("learning", {}), []  # older evaluations do not say
-    for name in dict.fromkeys(
-        name for settings in learning.values() for name in settings
-    ):
-        known = {
-            p: settings[name] for p, settings in learning.items() if name in settings
-        }
-        if len({str(value) for value in known.values()}) > 1:
-            rows.append(
-                [name, *(str(known[p]) if p in known else None for p in found.policies)]
-            )
-    return Table(["setting", *found.policies], rows, "Settings of training that differ")
+    learning = results.description.learning
+    names = dict.fromkeys(name for settings in learning.values() for name in settings)
+
+    def differs(name: str) -> bool:
+        known = [settings[name] for settings in learning.values() if name in settings]
+        return len({str(value) for value in known}) > 1
+
+    def of_policy(policy: str) -> Column[str]:
+        settings = learning.get(policy, {})
+
+        def value(name: str) -> str | None:
+            return str(settings[name]) if name in settings else None
+
+        return Column(policy, value)
+
+    setting: Column[str] = Column("setting", str)
+    columns = [setting, *map(of_policy, results.policies)]
+    return Table(columns, filter(differs, names), "Settings of training that differ")
 
 
-def _variants(found: Evaluation, condition: Condition) -> Iterator[Variant]:
-    """Those evaluated in a condition, as trained and with plasticity off."""
-    for policy in found.policies:
-        if condition in found.conditions_of(policy):
-            yield policy, policy, condition.key, False
-        if key := found.off(policy, condition):
-            yield policy, f"{policy}, off", key, True
-
-
-def _overview(found: Evaluation) -> Section:
-    """Each policy in the severest condition of each label, as trained and with plasticity off."""
-    measure, policies = "return", list(found.policies)
-    if any(found.measured(policy, CLEAN_KEY, "late accuracy") for policy in policies):
-        measure = "late accuracy"
-    elif any(map(found.overall, policies)):
-        measure = "retention"
-    clean = [] if measure == "retention" else [found.conditions[CLEAN_KEY]]
-    dots: dict[str, list[charts.Dot]] = {}
-    for condition in (*clean, *found.severest):
-        for policy, label, key, off in _variants(found, condition):
-            if (score := found.measured(policy, key, measure)) is not None:
-                dots.setdefault(condition.name(), []).append(
-                    charts.Dot(label, policy, score, off)
-                )
+def _overview(results: EvaluationResults) -> Section:
+    """Each policy in the severest condition of each label, as trained and with
+    plasticity off.
+    """
+    policies = list(results.policies)
+    name = "return"
+    if any(results.measured(p, CLEAN_KEY, "late_accuracy") for p in policies):
+        name = "late_accuracy"
+    elif any(map(results.overall, policies)):
+        name = "retention"
+    measure = MEASURES[name]
+    keeps = name == "retention"
+    conditions = list(results.severest)
+    if not keeps:
+        conditions.insert(0, results.conditions[CLEAN_KEY])
+    dots: dict[str, list[Dot]] = {}
+    for condition in conditions:
+        for variant in _variants(results, condition):
+            score = results.measured(variant.policy, variant.key, name)
+            if score is not None:
+                dot = Dot(variant.label, variant.policy, score, variant.off)
+                dots.setdefault(condition.name(), []).append(dot)
     if not dots:
         return Section("At a glance", [])
-    at = {"late accuracy": found.asked["chance"], "retention": 1.0}.get(measure)
-    include, marks = (
-        [0.0] * (measure == "retention"),
-        {} if at is None else {"reference": at},
-    )
-    share = measure != "return"
+    reference = {"late_accuracy": results.description.chance, "retention": 1.0}
+    at = reference.get(name)
     chart = charts.dots(
-        dots, TITLES[measure], as_percent=share, include=include, marks=marks
+        dots,
+        measure.of_axis,
+        as_percent=measure.as_percent,
+        include=[0.0] if keeps else [],
+        marks={} if at is None else {"reference": at},
     )
-    note = "Filled: as trained."
+    legend = _legend(dots)
+    notes = ["Filled: as trained."]
     if any(dot.hollow for some in dots.values() for dot in some):
-        note += " Hollow: the same weights with plasticity off."
+        notes.append("Hollow: the same weights with plasticity off.")
     if at is not None:
-        note += f" Dotted line: {'no loss' if measure == 'retention' else 'chance'}."
-    title = f"{TITLES[measure].capitalize()}, by condition"
-    legend = list(dict.fromkeys(dot.policy for some in dots.values() for dot in some))
-    if missing := [policy for policy in policies if policy not in legend]:
-        note += f" Not shown, since it has none: {', '.join(missing)}."
-    plots = Plots([Plot(title, chart, legend, note)], wide=True)
-    rows = [
-        [policy, lesion_name(lesion), *scores]
-        for policy in found.policies
-        for lesion in (None, *found.lesions)
-        if any(scores := [cell(found.overall(policy, lesion, s), True) for s in SPLITS])
+        notes.append(f"Dotted line: {'no loss' if keeps else 'chance'}.")
+    missing = [policy for policy in policies if policy not in legend]
+    if missing:
+        notes.append(f"Not shown, since it has none: {', '.join(missing)}.")
+    title = f"{measure.of_axis[0].upper()}{measure.of_axis[1:]}, by condition"
+    plot = Plot(title, chart, legend, " ".join(notes))
+    return Section("At a glance", [Plots([plot], wide=True), _retention(results)])
+
+
+class Network(NamedTuple):
+    """A policy, intact or with a lesion."""
+
+    policy: str
+    lesion: str | None
+
+
+def _retention(results: EvaluationResults) -> Table:
+    """What is kept over all conditions, and over those of each split."""
+
+    def kept(split: str) -> Column[Network]:
+        title = "all conditions" if split == "all" else f"split: {split}"
+        return Column(title, lambda row: cell(results.overall(*row, split=split), True))
+
+    networks = [
+        Network(policy, lesion)
+        for policy in results.policies
+        for lesion in (None, *results.lesions)
     ]
-    columns = ["policy", "network", "all conditions", "split: train", "split: held-out"]
+    columns: list[Column[Network]] = [
+        Column("policy", lambda row: row.policy),
+        Column("network", lambda row: lesion_name(row.lesion)),
+        *map(kept, SPLITS),
+    ]
+    known = [row for row in networks if any(results.overall(*row, s) for s in SPLITS)]
     caption = "Return kept, mean over perturbed conditions of all severities"
-    return Section("At a glance", [plots, Table(columns, rows, caption)])
+    return Table(columns, known, caption)
 
 
-def _trials(found: Evaluation) -> Section:
+def _trials(results: EvaluationResults) -> Section:
     """Accuracy by trial, in the clean condition and the severest ones."""
-    plots, chance = [], found.asked["chance"]
-    for condition in (found.conditions[CLEAN_KEY], *found.severest):
-        lines = []
-        for policy, label, key, off in _variants(found, condition):
-            scores = found.trials(policy, key)
-            if len(scores) > 1:
-                lines.append(
-                    charts.Line(label, policy, list(enumerate(scores, 1)), off)
-                )
-        marks = {} if chance is None else {"chance": chance}
-        how = {
-            "as_percent": True,
-            "x_format": "d",
-            "include": [1.0],
-            "horizontal": marks,
-        }
-        plots += plotted(
-            condition.name(), lines, "trial that asks", "right answers", **how
-        )
-    return Section(
-        "Accuracy by trial", [Text(sentences("about_trials", found)), Plots(plots)]
+    chance = results.description.chance
+    axes = charts.Axes(
+        "trial that asks",
+        "right answers",
+        as_percent=True,
+        x_format="d",
+        include=(1.0,),
+        horizontal={} if chance is None else {"chance": chance},
     )
-
-
-def _severity(found: Evaluation) -> Section:
-    """What is kept as each perturbation grows."""
-    plots, rows = [], []
-    for label in dict.fromkeys(
-        c.label for c in found.conditions.values() if c.severity is not None
-    ):
+    plots = []
+    for condition in (results.conditions[CLEAN_KEY], *results.severest):
         lines = []
-        for policy in found.policies:
-            for lesion in (None, *found.lesions):
-                keys = found.severities(policy, label, lesion)
-                scores: list[Any] = [
-                    found.retention(policy, [key]) for key in keys.values()
-                ]
-                if not keys or None in scores:
+        for variant in _variants(results, condition):
+            points = list(enumerate(results.trials(variant.policy, variant.key), 1))
+            if len(points) > 1:
+                lines.append(Line(variant.label, variant.policy, points, variant.off))
+        plots += plotted(condition.name(), axes, lines)
+    text = Text(sentences("about_trials", results))
+    return Section("Accuracy by trial", [text, Plots(plots)])
+
+
+class Graded(NamedTuple):
+    """A policy under a perturbation of rising severity."""
+
+    policy: str
+    label: str
+    lesion: str | None
+    keys: dict[float, str]  # of the conditions, by severity
+    split: str | None
+
+
+def _severity(results: EvaluationResults) -> Section:
+    """What is kept as each perturbation grows."""
+    conditions = results.conditions.values()
+    labels = dict.fromkeys(c.label for c in conditions if c.severity is not None)
+    axes = charts.Axes("severity", "return kept", as_percent=True, include=(0.0, 1.0))
+    plots = []
+    rows = []
+    for label in labels:
+        lines = []
+        for policy in results.policies:
+            for lesion in (None, *results.lesions):
+                keys = results.severities(policy, label, lesion)
+                points = []
+                for severity, key in keys.items():
+                    score = results.retention(policy, [key])
+                    if score is not None:
+                        points.append((severity, score))
+                if not keys or len(points) < len(keys):
                     continue
-                split = found.conditions[list(keys.values())[-1]].split
-                area = cell(found.area(policy, keys), True)
-                rows.append([policy, label, lesion_name(lesion), split, area])
-                if lesion in (None, "off"):
-                    name = policy if lesion is None else f"{policy}, off"
-                    if lesion is None:  # all, by definition
-                        scores[0] = scores[0]._replace(interval=(1.0, 1.0))
-                    points = list(zip(keys, scores))
-                    lines.append(charts.Line(name, policy, points, lesion is not None))
-        plots += plotted(
-            label, lines, "severity", "return kept", as_percent=True, include=[0, 1]
-        )
-    columns = ["policy", "perturbation", "network", "split", "area under the curve"]
-    return _section(found, "Severity", plots, columns, rows)
+                split = results.conditions[list(keys.values())[-1]].split
+                rows.append(Graded(policy, label, lesion, keys, split))
+                if lesion is None:
+                    lines.append(Line(policy, policy, points))
+                elif lesion == OFF:
+                    lines.append(Line(f"{policy}, off", policy, points, dashed=True))
+        plots += plotted(label, axes, lines)
+    columns: list[Column[Graded]] = [
+        Column("policy", lambda row: row.policy),
+        Column("perturbation", lambda row: row.label),
+        Column("network", lambda row: lesion_name(row.lesion)),
+        Column("split", lambda row: row.split),
+        Column(
+            "area under the curve",
+            lambda row: cell(results.area(row.policy, row.keys), True),
+        ),
+    ]
+    text = Text(sentences("about_severity", results))
+    return Section("Severity", [text, Plots(plots), Table(columns, rows)])
 
 
-def _adaptation(found: Evaluation) -> Section:
+class InContexts(NamedTuple):
+    """An actor in the contexts of a condition that begin with an episode, or later."""
+
+    policy: str
+    condition: Condition
+    prefix: str
+
+
+def _adaptation(results: EvaluationResults) -> Section:
     """How policies find out in which context they are, and act accordingly."""
-    plots, rows = [], []
-    for c in found.conditions.values():
-        if not (others := found.references(c.intact)):
+    plots = []
+    rows = []
+    for condition in results.conditions.values():
+        others = results.references(condition.intact)
+        if not others:
             continue
-        for prefix, when in BEGINS.items():
-            for policy in (*found.policies, TOLD):
-                if prefix in found.contexts(policy, c.key):
-                    where = [c.name(onset=False), when, lesion_name(c.lesion)]
-                    rows.append(
-                        [policy, *where, *_context_cells(found, policy, c.key, prefix)]
-                    )
-            if c.lesion is not None:
+        name = condition.name(onset=False)
+        for prefix, begins in BEGINS.items():
+            rows += [
+                InContexts(policy, condition, prefix)
+                for policy in (*results.policies, TOLD)
+                if prefix in results.contexts(policy, condition.key)
+            ]
+            if condition.lesion is not None:
                 continue
             measure = f"{prefix}context_reward"
-            lines = _curves(found, measure, _variants(found, c))
+            lines = _curves(results, measure, _variants(results, condition))
             if lines:
-                for line in _curves(
-                    found, measure, [(x, x, c.key, True) for x in others]
-                ):
-                    bare = [
-                        (x, score._replace(interval=None)) for x, score in line.points
-                    ]
-                    lines.append(charts.Line(line.label, "", bare, dashed=True))
-            title = f"{c.name(onset=False)}: contexts that begin {when}"
-            plots += plotted(
-                title, lines, "steps since the context began", "reward per step"
-            )
-    columns = ["policy", "condition", "context begins", "network",
-               "reward per step, first 50 steps", "steps 100 to 200", "contexts that last so long",
-               "pace of the teacher", "steps until found out",
-               "changes after which the rate is back in 50 steps",
-               "first 50 steps, more than with plasticity off"]  # fmt: skip
-    return _section(found, "Adaptation", plots, columns, rows)
+                references = [Variant(x, x, condition.key, off=True) for x in others]
+                lines += map(_bare, _curves(results, measure, references))
+            title = f"{name}: contexts that begin {begins}"
+            axes = charts.Axes("steps since the context began", "reward per step")
+            plots += plotted(title, axes, lines)
+
+    def of(row: InContexts, measure: Measure[Any]) -> Cell | None:
+        if row.policy == TOLD and measure.found_out:
+            return None  # it has nothing to find out
+        name = name_in(row.prefix, measure)
+        if name is None:
+            return None
+        score = results.estimate(row.policy, row.condition.key, name)
+        return cell(score, measure.as_percent)
+
+    def lasting(row: InContexts) -> str:
+        settled, every = (
+            results.values(row.policy, row.condition.key, row.prefix + name)[0, 0, 0]
+            for name in ("settled_contexts", "contexts")
+        )
+        return f"{settled:.0f} of {every:.0f}"
+
+    measures = [measure for measure in CONTEXTS if measure.section == "adaptation"]
+    columns: list[Column[InContexts]] = [
+        Column("policy", lambda row: row.policy),
+        Column("condition", lambda row: row.condition.name(onset=False)),
+        Column("context begins", lambda row: BEGINS[row.prefix]),
+        Column("network", lambda row: lesion_name(row.condition.lesion)),
+        *(_measure_column(measure, of) for measure in measures),
+        Column("contexts that last 100 steps", lasting),
+    ]
+    text = Text(sentences("about_adaptation", results))
+    return Section("Adaptation", [text, Plots(plots), Table(columns, rows)])
 
 
-def _context_cells(found: Evaluation, policy: str, key: str, prefix: str) -> list[Any]:
-    def of(measure: str, share: bool = False) -> Cell | None:
-        return cell(found.estimate(policy, key, measure), share)
-
-    settled, every = (
-        found.values(policy, key, prefix + name)[0, 0, 0]
-        for name in ("settled_contexts", "contexts")
-    )
-    rates = [of(f"{prefix}opening_rate"), of(f"{prefix}settled_rate")]
-    told = policy == TOLD  # which has nothing to find out
-    pace = None if told else of(f"{prefix}settled_pace", True)
-    time = None if told else of(f"{prefix}time_to_identify")
-    back = of("regained", True) if prefix else None
-    more = of(f"{prefix}opening_over_off")
-    return [*rates, f"{settled:.0f} of {every:.0f}", pace, time, back, more]
+def _bare(line: Line) -> Line:
+    """A line for comparison, without bands."""
+    points = [(x, score._replace(interval=None)) for x, score in line.points]
+    return Line(line.label, "", points, dashed=True)
 
 
-def _recovery(found: Evaluation) -> Section:
+class Changed(NamedTuple):
+    """A policy in a condition that changes in mid-episode."""
+
+    policy: str
+    condition: Condition
+    change: Change
+
+
+def _recovery(results: EvaluationResults) -> Section:
     """Reward around a change in mid-episode, and what comes back."""
-    plots, rows = [], []
-    for condition in found.severest:
-        if condition.onset is None or found.references(condition.key):
-            continue  # contexts have a section of their own
-        lines = _curves(
-            found, "reward", _variants(found, condition), since=condition.onset
-        )
-        plots += plotted(condition.name(onset=False), lines, "steps since the change",
-                          "reward per step", vertical={"change": 0})  # fmt: skip
-    for policy in found.policies:
-        for c in found.conditions_of(policy):
-            if scores := found.recovery(policy, c.key):
-                cells = [cell(scores[name], name == "fraction") for name in RECOVERY]
-                rows.append([policy, *_where(c), lesion_name(c.lesion), *cells])
-    columns = ["policy", "condition", "severity", "network", "reward per step before", "drop",
-               "missing at the end", "loss regained", "steps until regained"]  # fmt: skip
-    return _section(found, "Recovery", plots, columns, rows)
-
-
-def lesions(found: Evaluation) -> Section:
-    """What each part of plasticity causes."""
-    rows = []
-    dots: dict[str, dict[str, list[charts.Dot]]] = {}  # by lesion and condition
-    shown = {CLEAN_KEY, *(c.key for c in found.severest)}
-    for policy in found.policies:
-        for part in found.lesioned(policy):
-            c, lesion, returns = part.intact, part.lesioned.lesion or "", part.returns
-            rows.append(
-                [policy, lesion_name(lesion), *_where(c)]
-                + [cell(found.returns(policy, x.key)) for x in (c, part.lesioned)]
-                + [cell(returns), _formed(p_value, decisive(returns))]
-                + [_formed(percent, returns.better), cell(part.late_accuracy, True)]
-                + ["yes" if part.identical else "no"]
-            )
-            if c.key in shown and not part.identical:
-                dot = charts.Dot(policy, policy, returns)
-                dots.setdefault(lesion, {}).setdefault(c.name(), []).append(dot)
+    axes = charts.Axes(
+        "steps since the change", "reward per step", vertical={"change": 0}
+    )
     plots = []
-    for lesion, groups in dots.items():
-        chart = charts.dots(
-            groups, "as trained minus lesioned, return", marks={"no effect": 0.0}
-        )
-        legend = dict.fromkeys(dot.policy for some in groups.values() for dot in some)
-        plots.append(Plot(lesion_name(lesion).capitalize(), chart, list(legend)))
-    columns = ["policy", "lesion", "condition", "severity", "return as trained", "return lesioned",
-               "paired difference", "p", "probability that the trained one earns more",
-               "late accuracy, difference", "same, bit for bit"]  # fmt: skip
-    return _section(found, "Lesions", plots, columns, rows)
-
-
-def _comparisons(found: Evaluation) -> Section:
-    """Each two policies."""
     rows = []
-    for part in found.comparisons:
-        share = part.measure != "return"
-        rows.append(
-            [part.policy, part.other, TITLES[part.measure], cell(part.found, share)]
-            + [_formed(p_value, p) for p in (part.found.p, part.p, part.found.rank_p)]
-            + [_formed(percent, part.found.better), part.verdict]
+    for condition in results.severest:
+        if condition.onset is None or results.references(condition.key):
+            continue  # contexts have a section of their own
+        variants = _variants(results, condition)
+        lines = _curves(results, "reward", variants, since=condition.onset)
+        plots += plotted(condition.name(onset=False), axes, lines)
+    for policy in results.policies:
+        for condition in results.conditions_of(policy):
+            change = results.change(policy, condition.key)
+            if change is not None:
+                rows.append(Changed(policy, condition, change))
+
+    def of(row: Changed, measure: Measure[Any]) -> Cell | None:
+        return cell(getattr(row.change, measure.name), measure.as_percent)
+
+    columns: list[Column[Changed]] = [
+        Column("policy", lambda row: row.policy),
+        Column("condition", lambda row: row.condition.name(severity=False)),
+        Column("severity", lambda row: _severity_of(row.condition)),
+        Column("network", lambda row: lesion_name(row.condition.lesion)),
+        *(_measure_column(measure, of) for measure in of_section("recovery")),
+        Column("loss regained", lambda row: cell(row.change.fraction, True)),
+    ]
+    text = Text(sentences("about_recovery", results))
+    return Section("Recovery", [text, Plots(plots), Table(columns, rows)])
+
+
+class LesionedPolicy(NamedTuple):
+    """What a lesion of a policy does."""
+
+    policy: str
+    part: Lesioned
+
+
+def lesions(results: EvaluationResults) -> Section:
+    """What each part of plasticity causes."""
+    rows = [
+        LesionedPolicy(policy, part)
+        for policy in results.policies
+        for part in results.lesioned(policy)
+    ]
+    columns: list[Column[LesionedPolicy]] = [
+        Column("policy", lambda row: row.policy),
+        Column("lesion", lambda row: lesion_name(row.part.lesioned.lesion)),
+        Column("condition", lambda row: row.part.intact.name(severity=False)),
+        Column("severity", lambda row: _severity_of(row.part.intact)),
+        Column(
+            "return as trained",
+            lambda row: cell(results.returns(row.policy, row.part.intact.key)),
+        ),
+        Column(
+            "return lesioned",
+            lambda row: cell(results.returns(row.policy, row.part.lesioned.key)),
+        ),
+        Column("paired difference", lambda row: cell(row.part.returns)),
+        Column("p", lambda row: _p(decisive(row.part.returns))),
+        Column(
+            "probability that the trained one earns more",
+            lambda row: _percentage(row.part.returns.better),
+        ),
+        Column(
+            "late accuracy, difference",
+            lambda row: cell(row.part.late_accuracy, True),
+        ),
+        Column("same, bit for bit", lambda row: "yes" if row.part.identical else "no"),
+    ]
+    plots = []
+    for lesion, dots in _lesion_dots(results, rows).items():
+        chart = charts.dots(
+            dots, "as trained minus lesioned, return", marks={"no effect": 0.0}
         )
-    columns = ["first", "second", "measure", "difference", "p", "p, corrected", "p, ranks",
-               "probability that the first is higher", "the first is"]  # fmt: skip
-    return _section(found, "Comparisons", [], columns, rows)
+        title = lesion_name(lesion)
+        plots.append(Plot(title[0].upper() + title[1:], chart, _legend(dots)))
+    text = Text(sentences("about_lesions", results))
+    return Section("Lesions", [text, Plots(plots), Table(columns, rows)])
 
 
-def _inside(found: Evaluation) -> Section:
+def _lesion_dots(
+    results: EvaluationResults, rows: Sequence[LesionedPolicy]
+) -> dict[str, dict[str, list[Dot]]]:
+    """By lesion and condition, the effects in the clean task and the severest ones."""
+    shown = {CLEAN_KEY, *(condition.key for condition in results.severest)}
+    dots: dict[str, dict[str, list[Dot]]] = {}
+    for policy, part in rows:
+        if part.intact.key in shown and not part.identical:
+            by_condition = dots.setdefault(part.lesioned.lesion or "", {})
+            dot = Dot(policy, policy, part.returns)
+            by_condition.setdefault(part.intact.name(), []).append(dot)
+    return dots
+
+
+def _comparisons(results: EvaluationResults) -> Section:
+    """Each two policies."""
+
+    def difference(row: Comparison) -> Cell | None:
+        return cell(row.difference, MEASURES[row.measure].as_percent)
+
+    columns: list[Column[Comparison]] = [
+        Column("first", lambda row: row.policy),
+        Column("second", lambda row: row.other),
+        Column("measure", lambda row: MEASURES[row.measure].of_axis),
+        Column("difference", difference),
+        Column("p", lambda row: _p(row.difference.p)),
+        Column("p, corrected", lambda row: _p(row.p)),
+        Column("p, ranks", lambda row: _p(row.difference.rank_p)),
+        Column(
+            "probability that the first is higher",
+            lambda row: _percentage(row.difference.better),
+        ),
+        Column("the first is", lambda row: row.verdict),
+    ]
+    text = Text(sentences("about_comparisons", results))
+    table = Table(columns, results.comparisons)
+    return Section("Comparisons", [text, Plots([]), table])
+
+
+def _inside(results: EvaluationResults) -> Section:
     """What goes on inside the network, along the episode."""
-    changes = [c for c in found.severest if c.onset is not None]
+    changes = [c for c in results.severest if c.onset is not None]
 
-    def least(c: Condition) -> float:
+    def least_return(condition: Condition) -> float:
         returns = [
-            found.returns(p, c.key).mean
-            for p in found.policies
-            if c in found.conditions_of(p)
+            results.returns(policy, condition.key).mean
+            for policy in results.policies
+            if condition in results.conditions_of(policy)
         ]
         return min(returns, default=np.inf)
 
-    blocks: list[Any] = []
-    for condition in (found.conditions[CLEAN_KEY], *sorted(changes, key=least)[:1]):
+    blocks: list[Text | Plots] = []
+    worst = sorted(changes, key=least_return)[:1]
+    for condition in (results.conditions[CLEAN_KEY], *worst):
         plots = []
-        onset, last = condition.onset, condition.last_onset
-        marks = (
-            {"change": onset}
-            if onset == last
-            else {"first change": onset, "last": last}
-        )
-        vertical = {name: step for name, step in marks.items() if step is not None}
-        for measure, (name, unit) in SERIES.items():
-            shown = (
-                (policy, policy, condition.key, False) for policy in found.policies
+        for name, (title, unit) in INSIDE.items():
+            variants = [Variant(p, p, condition.key) for p in results.policies]
+            axes = charts.Axes(
+                "step of the episode",
+                unit,
+                include=(0.0,),
+                vertical=_onsets(condition),
             )
-            lines = _curves(found, measure, shown)
-            plots += plotted(name, lines, "step of the episode", unit, include=[0],
-                              vertical=vertical)  # fmt: skip
+            plots += plotted(title, axes, _curves(results, name, variants))
         if plots:
             blocks += [Text([f"Condition: {condition.name()}."]), Plots(plots)]
     if blocks:
@@ -412,166 +681,127 @@ def _inside(found: Evaluation) -> Section:
     return Section("Inside the network", blocks)
 
 
-def _costs(found: Evaluation) -> Section:
+def _onsets(condition: Condition) -> dict[str, float]:
+    """When a condition changes, by label: one step, or the first and the last."""
+    onset = condition.onset
+    last = condition.last_onset
+    if onset is None:
+        return {}
+    if last is None or onset == last:
+        return {"change": onset}
+    return {"first change": onset, "last": last}
+
+
+def _costs(results: EvaluationResults) -> Section:
     """What each policy costs."""
-    rows = []
-    for policy, own in found.costs.items():
-        counts = [_count(cost.total(own, part)) for part in cost.PARTS]
-        memory = [own[f"{name}_bytes"] / 1000 for name in ("parameter", "state")]
-        silent = _formed(percent, own.get("activation_sparsity"))
-        rows.append(
-            [
-                policy,
-                *counts,
-                _count(cost.total(own)),
-                own["energy_nJ"],
-                *memory,
-                silent,
-            ]
-        )
-    columns = ["policy", *cost.PARTS, "all operations", "energy in nJ", "weights in kB",
-               "state in kB", "silent activations"]  # fmt: skip
+    costs = results.costs
+
+    def operations(title: str, *parts: str) -> Column[str]:
+        def counted(policy: str) -> Cell:
+            accumulates, both = map(float, cost.total(costs[policy], *parts))
+            text = f"{number(accumulates)} + {number(both)}"
+            return Cell(text, accumulates + both)
+
+        return Column(title, counted)
+
+    columns: list[Column[str]] = [
+        Column("policy", lambda policy: policy),
+        *(operations(part, part) for part in cost.PARTS),
+        operations("all operations"),
+        Column("energy in nJ", lambda policy: costs[policy]["energy_nJ"]),
+        Column("weights in kB", lambda policy: costs[policy]["parameter_bytes"] / 1000),
+        Column("state in kB", lambda policy: costs[policy]["state_bytes"] / 1000),
+        Column(
+            "silent activations",
+            lambda policy: _percentage(costs[policy].get("activation_sparsity")),
+        ),
+    ]
     caption = "Accumulates + multiply-accumulates per environment step"
     text = sentences(
         "about_cost", cost.PICOJOULES_PER_ADDITION, cost.PICOJOULES_PER_MULTIPLICATION
     )
-    return Section("Cost", [Text(text), Table(columns, rows, caption)])
+    return Section("Cost", [Text(text), Table(columns, costs, caption)])
 
 
-def results(found: Evaluation) -> Section:
+def _videos(videos: Sequence[Path]) -> Section:
+    text = "They lie beside this file, in videos/; keep the folder together."
+    addresses = {path.stem: quote(path.as_posix()) for path in videos}
+    return Section("Videos", [Text([text]), Videos(addresses)])
+
+
+def all_results(results: EvaluationResults) -> Section:
     """Every policy in every condition."""
-    rows = []
-    for policy in found.policies:
-        for c in found.conditions_of(policy):
-            returns = found.returns(policy, c.key)
-            each = "  ".join(
-                number(value) for value in returns.by_run if value is not None
-            )
-            rows.append(
-                [policy, *_where(c), c.split, lesion_name(c.lesion), cell(returns)]
-                + [cell(found.measured(policy, c.key, measure), True)
-                   for measure in ("retention", "late accuracy")]
-                + [cell(found.estimate(policy, c.key, "length")), Cell(each, returns.mean)]
-            )  # fmt: skip
-    columns = ["policy", "condition", "severity", "split", "network", "return", "return kept",
-               "late accuracy", "length in steps", "return by training seed"]  # fmt: skip
+    rows = [
+        InCondition(results, policy, condition)
+        for policy in results.policies
+        for condition in results.conditions_of(policy)
+    ]
+
+    def by_seed(row: InCondition) -> Cell:
+        returns = results.returns(row.policy, row.condition.key)
+        values = [number(value) for value in returns.by_run if value is not None]
+        return Cell("  ".join(values), returns.mean)
+
+    # what tells how good a policy is comes first
+    measures = sorted(of_section("results"), key=lambda measure: measure.tells == 0)
+    columns: list[Column[InCondition]] = [
+        Column("policy", lambda row: row.policy),
+        Column("condition", lambda row: row.condition.name(severity=False)),
+        Column("severity", lambda row: _severity_of(row.condition)),
+        Column("split", lambda row: row.condition.split),
+        Column("network", lambda row: lesion_name(row.condition.lesion)),
+        *(_measure_column(measure, InCondition.of) for measure in measures),
+        Column("return by training seed", by_seed),
+    ]
     return Section("All results", [Table(columns, rows)])
 
 
-def cell(score: charts.Score | None, as_percent: bool = False) -> Cell | None:
-    """A number with its interval, sorted by the number."""
-    if score is None:
-        return None
-    return Cell(with_interval(score.mean, score.interval, as_percent), score.mean)
-
-
-def _formed(form: Callable[[float], str], value: float | None) -> Cell | None:
-    return None if value is None else Cell(form(value), value)
-
-
-def plotted(
-    title: str, lines: Sequence[charts.Line], *axes: str, **how: Any
-) -> list[Plot]:
-    """A plot of curves, see `charts.curves`; none without lines."""
-    return [Plot(title, charts.curves(lines, *axes, **how))] if lines else []
-
-
-def _section(
-    found: Evaluation,
-    title: str,
-    plots: Sequence[Plot],
-    columns: Sequence[str],
-    rows: list[Any],
-) -> Section:
-    """A text, plots and a table."""
-    text = Text(sentences(f"about_{title.lower()}", found))
-    return Section(title, [text, Plots(plots), Table(columns, rows)])
-
-
-def _where(condition: Condition) -> list[Cell | str | None]:
-    severity = condition.severity
-    name = condition.name(severity=False)
-    return [name, None if severity is None else Cell(f"{severity:g}", severity)]
-
-
-def _curves(
-    found: Evaluation, measure: str, shown: Iterable[Variant], since: int = 0
-) -> list[charts.Line]:
-    """Means over runs by step, with a band where there are several."""
-    lines = []
-    for policy, label, key, off in shown:
-        points = [
-            (step - since, score) for step, score in found.curve(policy, key, measure)
-        ]
-        if points:
-            lines.append(charts.Line(label, policy, points, off))
-    return lines
-
-
-def _count(count: cost.Operations) -> Cell:
-    accumulates, both = map(float, count)
-    return Cell(f"{number(accumulates)} + {number(both)}", accumulates + both)
-
-
-def _settings(found: Evaluation) -> Section:
-    asked = found.asked
-    words = [shlex.quote(word) for word in asked["command"]]
-    # a line breaks after any hyphen, and an option has to stay whole
-    option = Markup('<span class="unbroken">{}</span>')
-    whole = [
-        option.format(word) if word.startswith("-") else escape(word) for word in words
+def _left_out(results: EvaluationResults) -> Section:
+    columns: list[Column[Skipped]] = [
+        Column("left out", lambda row: row.condition),
+        Column("for", lambda row: row.policy or "all policies"),
+        Column("because", lambda row: row.reason),
     ]
-    command = Markup("<code>python {}</code>").format(Markup(" ").join(whole))
-    rows = [
-        ["environment", asked["environment"]],
-        *[[f"environment: {key}", value] for key, value in asked["env_kwargs"].items()],
-        ["steps of an episode", asked["horizon"]],
-        ["actions", "deterministic" if asked["deterministic"] else "sampled"],
-        *[
-            # noise of the task's own is an argument of its environment
-            [f"perturbation: {c.label}", c.text or f"noise={c.severity:g} of the task"]
-            for c in found.severest
-        ],
-        *[[f"version: {key}", value] for key, value in asked["versions"].items()],
+    return Section("Left out", [Table(columns, results.description.skipped)])
+
+
+def _settings(results: EvaluationResults) -> Section:
+    description = results.description
+    settings: dict[str, object] = {"environment": description.environment}
+    for name, value in description.env_kwargs.items():
+        settings[f"environment: {name}"] = value
+    settings["steps of an episode"] = description.horizon
+    settings["actions"] = "deterministic" if description.deterministic else "sampled"
+    for condition in results.severest:
+        # noise of the task's own is an argument of its environment
+        of_task = f"noise={condition.noise:g} of the task"
+        settings[f"perturbation: {condition.label}"] = condition.text or of_task
+    for name, version in description.versions.items():
+        settings[f"version: {name}"] = version
+    setting_columns: list[Column[tuple[str, object]]] = [
+        Column("setting", lambda row: row[0]),
+        Column("value", lambda row: str(row[1])),
     ]
-    runs = [[run["policy"], run["seed"], run["folder"]] for run in asked["runs"]]
+    run_columns: list[Column[DescribedRun]] = [
+        Column("policy", lambda run: run.policy),
+        Column("training seed", lambda run: run.seed),
+        Column("folder of the run", lambda run: run.folder),
+    ]
     return Section(
         "Settings and versions",
         [
-            Text([Markup("Made by {}").format(command)]),
-            Table(["setting", "value"], [[key, str(value)] for key, value in rows]),
-            Table(["policy", "training seed", "folder of the run"], runs),
+            Text([Markup("Made by {}").format(_command(description.command))]),
+            Table(setting_columns, settings.items()),
+            Table(run_columns, description.runs),
         ],
     )
 
 
-def _each(
-    found: Evaluation, policy: str, measure: str, most: int | None = None
-) -> Cell | None:
-    """What runs have of a fact, at most so many of them."""
-    score = found.estimate(policy, None, measure)
-    known = (
-        [value for value in score.by_run if value is not None][:most] if score else []
-    )
-    return (
-        Cell("  ".join(map(number, known)), sum(known) / len(known)) if known else None
-    )
-
-
-def sentences(name: str, *facts: Any) -> list[str]:
-    """The items of a macro, plain text; its facts are an evaluation, with most."""
-    items = re.split(r"^-(?=\s)", getattr(_macros(), name)(*facts), flags=re.MULTILINE)
-    return [re.sub("[ \n]+", " ", item).strip() for item in items[1:]]
-
-
-@functools.cache
-def _macros() -> Any:
-    environment = page.templates(extensions=["jinja2.ext.do"])
-    for function in (words.number, words.percent, words.listed, words.plural, words.p_value,
-                     words.with_interval, lesion_name):  # fmt: skip
-        environment.filters[function.__name__] = function
-        environment.globals[function.__name__] = function
-    environment.globals.update(CLEAN_KEY=CLEAN_KEY, TOLD=TOLD)
-    for name in ("HIGHER", "LOWER", "NO_DIFFERENCE"):
-        environment.globals[name] = getattr(statistics, name)
-    return environment.get_template("sentences.jinja").module
+def _command(words: Sequence[str]) -> Markup:
+    """A command line, in which options stay whole: a line breaks after any hyphen."""
+    whole = Markup('<span class="unbroken">{}</span>')
+    parts = [
+        whole.format(word) if word.startswith("-") else escape(word)
+        for word in map(shlex.quote, words)
+    ]
+    return Markup("<code>python {}</code>").format(Markup(" ").join(parts))

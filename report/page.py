@@ -1,7 +1,9 @@
-"""One self-contained HTML page: sections of text, tables that sort, interactive plots, videos."""
+"""One self-contained HTML page: sections of text, tables that sort, interactive plots,
+videos.
+"""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +13,8 @@ import vl_convert
 from markupsafe import Markup
 
 from spikepropamine.reading import read_text
-from spikepropamine.report.colours import paint, styles
+from spikepropamine.report.columns import Column, Item, cells_of
+from spikepropamine.report.paint import paint, styles
 from spikepropamine.words import number
 
 FOLDER = Path(__file__).parent
@@ -27,7 +30,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Text:
-    """Paragraphs, or with `bullets` a list; with `folded`, shown when that title is opened.
+    """Paragraphs, or with `bullets` a list; with `folded`, shown when that title is
+    opened.
 
     Items of type Markup may hold HTML.
     """
@@ -39,30 +43,41 @@ class Text:
 
 
 class Table:
-    """A table that sorts by a click on the head of a column. Cells are strings, numbers, None (a
-    dash), `Cell` or Markup; columns in which nothing stands are left out.
+    """A table that sorts by a click on the head of a column.
+
+    Cells are strings, numbers, None (a dash), `Cell` or Markup; columns in which
+    nothing stands are left out.
+
+    Attributes:
+        columns: those that are shown.
+        rows: their cells.
+        caption: above the table; empty: none.
     """
 
     kind: ClassVar = "table"
 
     def __init__(
-        self, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = ""
+        self, columns: Sequence[Column[Item]], items: Iterable[Item], caption: str = ""
     ) -> None:
-        keep = [
-            k for k in range(len(columns)) if any(row[k] is not None for row in rows)
+        rows = [cells_of(columns, item) for item in items]
+        shown = [
+            index
+            for index in range(len(columns))
+            if any(row[index] is not None for row in rows)
         ]
-        self.columns = [columns[k] for k in keep]
-        self.rows = [[row[k] for k in keep] for row in rows]
+        self.columns = [columns[index] for index in shown]
+        self.rows = [[row[index] for index in shown] for row in rows]
         self.caption = caption
 
     @property
     def numeric(self) -> list[bool]:
         """Whether a column holds numbers, which are set flush right."""
-        return [
-            any(isinstance(order_of(row[i]), int | float) for row in self.rows)
-            and all(not isinstance(order_of(row[i]), str) for row in self.rows)
-            for i in range(len(self.columns))
-        ]
+        return [self._is_numeric(index) for index in range(len(self.columns))]
+
+    def _is_numeric(self, index: int) -> bool:
+        orders = [order_of(row[index]) for row in self.rows]
+        has_text = any(isinstance(order, str) for order in orders)
+        return not has_text and any(order is not None for order in orders)
 
 
 @dataclass(frozen=True)
@@ -97,8 +112,8 @@ CONTENT = {Text: "items", Table: "rows", Plots: "plots", Videos: "addresses"}
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page with an entry in its contents; left out where all that its texts are about
-    is empty.
+    """A part of the page with an entry in its contents; left out where all that its
+    texts are about is empty.
     """
 
     title: str
@@ -108,10 +123,10 @@ class Section:
     def shown(self) -> list[Text | Table | Plots | Videos]:
         """The blocks that hold anything."""
         held = [block for block in self.blocks if getattr(block, CONTENT[type(block)])]
-        alone = all(isinstance(block, Text) for block in held) and len(held) < len(
-            self.blocks
-        )
-        return [] if alone else held
+        only_texts = all(isinstance(block, Text) for block in held)
+        if only_texts and len(held) < len(self.blocks):
+            return []
+        return held
 
     @property
     def anchor(self) -> str:
@@ -120,11 +135,16 @@ class Section:
 
 
 def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
-    """The page as HTML, with its styles, scripts and data inside. Text is escaped."""
+    """The page as HTML, with its styles, scripts and data inside.
+
+    Args:
+        title: its head, plain text.
+        subtitle: the line below it, plain text.
+        sections: from top to bottom; those without content are left out.
+    """
     sections = [section for section in sections if section.shown]
-    plots = any(
-        isinstance(block, Plots) for section in sections for block in section.shown
-    )
+    blocks = [block for section in sections for block in section.shown]
+    plots = any(isinstance(block, Plots) for block in blocks)
     return _template().render(
         title=title,
         subtitle=subtitle,
@@ -149,28 +169,28 @@ def show(cell: Any) -> str:
         return "\u2013"
     if isinstance(cell, Cell):
         return cell.text
-    return (
-        cell
-        if isinstance(cell, str)
-        else number(cell)
-        if isinstance(cell, float)
-        else str(cell)
-    )
+    if isinstance(cell, str):
+        return cell
+    return number(cell) if isinstance(cell, float) else str(cell)
 
 
 def unbroken(text: str) -> Markup:
     """Keeps names such as ndp-oja on one line."""
     whole = Markup("<span class=unbroken>{}</span>")
-    return Markup(" ").join(whole.format(x) if "-" in x else x for x in text.split(" "))
+    words = [whole.format(word) if "-" in word else word for word in text.split(" ")]
+    return Markup(" ").join(words)
 
 
 def templates(**options: Any) -> jinja2.Environment:
     """What reads the templates of this folder, in which nothing may be undefined."""
-    loader, undefined = jinja2.FileSystemLoader(FOLDER), jinja2.StrictUndefined
-    shape: Any = dict.fromkeys(
-        ("trim_blocks", "lstrip_blocks", "keep_trailing_newline"), True
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        **options,
     )
-    return jinja2.Environment(loader=loader, undefined=undefined, **shape, **options)
 
 
 @functools.cache
@@ -188,6 +208,5 @@ def _template() -> jinja2.Template:
 @functools.cache
 def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed in one script."""
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace(
-        "</script", "<\\/script"
-    )
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return script.replace("</script", "<\\/script")

@@ -1,5 +1,6 @@
-"""`spikepropamine claims`: makes tables and figures of Markdown pages anew out of results on file,
-and prints for each page the commands that made its rows, and how long that took.
+"""`spikepropamine claims`: makes tables and figures of Markdown pages anew out of
+results on file, and prints for each page the commands that made its rows, and how long
+that took.
 
     <!-- table: seeds robots robots-lstm env=Ant-v5 -->
     ... whatever stands here is replaced
@@ -8,12 +9,11 @@ and prints for each page the commands that made its rows, and how long that took
     <!-- figure: conditions cue-ppo -->
     ![Accuracy by noise](docs/noise.png)
 
-A marker names a kind, files of results without `.csv`, and what their rows are to have, in quotes
-where there is a space in it. A figure is drawn to the path of the picture below its marker, and
-remembers the definition and the numbers that it shows.
+A marker names a kind, files of results without `.csv`, and what their rows are to have,
+in quotes where there is a space in it. A figure is drawn to the path of the picture
+below its marker, and remembers the definition and the numbers that it shows.
 """
 
-import itertools
 import re
 import shlex
 import sys
@@ -36,14 +36,25 @@ FIGURE = re.compile(r"<!-- figure: (.*?) -->\s*!\[.*?\]\((.*?)\)")
 
 
 def pages_of(root: Path) -> list[Path]:
-    """The pages of a project, in which tables and figures may be; `root` has its README."""
+    """The pages of a project, in which tables and figures may be; `root` has its
+    README.
+    """
     return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
-def made(kind: str, text: str, results: Path, kinds: Mapping[str, Callable]) -> Any:
-    """What the text of a marker of that kind, "table" or "figure", asks for: one of `kinds`, of
-    files in the folder `results` and of what their rows are to have. Raises UsageError: an unknown
-    kind, no files, or files that do not have what it shows.
+def made(
+    kind: str, text: str, results: Path, kinds: Mapping[str, Callable[..., Any]]
+) -> Any:
+    """What a marker names.
+
+    Args:
+        kind: of the marker, "table" or "figure".
+        text: of the marker.
+        results: folder of the files.
+        kinds: the functions that make it, by name.
+
+    Raises:
+        UsageError: an unknown kind, no files, or files that do not have what it shows.
     """
     marker = f"<!-- {kind}: {text} -->"
     try:
@@ -54,19 +65,28 @@ def made(kind: str, text: str, results: Path, kinds: Mapping[str, Callable]) -> 
     files = tuple(results / f"{word}.csv" for word in words if "=" not in word)
     if not files:
         raise UsageError(f"{marker}: name a file of {results}, such as cue-ppo")
+    wanted = dict(word.split("=", 1) for word in words if "=" in word)
     try:
-        return kinds[name](
-            files, **dict(word.split("=", 1) for word in words if "=" in word)
-        )
+        return kinds[name](files, **wanted)
+    except UsageError as error:
+        raise UsageError(f"{marker}: {error}") from error
     except (LookupError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
-        reason = (
-            f"what it shows is not in these files ({type(error).__name__}: {error})"
-        )
-        raise UsageError(f"{marker}: {reason}") from error
+        raise UsageError(
+            f"{marker}: what it shows is not in these files "
+            f"({type(error).__name__}: {error})"
+        ) from error
 
 
 def with_tables(page: str, results: Path) -> str:
-    """A page, Markdown, with every table made anew."""
+    """A page with every table made anew.
+
+    Args:
+        page: Markdown.
+        results: folder of the files.
+
+    Raises:
+        UsageError: a marker is wrong, or has no end.
+    """
 
     def replaced(match: re.Match[str]) -> str:
         start, text, body, end = match.groups()
@@ -80,18 +100,29 @@ def with_tables(page: str, results: Path) -> str:
 
 
 def make_anew(page: Path, results: Path, check: bool) -> list[str]:
-    """Makes the tables and figures of a page anew where they show something else, or checks them;
-    returns what is wrong.
+    """Makes the tables and figures of a page anew where they show something else.
+
+    Args:
+        page: a file of Markdown.
+        results: folder of the files.
+        check: whether nothing is to be changed.
+
+    Returns:
+        With `check`, a line for each file that does not show the results.
+
+    Raises:
+        UsageError: a marker is wrong, or a picture lies elsewhere.
     """
     stale: dict[Path, Callable[[], None]] = {}
     before = read_text(page)
-    if (after := with_tables(before, results)) != before:
+    after = with_tables(before, results)
+    if after != before:
         stale[page] = partial(write_text, page, after)
     for text, path in FIGURE.findall(before):
-        chart, file = made("figure", text, results, FIGURES), page.parent / path
-        if not any(
-            file.resolve().is_relative_to(x.resolve()) for x in (Path(), page.parent)
-        ):
+        chart = made("figure", text, results, FIGURES)
+        file = page.parent / path
+        allowed = (Path().resolve(), page.parent.resolve())
+        if not any(map(file.resolve().is_relative_to, allowed)):
             raise UsageError(
                 f"{page}: {shown(path)} lies outside of it and of this folder"
             )
@@ -108,21 +139,36 @@ def make_anew(page: Path, results: Path, check: bool) -> list[str]:
     return []
 
 
-def origins(page: Path, results: Path) -> list[str]:
-    """A row of a Markdown table for each file of results that a page shows: the command that made
-    it, how many trainings it has, and how many hours of one core these took.
-    """
+def _files_of(page: Path) -> list[str]:
+    """The names of the files of results that a page shows, each once."""
+    names = []
     text = read_text(page)
-    words = [word for kind in (TABLE, FIGURE) for found in kind.finditer(text)
-             for word in shlex.split(found[2 if kind is TABLE else 1])[1:]]  # fmt: skip
-    more = [
-        word.removeprefix("with=").split(",")
-        for word in words
-        if word.startswith("with=")
-    ]
-    names = [word for word in words if "=" not in word] + list(itertools.chain(*more))
+    markers = [match[2] for match in TABLE.finditer(text)]
+    markers += [match[1] for match in FIGURE.finditer(text)]
+    added = []
+    for marker in markers:
+        _, *words = shlex.split(marker)
+        for word in words:
+            if word.startswith("with="):
+                added += word.removeprefix("with=").split(",")
+            elif "=" not in word:
+                names.append(word)
+    return list(dict.fromkeys(names + added))
+
+
+def origins(page: Path, results: Path) -> list[str]:
+    """Where the results of a page come from.
+
+    Args:
+        page: a file of Markdown.
+        results: folder of the files.
+
+    Returns:
+        A row of a Markdown table for each file: the command that made it, how many runs
+        it has, and how many hours of one core their training took.
+    """
     rows = []
-    for name in dict.fromkeys(names):
+    for name in _files_of(page):
         command = "-"
         if (MATRICES / f"{name}.yaml").is_file():
             command = f"spikepropamine matrix {name}"
@@ -137,11 +183,22 @@ def origins(page: Path, results: Path) -> list[str]:
 def main(arguments: Sequence[str], program: str = "spikepropamine claims") -> int:
     """Runs the command line; returns its exit code."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
-    add, known = parser.add_argument, pages_of(Path())
-    text = "Markdown (those of this project)"
-    add("pages", nargs="*", type=Path, default=known, metavar="PAGE", help=text)
-    text = "of the CSV files that `spikepropamine matrix` writes (%(default)s)"
-    add("--results", type=Path, default=RESULTS, metavar="FOLDER", help=text)
+    add = parser.add_argument
+    add(
+        "pages",
+        nargs="*",
+        type=Path,
+        default=pages_of(Path()),
+        metavar="PAGE",
+        help="Markdown (those of this project)",
+    )
+    add(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        metavar="FOLDER",
+        help="of the CSV files that `spikepropamine matrix` writes (%(default)s)",
+    )
     add("--check", action="store_true", help="change nothing; 1 where not up to date")
     options = parser.parse_args(arguments)
     for page in options.pages:
@@ -152,12 +209,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine claims") -> in
         wrong += make_anew(page, options.results, options.check)
     for line in wrong:
         print(line, file=sys.stderr)
-    print(
-        "| page | results | made by | trainings | core hours |\n|---|---|---|---|---|"
-    )
-    print(
-        "\n".join(
-            row for page in options.pages for row in origins(page, options.results)
-        )
-    )
+    print("| page | results | made by | runs | core hours |\n|---|---|---|---|---|")
+    rows = [row for page in options.pages for row in origins(page, options.results)]
+    print("\n".join(rows))
     return 1 if wrong else 0

@@ -1,51 +1,63 @@
-"""An evaluation as a run in Weights & Biases: report, tables, videos and all of its files."""
+"""An evaluation as a run in Weights & Biases: report, tables, videos and its files."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from spikepropamine.common import CLEAN_KEY
 from spikepropamine.folder import RunFolder
-from spikepropamine.report.evaluation import SPLITS, Evaluation
-from spikepropamine.report.html import lesions, results
+from spikepropamine.report.evaluation import SPLITS, EvaluationResults
+from spikepropamine.report.html import all_results, lesions
 from spikepropamine.report.page import Section, Table, order_of, show
 from spikepropamine.tracking import On, policy_artifact, say_how_to_upload, start, use
 
 
 def track_evaluation(mode: On, folder: Path) -> None:
-    """Logs an evaluation that is finished, as a run of its own whose files lie in `folder/wandb`.
-    Raises UsageError: the server cannot be reached, or refuses.
+    """Logs an evaluation that is finished, as a run of its own.
+
+    Args:
+        mode: where the run goes.
+        folder: of the evaluation; the files of the run lie in `folder/wandb`.
+
+    Raises:
+        UsageError: the server cannot be reached, or refuses.
     """
     import wandb
 
-    found = Evaluation.read(folder)
-    asked, policies = found.asked, list(found.policies)
-    environment = asked["environment"]
+    results = EvaluationResults.read(folder)
+    description = results.description
+    policies = list(results.policies)
+    environment = description.environment
+    about = asdict(description)
     run = start(
         mode,
         folder,
-        ["evaluation", environment, asked["suite"] or "perturb", *policies],
+        ["evaluation", environment, description.suite_or_texts, *policies],
         name=f"evaluation of {', '.join(policies)} on {environment}",
         group=environment,
         job_type="evaluation",
-        config=asked,
+        config=about,
     )
-    for evaluated in asked["runs"]:
-        use(run, policy_artifact(RunFolder(folder / evaluated["folder"])), mode)
-    if (report := folder / "report.html").is_file():
+    for evaluated in description.runs:
+        use(run, policy_artifact(RunFolder(folder / evaluated.folder)), mode)
+    report = folder / "report.html"
+    if report.is_file():
         run.log({"adaptation/report": wandb.Html(str(report))})
-    for name, section in (("results", results(found)), ("lesions", lesions(found))):
+    for name, section in (
+        ("results", all_results(results)),
+        ("lesions", lesions(results)),
+    ):
         columns, rows = plain_table(section)
         if rows:
             run.log({f"adaptation/{name}": wandb.Table(columns=columns, data=rows)})
-    if videos := sorted((folder / "videos").glob("*.mp4")):
-        some = [
-            wandb.Video(str(video), caption=video.stem, format="mp4")
-            for video in videos
-        ]
-        run.log({"adaptation/videos": some})
-    run.summary.update(scores(found))
+    videos = [
+        wandb.Video(str(video), caption=video.stem, format="mp4")
+        for video in sorted((folder / "videos").glob("*.mp4"))
+    ]
+    if videos:
+        run.log({"adaptation/videos": videos})
+    run.summary.update(scores(results))
     name = f"evaluation-{environment}".replace("/", "-")
-    artifact = wandb.Artifact(name, type="evaluation", metadata=asked)
+    artifact = wandb.Artifact(name, type="evaluation", metadata=about)
     for path in sorted(folder.iterdir()):
         if path.is_dir() and path.name != "wandb":
             artifact.add_dir(str(path), name=path.name)
@@ -57,29 +69,38 @@ def track_evaluation(mode: On, folder: Path) -> None:
 
 
 def plain_table(section: Section) -> tuple[list[str | int], list[list[Any]]]:
-    """Columns and rows of the table of a section: numbers, beside them texts with intervals."""
+    """Columns and rows of the table of a section: numbers, beside them texts with
+    intervals.
+    """
     (table,) = [block for block in section.blocks if isinstance(block, Table)]
     columns: list[str | int] = []
-    for name, numeric in zip(table.columns, table.numeric):
-        columns += [name, f"{name} [95 %]"] if numeric else [name]
-    rows = [
-        [part for cell, numeric in zip(row, table.numeric)
-         for part in ([order_of(cell), show(cell)] if numeric else [show(cell)])]
-        for row in table.rows
-    ]  # fmt: skip
+    for column, numeric in zip(table.columns, table.numeric):
+        columns.append(column.title)
+        if numeric:
+            columns.append(f"{column.title} [95 %]")
+    rows = []
+    for cells in table.rows:
+        row: list[Any] = []
+        for cell, numeric in zip(cells, table.numeric):
+            if numeric:
+                row.append(order_of(cell))
+            row.append(show(cell))
+        rows.append(row)
     return columns, rows
 
 
-def scores(found: Evaluation) -> dict[str, float]:
-    """Numbers for the table of runs: clean return, and mean retention by policy and split."""
+def scores(results: EvaluationResults) -> dict[str, float]:
+    """Numbers for the table of runs: clean return, and mean retention by policy and
+    split.
+    """
     numbers = {}
-    for policy in found.policies:
-        numbers[f"adaptation/clean_return/{policy}"] = found.returns(
-            policy, CLEAN_KEY
-        ).mean
-        for lesion in (None, *found.lesions):
+    for policy in results.policies:
+        clean = results.returns(policy)
+        numbers[f"adaptation/clean_return/{policy}"] = clean.mean
+        for lesion in (None, *results.lesions):
             for split in SPLITS:
-                if (kept := found.overall(policy, lesion, split)) is not None:
+                kept = results.overall(policy, lesion, split)
+                if kept is not None:
                     name = f"{policy}/{lesion or 'intact'}/{split}"
                     numbers[f"adaptation/mean_retention/{name}"] = kept.mean
     return numbers

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from spikepropamine.agents.zoo import Agent
     from spikepropamine.agents.zoo import register as register_policy
     from spikepropamine.api import evaluate, load, train
+    from spikepropamine.environments import make_gymnasium_vec, make_vec
     from spikepropamine.envs.perturbations import Family, Perturbed
     from spikepropamine.envs.perturbations import register as register_perturbation
     from spikepropamine.policies import PlasticSpikingPolicy
@@ -46,6 +47,8 @@ __all__ = [
     "evaluate",
     "load",
     "load_policy",
+    "make_gymnasium_vec",
+    "make_vec",
     "register_perturbation",
     "register_policy",
     "register_rule",
@@ -65,6 +68,8 @@ _PLACES = {
     "evaluate": ("api", "evaluate"),
     "load": ("api", "load"),
     "load_policy": ("policies.export", "load_policy"),
+    "make_gymnasium_vec": ("environments", "make_gymnasium_vec"),
+    "make_vec": ("environments", "make_vec"),
     "register_perturbation": ("envs.perturbations", "register"),
     "register_policy": ("agents.zoo", "register"),
     "register_rule": ("policies.rules", "register"),

@@ -25,6 +25,10 @@ COMMANDS = {
         "export.enjoy",
         "watch a policy, live where there is a display, else as a video",
     ),
+    "play": (
+        "export.play",
+        "pull the plug of a policy's plasticity, in a browser",
+    ),
     "export": ("export.command", "a policy as a file: ONNX or NIR"),
     "cards": ("report.card", "cards of runs, from their evaluations"),
     "verify": (

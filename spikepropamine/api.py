@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from stable_baselines3.common.preprocessing import is_image_space
 
 from spikepropamine.common import check_known
 from spikepropamine.folder import ASKED, RESULTS, RunFolder, policy_folder
-from spikepropamine.policies.deployed import DeployedPolicy, State
+from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
+from spikepropamine.policies.spaces import batch_of_one
 from spikepropamine.reading import read_json
 
 if TYPE_CHECKING:
@@ -70,44 +70,12 @@ class Policy(DeployedPolicy):
             ValueError: an observation of another shape or structure, or one that is not
                 of finite numbers.
         """
-        batch = _batch_of_one(observation, self.observation_space)
+        batch = batch_of_one(observation, self.observation_space)
         state = getattr(self._local, "state", None)
         starts = np.array([state is None])
         actions, state = self.predict(batch, state, starts, deterministic)
         self._local.state = state
         return actions[0]
-
-    def predict(
-        self,
-        observation: Any,
-        state: State = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = False,
-    ) -> tuple[np.ndarray, State]:
-        """As the `predict` of any policy of Stable-Baselines3, on raw observations.
-
-        Args:
-            observation: of one environment, or a batch [environments, ...]; of a Dict
-                space a dict of such.
-            state: what the call for the step before returned; None: episodes begin.
-            episode_start: bool [environments], where episodes begin; None: nowhere,
-                unless there is no state.
-            deterministic: the mode of the distribution of actions, or a sample of it.
-
-        Returns:
-            The actions [environments, ...], and the state for the next step.
-
-        Raises:
-            LostState: a policy with memory got no state, and episodes do not all begin.
-            ValueError: an observation or a state that is not of finite numbers, or
-                empty.
-        """
-        _check_numbers(observation, self.observation_space)
-        parts = () if state is None else state
-        if not all(np.isfinite(part).all() for part in parts):
-            raise ValueError("the state has numbers that are not finite")
-        given = state if len(parts) else None  # an empty state is none
-        return super().predict(observation, given, episode_start, deterministic)
 
     def make_env(self, **arguments: Any) -> "gym.Env":
         """The task that it was trained on, unperturbed, with what it observes besides.
@@ -283,59 +251,3 @@ def evaluate(*runs: str | Path, **options: Any) -> Evaluation:
     given = {name: value for name, value in options.items() if value is not False}
     folder, _ = run_all(parse([*map(str, runs), *words(given)], "evaluate"))
     return Evaluation(folder, table.read(folder / "results.csv"))
-
-
-def _batch_of_one(observation: Any, space: Any) -> Any:
-    """An observation of one environment as a batch. Raises ValueError unless it
-    fits.
-    """
-    parts = getattr(space, "spaces", None)
-    if isinstance(parts, Mapping):
-        _check_keys(observation, parts)
-        return {key: _batch_of_one(observation[key], parts[key]) for key in parts}
-    if isinstance(observation, Mapping):
-        raise ValueError(
-            f"the observation is a dict of {sorted(observation)}, and should be an "
-            "array "
-            f"of the shape {space.shape}"
-        )
-    array = np.asarray(observation)
-    fit = [space.shape]
-    if is_image_space(space):  # of policies, with the channels first
-        fit.append((*space.shape[1:], space.shape[0]))
-    if space.shape is not None and array.shape not in fit:
-        raise ValueError(
-            f"the observation has the shape {array.shape}, not {space.shape}"
-        )
-    return observation[None] if np.ma.isMaskedArray(observation) else array[None]
-
-
-def _check_keys(observation: Any, parts: Mapping[str, Any]) -> None:
-    if not isinstance(observation, Mapping):
-        raise ValueError(f"the observation should be a dict of {sorted(parts)}")
-    if not parts.keys() <= observation.keys():
-        raise ValueError(
-            f"the observation has {sorted(observation)}, not {sorted(parts)}"
-        )
-
-
-def _check_numbers(observation: Any, space: Any) -> None:
-    """Raises ValueError unless an observation, or a batch, is of numbers, and not
-    empty.
-    """
-    parts = getattr(space, "spaces", None)
-    if isinstance(parts, Mapping):
-        _check_keys(observation, parts)
-        for key in parts:
-            _check_numbers(observation[key], parts[key])
-        return
-    if np.ma.isMaskedArray(observation):
-        raise ValueError("the observation is a masked array; fill what is masked")
-    array = np.asarray(observation)
-    if array.dtype.kind not in "biuf":
-        raise ValueError(
-            f"the observation is of the type {array.dtype}, and should be of real "
-            "numbers"
-        )
-    if not array.size:
-        raise ValueError("the observation is empty")

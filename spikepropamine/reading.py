@@ -1,8 +1,9 @@
-"""The one door for files: whatever this project reads, of others or its own, it reads here.
+"""The one door for files: whatever this project reads, of others or its own, it reads
+here.
 
-A file is regular, and in a stranger's folder no link out of it; it is no larger than its kind needs
-before a byte is parsed; digests come first; what is in it is plain, and nested no deeper than a
-person would. Anything else is one line that names the file.
+A file is regular, and in a stranger's folder no link out of it; it is no larger than
+its kind needs before a byte is parsed; digests come first; what is in it is plain, and
+nested no deeper than a person would. Anything else is one line that names the file.
 """
 
 import hashlib
@@ -22,9 +23,8 @@ from spikepropamine.common import UsageError, one_line, reason, shown
 
 LARGEST_YAML, LARGEST_JSON, LARGEST_TEXT, LARGEST = 2**18, 2**26, 2**28, 2**32  # bytes
 DEEPEST = 50
-MOST_VALUES = (
-    200_000  # of a YAML file, in which an alias counts as all that it stands for
-)
+MOST_VALUES = 200_000
+"""Of a YAML file, in which an alias counts as all that it stands for."""
 LARGEST_NUMBER = 2**256
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
 """Characters that neither a file's name nor UTF-8 can have."""
@@ -44,47 +44,49 @@ def read_bytes(
     inside: Path | None = None,
     digest: str | None = None,
 ) -> bytes:
-    """The bytes of a regular file, at most so many, whose SHA-256 begins with the digest, if there
-    is one.
+    """The bytes of a regular file.
 
-    `inside` is a folder that may be a stranger's, which no link may lead out of; None: the person
-    at the command line, or this project, has named the file.
+    Args:
+        path: of the file.
+        most: bytes that it may have.
+        inside: a folder that may be a stranger's, which no link may lead out of; None:
+            the person at the command line, or this project, has named the file.
+        digest: what its SHA-256 begins with; None: that is not known.
 
     Raises:
         Missing: there is none.
         Unreadable: it is none of that.
     """
     try:
-        real = os.path.realpath
-        if inside is not None and not Path(real(path)).is_relative_to(real(inside)):
-            raise Unreadable(f"{path} is a link that leads out of {inside}")
-        found = os.stat(
-            path
-        )  # first, since opening a device or a FIFO may do something
-        if not stat.S_ISREG(found.st_mode):
+        if inside is not None:
+            place = os.path.realpath(path)
+            root = os.path.realpath(inside)
+            if not Path(place).is_relative_to(root):
+                raise Unreadable(f"{path} is a link that leads out of {inside}")
+        # first, since opening a device or a FIFO may do something
+        if not stat.S_ISREG(os.stat(path).st_mode):
             raise Unreadable(f"{path} is no regular file")
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", os.O_RDONLY))
         with open(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or found.st_size > most:
+            opened = os.fstat(descriptor)
+            if not stat.S_ISREG(opened.st_mode) or opened.st_size > most:
                 raise Unreadable(
-                    f"{path} has {found.st_size:,} bytes, and may have {most:,}"
+                    f"{path} has {opened.st_size:,} bytes, and may have {most:,}"
                 )
-            content = file.read(found.st_size)
+            content = file.read(opened.st_size)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise Missing(f"there is no file {path}") from error
     except OSError as error:
-        raise Unreadable(
-            f"{path} cannot be read: {error.strerror or reason(error)}"
-        ) from error
+        why = error.strerror or reason(error)
+        raise Unreadable(f"{path} cannot be read: {why}") from error
     except ValueError as error:
         if isinstance(error, Unreadable):
             raise
         raise Unreadable(f"{shown(str(path))} is no name of a file") from error
-    if digest is not None and not hashlib.sha256(content).hexdigest().startswith(
-        digest
-    ):
-        raise Unreadable(f"{path} is damaged: it is not what was written")
+    if digest is not None:
+        whole = hashlib.sha256(content).hexdigest()
+        if not whole.startswith(digest):
+            raise Unreadable(f"{path} is damaged: it is not what was written")
     return content
 
 
@@ -109,8 +111,14 @@ def read_json(
 
 
 def parse_json(text: str | bytes, name: str) -> Any:
-    """The plain values in a text. Raises Unreadable: it is no JSON, or has a key twice; the message
-    begins with the name.
+    """The plain values in a text.
+
+    Args:
+        text: JSON.
+        name: that a message begins with.
+
+    Raises:
+        Unreadable: it is no JSON, or has a key twice.
     """
     try:
         return _plain(json.loads(text, object_pairs_hook=_once), math.inf)
@@ -119,11 +127,12 @@ def parse_json(text: str | bytes, name: str) -> Any:
 
 
 def read_yaml(path: Path | str, inside: Path | None = None) -> Any:
-    """The plain values in a YAML file; keys are texts. Arguments and errors as of `read_bytes`."""
+    """The plain values in a YAML file; keys are texts. Arguments and errors as of
+    `read_bytes`.
+    """
     try:
-        return _plain(
-            yaml.load(read_text(path, LARGEST_YAML, inside), _Loader), MOST_VALUES
-        )
+        content = yaml.load(read_text(path, LARGEST_YAML, inside), _Loader)
+        return _plain(content, MOST_VALUES)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         if isinstance(error, Unreadable):
             raise
@@ -141,14 +150,17 @@ def read_tensors(
 
     content = read_bytes(path, most, inside, digest)
     try:
-        header = content[8 : 8 + int.from_bytes(content[:8], "little")]
-        return load(content), parse_json(header, "its header").get("__metadata__", {})
+        length = int.from_bytes(content[:8], "little")
+        header = parse_json(content[8 : 8 + length], "its header")
+        return load(content), header.get("__metadata__", {})
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unreadable(f"{path} holds no tensors: {reason(error)}") from error
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses keys that are there twice, and merges (<<) of many mappings, which can explode."""
+    """Refuses keys that are there twice, and merges (<<) of many mappings, which can
+    explode.
+    """
 
     merged = 0
 
@@ -181,10 +193,12 @@ def _refuse_twice(keys: list[str]) -> None:
 
 
 def _plain(content: Any, most: float) -> Any:
-    """The content itself. Raises ValueError unless it is of mappings with texts as keys, lists,
-    texts, numbers, truth values and nothing, no deeper and no more of them than there may be.
+    """The content itself. Raises ValueError unless it is of mappings with texts as
+    keys, lists, texts, numbers, truth values and nothing, no deeper and no more of them
+    than there may be.
     """
-    left, count = [(content, 0)], 0
+    left = [(content, 0)]
+    count = 0
     while left:
         value, depth = left.pop()
         count += 1

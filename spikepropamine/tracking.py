@@ -1,4 +1,6 @@
-"""What training and evaluation share of Weights & Biases: the account, and how a run is started."""
+"""What training and evaluation share of Weights & Biases: the account, and how a run is
+started.
+"""
 
 import os
 import shlex
@@ -10,13 +12,15 @@ from spikepropamine.common import UsageError, reason
 from spikepropamine.folder import RunFolder
 from spikepropamine.reading import read_json
 
-# wandb is imported in functions alone: with `--track off`, the default, nothing of it is loaded
+# wandb is imported in functions alone: with `--track off`, the default, nothing of it
+# is loaded
 
 Mode = Literal["off", "offline", "online"]
 On = Literal["offline", "online"]
 
 PROJECT = "spikepropamine"
-"""Where runs go, unless the environment variable WANDB_PROJECT names another project."""
+"""Where runs go, unless the environment variable WANDB_PROJECT names another project.
+"""
 
 
 def check_credentials(
@@ -24,8 +28,17 @@ def check_credentials(
     what: str = "--track online",
     instead: str = "--track offline needs none, and can be uploaded later",
 ) -> None:
-    """Before any work is done: asks the server whether the account works, if there is to be one.
-    Raises UsageError: online, and there are no credentials, or the server does not take them.
+    """Before any work is done: asks the server whether the account works, if there is
+    to be one.
+
+    Args:
+        mode: of tracking.
+        what: needs the account, for the message.
+        instead: what needs none, for the message.
+
+    Raises:
+        UsageError: online, and there are no credentials, or the server does not take
+            them.
     """
     if mode != "online":
         return
@@ -33,29 +46,35 @@ def check_credentials(
 
     try:
         wandb.setup(settings=wandb.Settings(mode="online", silent=True))
-        found = wandb.login(prompt=False, verify=True)
+        logged_in = wandb.login(prompt=False, verify=True)
     except wandb.Error as error:
         raise UsageError(f"{what}: {reason(error)}; {instead}") from error
-    if not found:
-        needed = "needs an account: run `wandb login` or set WANDB_API_KEY"
-        raise UsageError(f"{what} {needed}; {instead}")
+    if not logged_in:
+        raise UsageError(
+            f"{what} needs an account: run `wandb login` or set WANDB_API_KEY; "
+            f"{instead}"
+        )
 
 
 def start(mode: On, folder: Path, tags: Sequence[str], **arguments: Any) -> Any:
-    """Starts a wandb run whose files, artifacts included, lie in `folder/wandb`, with the entity,
-    the project and the further tags of WANDB_ENTITY, WANDB_PROJECT and WANDB_TAGS (with commas).
+    """Starts a wandb run, with the entity, the project and the further tags of
+    WANDB_ENTITY, WANDB_PROJECT and WANDB_TAGS (with commas).
 
-    The folder must exist. The tags say what kind of run it is; arguments are for `wandb.init`.
-    Raises UsageError: the server cannot be reached, or refuses.
+    Args:
+        mode: where the run goes.
+        folder: that exists; files, artifacts included, lie in `folder/wandb`.
+        tags: what kind of run it is.
+        arguments: for `wandb.init`.
+
+    Raises:
+        UsageError: the server cannot be reached, or refuses.
     """
-    os.environ["WANDB_DATA_DIR"] = str(
-        (folder / "wandb").absolute()
-    )  # not somewhere in the home
+    # not somewhere in the home
+    os.environ["WANDB_DATA_DIR"] = str((folder / "wandb").absolute())
     if mode == "offline":
         os.environ["WANDB_ERROR_REPORTING"] = "false"  # offline is offline
-    os.environ["WANDB_DISABLE_WEAVE"] = (
-        "true"  # it takes our package `agents` for OpenAI's
-    )
+    # it takes our package `agents` for OpenAI's
+    os.environ["WANDB_DISABLE_WEAVE"] = "true"
     import wandb
 
     more = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",")]
@@ -76,8 +95,8 @@ def start(mode: On, folder: Path, tags: Sequence[str], **arguments: Any) -> Any:
 
 
 def policy_artifact(folder: RunFolder) -> Any:
-    """A run's settings and policy as a wandb artifact: what training gives out is what an
-    evaluation takes in, since the same files make the same version of it.
+    """A run's settings and policy as a wandb artifact: what training gives out is what
+    an evaluation takes in, since the same files make the same version of it.
     """
     import wandb
 
@@ -95,7 +114,9 @@ def policy_artifact(folder: RunFolder) -> Any:
 
 
 def say_how_to_upload(mode: On, folder: Path) -> None:
-    """Of a run that has ended, whose files lie in `folder/wandb`, if it is an offline one."""
+    """Of a run that has ended, whose files lie in `folder/wandb`, if it is an offline
+    one.
+    """
     if mode == "offline":
         runs = shlex.quote(f"{folder}/wandb")
         print(f"tracked offline; upload with: wandb sync {runs}/offline-run-*")
@@ -105,7 +126,9 @@ def use(run: Any, artifact: Any, mode: On) -> None:
     """Notes that a run takes an artifact in."""
     if mode == "online":
         run.use_artifact(artifact)
-    else:  # what `use_artifact` does with a new artifact, which it refuses offline though it works
+    else:
+        # what `use_artifact` does with a new one, which it refuses offline though that
+        # works
         run._log_artifact(
             artifact, aliases=[], is_user_created=True, use_after_commit=True
         )

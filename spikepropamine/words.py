@@ -3,20 +3,22 @@
 from collections.abc import Sequence
 
 MINUS = "\u2212"
-UNKNOWN = "?"  # in the place of an interval that is not known
 
 
 def number(value: float, like: float | None = None) -> str:
     """About three digits: 4571.8 is "4,572", 12.34 "12.3", 0.4567 "0.457".
 
-    With `like`, as many decimals as that number has.
+    Args:
+        value: the number.
+        like: another one, which says how many decimals there are.
     """
+    if value == 0:
+        return "0"
     size = float(f"{abs(value if like is None else like):.3g}")
-    decimals = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
-    if value and size < 0.001:
+    if size < 0.001:
         return f"{value:.1e}".replace("-", MINUS)
-    text = f"{value:,.{decimals}f}" if value else "0"
-    return text.replace("-", MINUS)
+    decimals = 3 - sum(size >= least for least in (1, 10, 100))
+    return f"{value:,.{decimals}f}".replace("-", MINUS)
 
 
 def percent(value: float) -> str:
@@ -29,12 +31,29 @@ def _whole(value: float) -> str:
 
 
 def with_interval(
-    mean: float, interval: Sequence[float] | None, as_percent: bool = False
+    mean: float,
+    interval: Sequence[float] | None,
+    as_percent: bool = False,
+    without: str = "no interval",
 ) -> str:
-    """Like "92 % [88, 95]" or "4,572 [4,539, 4,593]"; "4,572 [?]" where it is not known."""
+    """A mean with its interval, "92 % [88, 95]" or "4,572 [4,539, 4,593]".
+
+    Args:
+        mean: the number.
+        interval: its lower and upper end; None where it is not known.
+        as_percent: whether the number is a fraction, and shown as a percentage.
+        without: says why there is no interval: "1.00 (all 5 equal)".
+
+    Returns:
+        The text; the mean alone where the interval has no width, as of what is 1 by
+        definition.
+    """
     if interval is None:
-        return f"{percent(mean) if as_percent else number(mean)} [{UNKNOWN}]"
+        alone = percent(mean) if as_percent else number(mean)
+        return f"{alone} ({without})"
     low, high = interval
+    if low == high:
+        return percent(mean) if as_percent else number(mean)
     if as_percent:
         return f"{percent(mean)} [{_whole(100 * low)}, {_whole(100 * high)}]"
     like = max(abs(mean), abs(low), abs(high))

@@ -1,10 +1,9 @@
 """Small evaluations made of numbers, for tests of their readers.
 
-The first half turns arrays into an `Evaluation`. The second half is one example, of three
-policies in a few conditions; its numbers are at the top of it.
+The first half turns arrays into the results of an evaluation. The second half is one
+example, of three policies in a few conditions; its numbers are at the top of it.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ import numpy as np
 
 from spikepropamine import table
 from spikepropamine.common import CLEAN_KEY
-from spikepropamine.evaluation.rows import RANDOM, TOLD
-from spikepropamine.folder import ASKED, RESULTS
-from spikepropamine.report.evaluation import Evaluation
+from spikepropamine.evaluation.description import parsed, write_description
+from spikepropamine.evaluation.tabulation import RANDOM, TOLD
+from spikepropamine.folder import RESULTS
+from spikepropamine.report.evaluation import EvaluationResults
 
 FIRST = 1_000_000
 """Seed of the first episode."""
@@ -130,15 +130,15 @@ def asked_of(conditions, policies, **changes) -> dict[str, Any]:
     return asked | changes
 
 
-def evaluation(conditions, measured: Measured, **changes) -> Evaluation:
-    """An `Evaluation` of arrays; each policy has a seed for each run of the clean task."""
+def evaluation(conditions, measured: Measured, **changes) -> EvaluationResults:
+    """Results of an evaluation, of arrays; each policy has a seed for each run."""
     policies = {}
     for (policy, key, _), values in measured.items():
         is_clean_array = key == CLEAN_KEY and not isinstance(values, dict)
         if is_clean_array and policy not in (RANDOM, TOLD):
             policies[policy] = range(len(values))
     asked = asked_of(conditions, policies, **changes)
-    return Evaluation(asked, table.table(rows_of(conditions, measured)))
+    return EvaluationResults(parsed(asked), table.table(rows_of(conditions, measured)))
 
 
 # ---------------------------------------------------------------- the example
@@ -163,7 +163,9 @@ COSTS = {  # accumulates; a fifth as many multiply-accumulates
 }
 
 
-def example(cue=False, contexts=False, only_clean=False, **changes) -> Evaluation:
+def example(
+    cue=False, contexts=False, only_clean=False, **changes
+) -> EvaluationResults:
     """Three policies, one of which is plastic, with their lesions.
 
     Args:
@@ -350,7 +352,7 @@ def write_example(folder: Path, **kind) -> Path:
     """Writes an example as `evaluate` leaves it; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     found = example(**kind)
-    (folder / ASKED).write_text(json.dumps(found.asked))
+    write_description(folder, found.description)
     measures = [name for name in found.frame["measure"].unique() if name != "learned"]
     table.write(folder / RESULTS, table.where(found.frame, measure=measures))
     return folder

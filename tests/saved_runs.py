@@ -9,12 +9,12 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.envs.making import make
-from spikepropamine.evaluation.command import ask, measure, parse
+from spikepropamine.evaluation.command import measure, parse, plan_of
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import save_policy
-from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.policies.spiking import PlasticSpikingPolicy
 from spikepropamine.report import evaluate
-from spikepropamine.report.evaluation import Evaluation
+from spikepropamine.report.evaluation import EvaluationResults
 
 CUES, PENDULUM = "CueAssociation-v0", "Pendulum-v1"
 ROBOT, LESSON = "HalfCheetahCue-v0", "HalfCheetahCueLesson-v0"
@@ -64,12 +64,12 @@ def command_line(*arguments, overwrite=True) -> int:
     return evaluate.main(arguments, "evaluate.py")
 
 
-def measured(*arguments) -> Evaluation:
+def measured(*arguments) -> EvaluationResults:
     """What an evaluation finds, without its report, which takes longer than these episodes."""
     options = parse([*map(str, arguments), "--overwrite"], "evaluate")
-    asked = ask(options)
-    measure(asked, options)
-    return Evaluation.read(asked.folder)
+    plan = plan_of(options)
+    measure(plan, options)
+    return EvaluationResults.read(plan.folder)
 
 
 def write_run(folder, policy, seed, rows):

@@ -13,30 +13,33 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from spikepropamine.envs.making import make
 from spikepropamine.evaluation.ask.conditions import Condition
 from spikepropamine.evaluation.ask.lesions import LESIONS, Wave
-from spikepropamine.evaluation.judge.measures import (
+from spikepropamine.evaluation.judge.rewards import (
+    Stretch,
     mean_of,
     pace,
     regained,
-    segments,
     since,
+    stretches_of,
     time_to_identify,
 )
-from spikepropamine.evaluation.rows import RANDOM, TOLD, _contexts, _stretches
+from spikepropamine.evaluation.measures import OF_ACTING
+from spikepropamine.evaluation.observed import Acted
+from spikepropamine.evaluation.tabulation import RANDOM, TOLD, contexts_of
 from spikepropamine.policies.export import save_policy
-from spikepropamine.policies.network import StateLayout
+from spikepropamine.policies.state import StateLayout
 
 PAYING = "Paying-v0"
 
 
-def test_segments_end_where_the_next_context_begins():
-    first, later = segments([[0, 30, 80], [0], [0, 100]], 100)
+def test_stretches_end_where_the_next_context_begins():
+    first, later = stretches_of([[0, 30, 80], [0], [0, 100]], 100)
     assert first == [(0, 0, 30), (1, 0, 100), (2, 0, 100)]
     assert later == [(0, 30, 80), (0, 80, 100)]
 
 
 def test_rewards_are_lined_up_where_contexts_begin():
     rewards = np.arange(200.0).reshape(2, 100)
-    lined = since(rewards, [(0, 10, 13), (0, 50, 52)])
+    lined = since(rewards, [Stretch(0, 10, 13), Stretch(0, 50, 52)])
     np.testing.assert_array_equal(
         lined[0], [30, 31, 12]
     )  # means of two stretches, then of one
@@ -57,9 +60,8 @@ def test_the_time_to_identify_is_where_nine_tenths_of_the_settled_pace_are_reach
         steps < 40, -1.0, 4.0
     )  # wrong for 40 steps, and then 0.8 of the teacher
     assert time_to_identify(found, random, teacher) == 40 + 10
-    assert np.isnan(
-        time_to_identify(np.full(200, 0.2), random, teacher)
-    )  # nothing was found out
+    # nothing was found out
+    assert time_to_identify(np.full(200, 0.2), random, teacher) is None
     # who knows from the beginning has nothing to find out, whatever noise there is
     noise = np.random.default_rng(0).normal(size=200) * 0.05
     assert time_to_identify(teacher + noise, random, teacher) == 10
@@ -122,12 +124,15 @@ def evaluated(earned, began, of_random=None, horizon=300):
         outcomes=[found],
         references={"random": {"signs": outcome(0.0, of_random or began)}},
     )
-    stretches, means = _stretches(measured, "signs"), {}
+    stretches, means = contexts_of(measured, SIGNS), {}
     for c in measured.conditions:
-        values = {}
-        for row in _contexts(measured, c, found, stretches):
-            values.setdefault(row["measure"], []).append(row["value"])
-        means[c.key] = {name: float(np.mean(some)) for name, some in values.items()}
+        acted = Acted(measured.task, c, measured.conditions, found,
+                      measured.references, stretches)  # fmt: skip
+        values = {m.name: [x.value for x in m.rows(acted)]
+                  for m in OF_ACTING if m.of_contexts}  # fmt: skip
+        means[c.key] = {
+            name: float(np.mean(some)) for name, some in values.items() if some
+        }
     return means
 
 

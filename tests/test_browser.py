@@ -9,10 +9,11 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from example_evaluation import write_example
 from saved_runs import ROOT, write_run
 
-from spikepropamine.report.colours import OTHERS, POLICIES
+from spikepropamine.colours import OTHERS, POLICIES
 from spikepropamine.report.dashboards import write_local
 from spikepropamine.report.html import write_report
 
@@ -139,6 +140,25 @@ def test_a_page_is_drawn_alone_and_fits(browser, pages, name, width):
         ".getBoundingClientRect().width > p.getBoundingClientRect().width + 1).length"
     )
     assert wide == 0
+
+
+def test_long_names_are_whole_on_a_wide_page(browser, tmp_path):
+    for rate in (0.001, 0.0003):
+        folder = tmp_path / f"rate-{rate}" / "seed-0"
+        write_run(folder, "ndp-oja", 0, [(-100.0, 100), (-50.0, 200)])
+        file = folder / "config.yaml"
+        settings = yaml.safe_load(file.read_text())["settings"]
+        settings["trainer"] = {
+            "learning_rate": rate,
+            "sequence_length": int(rate * 1e5),
+        }
+        file.write_text(yaml.safe_dump({"settings": settings}))
+    load(browser, write_local(tmp_path), 1400)
+    texts = browser.execute_script(
+        "return [...document.querySelectorAll('.plot svg text')].map(t => t.textContent)"
+    )
+    assert "ndp-oja, learning_rate 0.001, sequence_length 100" in texts
+    assert not [text for text in texts if "\u2026" in text]
 
 
 def luminance(rgb):

@@ -11,8 +11,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from benchmarks.rows import Rows
 from spikepropamine.evaluation.judge import cost
-from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.rules import RULES
+from spikepropamine.policies.spiking import PlasticSpikingPolicy
 from spikepropamine.table import read
 
 OBSERVATIONS = spaces.Box(-5.0, 5.0, (3,), np.float32)

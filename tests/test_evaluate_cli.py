@@ -15,11 +15,11 @@ from spikepropamine import table
 from spikepropamine.common import UsageError
 from spikepropamine.envs.making import ENDLESS
 from spikepropamine.evaluation import command as evaluate
-from spikepropamine.evaluation.ask.conditions import STANDARD_CONDITIONS
+from spikepropamine.evaluation.ask.conditions import STANDARD_CONDITIONS, Skipped
 from spikepropamine.evaluation.run import episodes
 from spikepropamine.folder import ASKED, RESULTS
 from spikepropamine.policies.export import _digest
-from spikepropamine.report.evaluation import Evaluation
+from spikepropamine.report.evaluation import EvaluationResults
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_command_line(tmp_path):
     assert "plasticity-off" in done.stdout and "late accuracy" in done.stdout
 
     results = tmp_path / CUES / "evaluations" / "standard"
-    found = Evaluation.read(results)
+    found = EvaluationResults.read(results)
     assert list(found.conditions) == [c.key for c in STANDARD_CONDITIONS]
     assert found.policies == {"ndp-oja": [0, 1], "mlp": [0]}
     assert [c.key for c in found.conditions_of("mlp")] == [
@@ -49,16 +49,12 @@ def test_command_line(tmp_path):
         "noise-0.1",
         "noise-0.2",
     ]
-    asked = found.asked
-    assert (
-        asked["environment"] == CUES
-        and asked["chance"] == 0.5
-        and asked["horizon"] == 16
-    )
-    assert asked["seeds"] == [1_000_000, 1_000_005] and "torch" in asked["versions"]
-    runs = [(run["folder"], run["steps"]) for run in asked["runs"]]
+    about = found.description
+    assert about.environment == CUES and about.chance == 0.5 and about.horizon == 16
+    assert about.seeds == (1_000_000, 1_000_005) and "torch" in about.versions
+    runs = [(run.folder, run.steps) for run in about.runs]
     assert runs[:2] == [("../../ndp-oja/seed-0", 123), ("../../ndp-oja/seed-1", 123)]
-    assert [asked["learning"][policy]["n_envs"] for policy in found.policies] == [4, 4]
+    assert [about.learning[policy]["n_envs"] for policy in found.policies] == [4, 4]
     rows = table.read(results / RESULTS)
     clean = table.where(
         rows, policy="ndp-oja", seed=0, condition="clean", measure="return"
@@ -79,13 +75,9 @@ def test_command_line(tmp_path):
     ]
     assert lesion.returns.mean == pytest.approx((both[0] - both[1]).mean())
     assert not lesion.identical
-    assert asked["skipped"] == [
-        {
-            "condition": "off",
-            "policy": "mlp",
-            "reason": "it has no plasticity to take away",
-        }
-    ]
+    assert about.skipped == (
+        Skipped("off", "mlp", "it has no plasticity to take away"),
+    )
     assert [path.name for path in (results / "figures").iterdir()] == [
         "episode-ndp-oja.png"
     ]
@@ -179,8 +171,9 @@ def test_a_task_without_a_time_limit_gets_one(tmp_path, capsys):
         f"no time limit: episodes are cut after {ENDLESS} steps"
         in capsys.readouterr().out
     )
-    found = Evaluation.read(run / "evaluations" / "standard")
-    assert found.asked["horizon"] == ENDLESS and not found.asked["own_limit"]
+    found = EvaluationResults.read(run / "evaluations" / "standard")
+    assert found.description.horizon == ENDLESS
+    assert not found.description.own_limit
     assert found.estimate("mlp", "clean", "length").mean == ENDLESS
     del gym.registry["Endless-v0"]
 

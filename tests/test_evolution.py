@@ -18,8 +18,9 @@ from spikepropamine.agents.evolution import Evolution
 from spikepropamine.agents.search import Search
 from spikepropamine.agents.zoo import build
 from spikepropamine.export.command import main as export
+from spikepropamine.policies.config import NetworkConfig
 from spikepropamine.policies.export import load_policy
-from spikepropamine.policies.network import NetworkConfig, SpikingNetwork
+from spikepropamine.policies.network import SpikingNetwork
 from spikepropamine.training.command_line import parse
 from spikepropamine.training.environments import make_envs
 from spikepropamine.training.run import main

@@ -178,7 +178,7 @@ def test_a_policy_predicts_as_stable_baselines(
             starts = np.array([step % 5 == 0]) if alone else np.arange(5) == step % 7
         found.append(answers)
         monkeypatch.setattr("spikepropamine.policies.deployed.fast", lambda _: None)
-        monkeypatch.setattr("spikepropamine.policies.policy.fast", lambda _: None)
+        monkeypatch.setattr("spikepropamine.policies.spiking.fast", lambda _: None)
     assert same(*found)
 
 

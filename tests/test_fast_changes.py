@@ -106,7 +106,7 @@ def test_eight_threads_do_with_a_loaded_policy_what_one_does(
     policy = load_policy(tmp_path / "policy")
     if not compiled:
         monkeypatch.setattr("spikepropamine.policies.deployed.fast", lambda _: None)
-        monkeypatch.setattr("spikepropamine.policies.policy.fast", lambda _: None)
+        monkeypatch.setattr("spikepropamine.policies.spiking.fast", lambda _: None)
 
     def episodes(seed):
         random, answers = np.random.default_rng(seed), []

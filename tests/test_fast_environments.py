@@ -1,5 +1,6 @@
 """Environments side by side are those of Stable-Baselines3, to the last bit, and keep no past."""
 
+import itertools
 from functools import partial
 
 import gymnasium as gym
@@ -11,7 +12,9 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from spikepropamine.envs import making
 from spikepropamine.envs.perturbations import CATALOGUE, Perturbed
+from spikepropamine.envs.rendering import is_mujoco
 from spikepropamine.policies.fast.environments import Normalised, SideBySide
+from spikepropamine.training.simulated import Simulated
 
 LENGTH = 6
 OTHER = {
@@ -58,8 +61,11 @@ def check_task(make):
     for env, seed in zip(theirs.envs, theirs._seeds):
         env.action_space.seed(seed)
     expected = played(theirs)
-    for threads in (1, 2):
-        assert same(played(SideBySide([make] * 2, 3, threads)), expected)
+    for kind, threads in itertools.product((SideBySide, Simulated), (1, 2)):
+        venv = kind([make] * 2, 3, threads)
+        robot = is_mujoco(venv.makers[0]().unwrapped)
+        assert getattr(venv, "in_one_call", robot) == robot
+        assert same(played(venv), expected)
 
 
 @pytest.mark.parametrize("name", ["Humanoid-v5", "Reacher-v5"])

@@ -1,6 +1,8 @@
 """The whole evaluation: programmed answers, nothing measured twice, the same on any cores."""
 
 import importlib
+import json
+import os
 import sys
 from pathlib import Path
 
@@ -17,11 +19,11 @@ from spikepropamine.evaluation.ask.conditions import (
     severest,
     task_of,
 )
-from spikepropamine.evaluation.run import episodes, plan
+from spikepropamine.evaluation.run import cache, code, episodes
 from spikepropamine.evaluation.run.episodes import Episode, joined, waves
 from spikepropamine.folder import RESULTS
-from spikepropamine.policies.export import save_policy
-from spikepropamine.report.evaluation import Evaluation
+from spikepropamine.policies.export import _digest, save_policy
+from spikepropamine.report.evaluation import EvaluationResults
 
 PROGRAMMED = "Programmed-v0"
 
@@ -80,7 +82,7 @@ def save_programmed(folder: Path, seed: int = 0, action: float = 1.0) -> Path:
     return run
 
 
-def evaluated(out: Path, *arguments) -> Evaluation:
+def evaluated(out: Path, *arguments) -> EvaluationResults:
     return measured(*arguments, "--out", out)
 
 
@@ -89,7 +91,7 @@ def test_programmed_drop_and_recovery(tmp_path):
     late, early = "action_flip~1@200", "action_flip~1"
     found = evaluated(tmp_path / "out", *runs, "--perturb", late, early,
                       "--episodes", 6)  # fmt: skip
-    assert found.asked["window"] == 20 and found.asked["horizon"] == 400
+    assert found.description.window == 20 and found.description.horizon == 400
     random = 60 * 0.2 + 340 * 0.8  # from the first step on
     for measure in ("random_return", "still_return"):
         assert found.estimate("mlp", None, measure).by_run == pytest.approx(
@@ -102,7 +104,8 @@ def test_programmed_drop_and_recovery(tmp_path):
         (324 - 284) / (400 - 284)
     )
     assert found.retention("mlp", [early]).mean == pytest.approx(0, abs=1e-9)
-    recovery = {name: score.mean for name, score in found.recovery("mlp", late).items()}
+    change = found.change("mlp", late)
+    recovery = {name: score.mean for name, score in change._asdict().items()}
     # the first window with 18 of its 20 steps on the plateau ends 18 steps after the rise
     expected = {
         "reward_before": 1.0,
@@ -117,7 +120,7 @@ def test_programmed_drop_and_recovery(tmp_path):
     assert steps[0] == 20 and steps[-1] == 400 and len(steps) <= 100
     at = next(index for index, step in enumerate(steps) if step >= 240)
     assert rates[at] == pytest.approx(0.2, abs=1e-6)
-    assert found.recovery("mlp", early) == {}
+    assert found.change("mlp", early) is None
     assert found.overall("mlp").mean == pytest.approx((324 - 284) / (400 - 284) / 2)
 
 
@@ -170,7 +173,7 @@ def test_nothing_is_measured_twice(tmp_path, monkeypatch):
     assert len(ran) + len(again) == 8 and not [job for job in again if job in ran]
     assert measured(*arguments).frame.equals(first) and len(again) == 5
     # what is damaged, and another policy, are measured anew
-    for path in plan.cache_folder().iterdir():
+    for path in cache.folder().iterdir():
         path.write_bytes(b"half")
     measured(*arguments)
     assert len(again) == 5 + 8
@@ -190,8 +193,7 @@ def test_what_the_users_own_code_does_is_in_the_name_of_what_is_kept(
         (tmp_path / "own_helpers" / "physics.py").write_text(f"{helper}\n")
         importlib.invalidate_caches()
         importlib.import_module("own_task")
-        plan.code_digest.cache_clear()
-        found.append(plan.code_digest("HalfCheetah-v5"))
+        found.append(code.digest_of_code("HalfCheetah-v5"))
         for name in ("own_task", "own_helpers", "own_helpers.physics"):
             monkeypatch.delitem(sys.modules, name)
     assert found[0] != found[1]
@@ -200,14 +202,14 @@ def test_what_the_users_own_code_does_is_in_the_name_of_what_is_kept(
 def test_measurements_that_come_with_a_run_are_not_believed(tmp_path, monkeypatch):
     run = save_programmed(tmp_path)
     evaluated(tmp_path / "first", run, "--quick", "--conditions", "clean")
-    for file in plan.cache_folder().iterdir():
-        forged = plan.read_outcome(file) | {"return": np.full(5, 1024.0)}
-        plan.write_outcome(file, forged)
+    for file in cache.folder().iterdir():
+        forged = cache.read_outcome(file) | {"return": np.full(5, 1024.0)}
+        cache.write_outcome(file, forged)
         for place in ("evaluations/cache", "evaluations", "cache"):
-            plan.write_outcome(run / place / file.name, forged)
+            cache.write_outcome(run / place / file.name, forged)
     found = evaluated(tmp_path / "mine", run, "--quick", "--conditions", "clean")
     assert found.returns("mlp").mean == 1024  # a file there would be read
-    monkeypatch.setenv(plan.CACHE, str(tmp_path / "of another user"))
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "of another user"))
     found = evaluated(tmp_path / "another", run, "--quick", "--conditions", "clean")
     assert found.returns("mlp").mean == 400
 
@@ -237,7 +239,7 @@ def test_policies_meet_the_same_environments_with_the_same_numbers(
     counts = {text: made.count(text) for text in made}
     assert counts == {"": 20 + 4, "mass=2": 20, "obs_noise=0.1@3": 20}
     assert not episodes._environments
-    monkeypatch.setenv(plan.CACHE, str(tmp_path / "another cache"))
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "another cache"))
     rows = []
     for run in runs:
         evaluated(tmp_path / run.parent.name, run, *arguments)
@@ -265,12 +267,12 @@ def test_outcomes_survive_the_way_through_files(tmp_path):
         "correct": np.array([[1, np.nan]], np.float32),
     }
     file = tmp_path / "deep" / "x.safetensors"
-    plan.write_outcome(file, outcome)
-    back = plan.read_outcome(file)
+    cache.write_outcome(file, outcome)
+    back = cache.read_outcome(file)
     assert all(np.array_equal(back[k], outcome[k], equal_nan=True) for k in outcome)
-    assert plan.read_outcome(tmp_path / "nothing.safetensors") is None
-    plan.write_outcome(file, {"return": outcome["return"]})  # a member is missing
-    assert plan.read_outcome(file) is None
+    assert cache.read_outcome(tmp_path / "nothing.safetensors") is None
+    cache.write_outcome(file, {"return": outcome["return"]})  # a member is missing
+    assert cache.read_outcome(file) is None
 
 
 def test_waves_and_how_they_are_joined():
@@ -299,6 +301,93 @@ def test_any_number_of_workers_gives_the_same_numbers(tmp_path, monkeypatch):
     runs, found = [save_run(tmp_path, CUES, "ndp-oja", seed) for seed in (0, 1)], []
     asked = [*runs, "--episodes", 400, "--lesions", "modulator-shuffled", "carry-over"]
     for count in (1, 2):
-        monkeypatch.setenv(plan.CACHE, str(tmp_path / f"cache {count}"))
+        monkeypatch.setenv(cache.VARIABLE, str(tmp_path / f"cache {count}"))
         found.append(measured(*asked, "--workers", count).frame)
     assert found[0].equals(found[1])
+
+
+CHANGING = """
+import gymnasium as gym
+import numpy as np
+
+PAID = {paid}
+
+
+class Paying(gym.Env):
+    observation_space = gym.spaces.Box(-1.0, 1.0, (2,))
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,))
+    scale = 1.0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {{}}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), PAID * self.scale, False, False, {{}}
+"""
+
+
+@pytest.fixture
+def paying(tmp_path, monkeypatch):
+    """A module of the user's with an environment that pays 1 a step, for 20 steps."""
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "paying_task.py"
+    file.write_text(CHANGING.format(paid=1.0))
+    importlib.invalidate_caches()
+    monkeypatch.setitem(gym.registry, "Paying-v0", gym.envs.registration.EnvSpec(
+        "Paying-v0", "paying_task:Paying", max_episode_steps=20))  # fmt: skip
+    module = importlib.import_module("paying_task")
+    yield module, file
+    del sys.modules["paying_task"]
+
+
+def test_an_environment_whose_code_changes_in_a_running_process_is_run_anew(
+    tmp_path, paying
+):
+    module, file = paying
+    run = save_programmed(tmp_path)
+    loaded = json.loads((run / "policy" / "policy.json").read_text())
+    loaded["metadata"]["settings"]["env"] = "Paying-v0"
+    loaded.pop("digest")
+    text = json.dumps(loaded | {"digest": _digest(loaded)})
+    (run / "policy" / "policy.json").write_text(text)
+
+    def earned():
+        few = ["--conditions", "clean", "--episodes", 2, "--workers", 1]
+        return evaluated(tmp_path / "out", run, *few).returns("mlp").mean
+
+    assert earned() == 20
+    module.PAID = 2.0  # a value of its module
+    assert earned() == 40
+    module.Paying.scale = 0.5  # a value of its class
+    assert earned() == 20
+    file.write_text(CHANGING.format(paid=5.0))
+    os.utime(file, (1, 1))  # so that its compiled code is not taken for this one
+    importlib.reload(module)
+    assert earned() == 100
+
+
+def test_other_processes_are_not_asked_for_what_was_changed_in_this_one(paying):
+    module, _ = paying
+    before = code.digests_of_modules("Paying-v0")
+    assert before == code.digests_of_modules("Paying-v0")
+    module.Paying.step = lambda self, action: None
+    module.Paying.step.__module__ = module.__name__
+    after = code.digests_of_modules("Paying-v0")
+    changed = [name for name in after if after[name] != before.get(name)]
+    assert changed == ["paying_task"]
+
+
+def test_what_cannot_be_filmed_is_said_before_anything_is_run(
+    tmp_path, monkeypatch, capsys
+):
+    run, said, actual = save_programmed(tmp_path), [], episodes.run_job
+
+    def running(job):
+        said.append(capsys.readouterr().err)
+        return actual(job)
+
+    monkeypatch.setattr(episodes, "run_job", running)
+    few = ["--conditions", "clean", "--episodes", 1, "--workers", 1, "--video"]
+    assert command_line(run, *few, "--out", tmp_path / "out") == 1
+    assert "no video: Programmed-v0 has no render mode rgb_array" in said[0]

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import graphlib
 import importlib
 import tomllib
 from pathlib import Path
@@ -61,6 +62,35 @@ def test_a_folder_imports_only_the_folders_below_it(package):
     assert not wrong, [
         pair for pair in imported(package).items() if folders([pair[0]]) & wrong
     ]
+
+
+def modules_named(node):
+    """What an import statement names, as modules may be called."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and not node.level:
+        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
+
+
+def test_the_modules_of_policies_can_be_drawn_as_a_tree():
+    """No circle, not even one that is closed inside a function or for a type checker."""
+    names = {}
+    for file in (ROOT / "policies").rglob("*.py"):
+        parts = file.relative_to(ROOT).with_suffix("").parts
+        names[".".join(parts).removesuffix(".__init__")] = file
+    below = {}
+    for name, file in names.items():
+        below[name] = set()
+        for node in ast.walk(ast.parse(file.read_text())):
+            for module in modules_named(node):
+                target = module.removeprefix("spikepropamine.")
+                while "." in target:  # a package runs before what is in it
+                    if target in names and not f"{name}.".startswith(f"{target}."):
+                        below[name].add(target)
+                    target = target.rpartition(".")[0]
+    assert "policies.compiled.step" in below["policies.backends"]
+    tuple(graphlib.TopologicalSorter(below).static_order())  # raises CycleError
 
 
 def test_the_environments_need_neither_torch_nor_stable_baselines():

@@ -29,7 +29,7 @@ from spikepropamine.evaluation.ask.lesions import (
     layout_of,
 )
 from spikepropamine.evaluation.ask.runs import applicable, load_runs
-from spikepropamine.evaluation.run import plan
+from spikepropamine.evaluation.run import cache, plan
 from spikepropamine.evaluation.run.episodes import (
     InsideSums,
     Job,
@@ -216,8 +216,9 @@ def test_all_that_a_measurement_depends_on_is_in_its_name():
         replace(job, condition=replace(frozen, onset=4, text="obs_noise=0.1@4")),
         replace(job, condition=replace(frozen, text="obs_noise=0.1@4")),
     ]
-    names = [plan.cache_name(one, {"torch": "1"}) for one in (job, *others)]
-    names.append(plan.cache_name(job, {"torch": "2"}))
+    names = [cache.name_of(one, "", {"torch": "1"}) for one in (job, *others)]
+    names.append(cache.name_of(job, "", {"torch": "2"}))
+    names.append(cache.name_of(job, "changed", {"torch": "1"}))
     assert len(set(names)) == len(names)
 
 
@@ -231,7 +232,7 @@ def test_a_file_that_a_registered_task_names_is_in_its_name(tmp_path, monkeypatc
     monkeypatch.setitem(gym.registry, "Made-v0", spec)
     for text in ("one", "other"):
         file.write_text(text)
-        names.append(plan.cache_name(job, {}))
+        names.append(cache.name_of(job, "", {}))
     assert names[0] != names[1]
 
 
@@ -242,7 +243,7 @@ def test_a_task_of_a_notebook_is_never_taken_from_the_cache(tmp_path, monkeypatc
         gym.registry, "Made-v0", EnvSpec("Made-v0", made, max_episode_steps=20)
     )
     job = job_of(SimpleNamespace(folder=tmp_path), task_of("Made-v0", {}), CLEAN)
-    names = [plan.cache_name(job, {}) for _ in range(2)]
+    names = [cache.name_of(job, "", {}) for _ in range(2)]
     assert names[0] != names[1]
 
 
@@ -313,7 +314,7 @@ def test_a_teacher_acts_as_is_likeliest_whatever_the_policies_do(tmp_path, monke
     monkeypatch.setattr(plan, "run_jobs", lambda jobs, *_: (asked.extend(jobs), 1 / 0))
     with pytest.raises(ZeroDivisionError):
         seeds = range(1_000_000, 1_000_002)
-        asked_for = plan.Asked([run], task, conditions, run, seeds, False, [], tmp_path)
-        plan.evaluate(asked_for, 1, {})
+        wanted = plan.Plan([run], task, conditions, run, seeds, False, [], tmp_path)
+        plan.evaluate(wanted, 1, {})
     assert [j.deterministic for j in asked if j.told] == [True]
     assert not any(j.deterministic for j in asked if j.folder and not j.told)

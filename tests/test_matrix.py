@@ -16,6 +16,7 @@ import yaml
 from spikepropamine import table
 from spikepropamine.__main__ import main
 from spikepropamine.common import UsageError
+from spikepropamine.evaluation.derived import late_accuracy
 from spikepropamine.folder import RunFolder
 from spikepropamine.matrix import cells as cells_module
 from spikepropamine.matrix import command
@@ -24,8 +25,8 @@ from spikepropamine.matrix.cells import MATRICES, cells_of, execute, load_matrix
 from spikepropamine.matrix.rows import OBSERVER, keep_medians, missing
 from spikepropamine.policies.export import load_policy
 from spikepropamine.report.evaluate import main as evaluate
-from spikepropamine.report.evaluation import Evaluation
-from spikepropamine.table import late_accuracy, read, where
+from spikepropamine.report.evaluation import EvaluationResults
+from spikepropamine.table import read, where
 from spikepropamine.training import sections
 from spikepropamine.training.command_line import parse
 from spikepropamine.training.run import main as train
@@ -417,8 +418,8 @@ def test_a_cell_is_the_same_as_its_single_commands(file, monkeypatch):
         "noise-0.2",
         "plasticity-off",
     ]
-    evaluated = Evaluation.read(cell.root / cell.evaluations[0]).measured(
-        "ndp-oja", "noise-0.1", "late accuracy"
+    evaluated = EvaluationResults.read(cell.root / cell.evaluations[0]).measured(
+        "ndp-oja", "noise-0.1", "late_accuracy"
     )
     late = where(late_accuracy(rows), policy="ndp-oja", condition="noise-0.1")["value"]
     assert late.to_list() == pytest.approx([evaluated.mean])

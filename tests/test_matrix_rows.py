@@ -10,7 +10,7 @@ from example_evaluation import asked_of, condition
 from example_evaluation import rows_of as rows_of_arrays
 
 from spikepropamine import table
-from spikepropamine.evaluation.rows import TOLD
+from spikepropamine.evaluation.tabulation import TOLD
 from spikepropamine.folder import ASKED, RESULTS, seconds_of
 from spikepropamine.matrix import rows as rows_module
 from spikepropamine.matrix.rows import OBSERVER, collect, rows_of
@@ -77,7 +77,7 @@ def finished(tmp_path):
 
 def test_the_rows_of_a_cell_are_the_means_of_its_evaluation(finished):
     told = {"severity": 0.5, "split": "train", "lesion": "off"}
-    frame = rows_of(finished("Ant-v5", {"signs": told}))
+    frame = rows_of(finished("Ant-v5", {"clean": {}, "signs": told}))
     labels = frame.select(
         "environment", "setting", "policy", "seed", "revision"
     ).unique()
@@ -91,7 +91,7 @@ def test_the_rows_of_a_cell_are_the_means_of_its_evaluation(finished):
         ("settled_pace", None): 0.5,
     }  # fmt: skip
     (only,) = (
-        where(frame, measure="return")
+        where(frame, measure="return", condition="signs")
         .select("condition", "episode", *told)
         .rows(named=True)
     )

@@ -6,8 +6,9 @@ from example_evaluation import condition, evaluation
 
 from spikepropamine import statistics
 from spikepropamine.evaluation.ask.conditions import perturbed
-from spikepropamine.evaluation.judge import measures
-from spikepropamine.report.evaluation import SHARE, estimate
+from spikepropamine.evaluation.judge import rewards as measures
+from spikepropamine.evaluation.measures import SHARE
+from spikepropamine.report.estimates import estimate
 
 
 def programmed(low=0.2, plateau=0.8, bottom=60, steps=400, onset=200):
@@ -22,9 +23,10 @@ def recovered(changed, clean=None, onset=200, window=20, lengths=None):
     """Of rewards [episodes, steps] with a change and without it, with the share that comes back."""
     clean = np.ones(changed.shape) if clean is None else clean
     lengths = np.full(len(changed), changed.shape[1]) if lengths is None else lengths
-    found, time = measures.recovery(clean, changed, lengths, onset, window)
-    means = [values.mean() for values in found.values()]
-    return [*means, 1 - means[2] / means[1] if means[1] else np.nan, time]
+    *by_episode, time = measures.recovery(clean, changed, lengths, onset, window)
+    before, drop, missing = (values.mean() for values in by_episode)
+    fraction = 1 - missing / drop if drop else np.nan
+    return [before, drop, missing, fraction, np.nan if time is None else time]
 
 
 @pytest.mark.parametrize(
@@ -68,10 +70,9 @@ def test_what_ends_without_the_change_too_does_not_come_back():
 def test_recovery_needs_windows_before_and_after():
     rewards, lengths = np.ones((1, 100)), np.array([100])
     found = [
-        measures.recovery(rewards, rewards, lengths, onset, 10)[0]
-        for onset in (5, 81, 80)
+        measures.recovery(rewards, rewards, lengths, onset, 10) for onset in (5, 81, 80)
     ]
-    assert [len(measured) for measured in found] == [0, 0, 3]
+    assert [measured is None for measured in found] == [True, True, False]
 
 
 @pytest.mark.parametrize("shape", [(1, 8), (8, 1)])
@@ -191,7 +192,7 @@ def test_what_a_lesion_takes_away_by_hand():
 
 def test_lesioned_conditions_are_no_part_of_a_comparison_of_policies():
     found = earning(("more", "less"), clean=10, a=(9, 5), clean_off=8, a_off=(1, 5))
-    gaps = {part.measure: part.found.mean for part in found.comparisons}
+    gaps = {part.measure: part.difference.mean for part in found.comparisons}
     assert gaps["retention"] == pytest.approx(0.4) and gaps["return"] == pytest.approx(
         0
     )
@@ -205,7 +206,7 @@ def test_an_episode_without_a_value_keeps_its_place():
     found = evaluation([condition()], {("a", "clean", "correct"): right,
                                        ("b", "clean", "correct"): fewer})  # fmt: skip
     (comparison,) = found.comparisons
-    assert comparison.found.mean == 0 and comparison.found.better == 0.5
+    assert comparison.difference.mean == 0 and comparison.difference.better == 0.5
 
 
 def test_a_policy_that_never_answers_is_compared_by_its_returns():
@@ -224,12 +225,12 @@ def test_a_policy_that_never_answers_is_compared_by_its_returns():
 
 def test_a_run_without_a_drop_does_not_hide_that_of_another():
     one, two = changing(2.0, 0.5), changing(2.0, 0.5, more=np.full((1, 20), np.nan))
-    assert one["fraction"].mean == two["fraction"].mean == pytest.approx(0.75)
+    assert one.fraction.mean == two.fraction.mean == pytest.approx(0.75)
 
 
 def test_a_run_that_loses_nothing_has_no_share_of_it():
     found = changing(2.0, 0.5, more=np.linspace(-0.01, 0.02, 20)[None])
-    assert found["drop"].by_run[1] == pytest.approx(0.005) and not found["fraction"]
+    assert found.drop.by_run[1] == pytest.approx(0.005) and not found.fraction
 
 
 def changing(lost, left, before=4.0, more=None):
@@ -246,7 +247,7 @@ def changing(lost, left, before=4.0, more=None):
         measured = {name: np.concatenate([values, values if name[2] == "return" else more])
                     if name[2] != "recovery_time" else [40.0, np.nan]
                     for name, values in measured.items()}  # fmt: skip
-    return evaluation([condition(), condition(key, onset=200)], measured).recovery(
+    return evaluation([condition(), condition(key, onset=200)], measured).change(
         "own", key
     )
 
@@ -262,8 +263,8 @@ def changing(lost, left, before=4.0, more=None):
 )
 def test_a_drop_that_is_not_shown_or_small_has_no_recovery(lost, left, fraction, time):
     found = changing(lost, left)
-    assert found["drop"].mean == pytest.approx(lost)
-    share, steps = found["fraction"], found["recovery_time"]
+    assert found.drop.mean == pytest.approx(lost)
+    share, steps = found.fraction, found.recovery_time
     assert (share and share.mean) == (
         fraction and pytest.approx(fraction)
     ) or fraction == 0

@@ -11,7 +11,8 @@ import torch
 from conftest import OBSERVATIONS, make_model, make_venv, zero_state
 
 from spikepropamine.policies import NetworkConfig, StateLayout
-from spikepropamine.policies.network import FLAGS, SpikingNetwork
+from spikepropamine.policies.network import SpikingNetwork
+from spikepropamine.policies.state import FLAGS
 
 make_network = partial(
     conftest.make_network, backend="reference"

@@ -19,7 +19,7 @@ from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.export import nir_file
 from spikepropamine.folder import TRAINED
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation, steps
-from spikepropamine.policies.policy import PlasticSpikingPolicy
+from spikepropamine.policies.spiking import PlasticSpikingPolicy
 
 OBSERVATIONS = spaces.Box(-5.0, 5.0, (6,), np.float64)
 ACTIONS = spaces.Box(-1.0, 1.0, (3,), np.float32)

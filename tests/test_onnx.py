@@ -14,14 +14,10 @@ from stable_baselines3.common.policies import (
 from tapes import Noise
 
 from spikepropamine.export import onnx_file
+from spikepropamine.policies.actors import SquashedLstm, SquashedMlp, SquashedSpiking
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
-from spikepropamine.policies.off_policy import (
-    SquashedLstm,
-    SquashedMlp,
-    SquashedSpiking,
-)
-from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.rules import RULES
+from spikepropamine.policies.spiking import PlasticSpikingPolicy
 
 BOX = spaces.Box(-5.0, 5.0, (6,), np.float64)
 OBSERVATIONS = {

@@ -10,12 +10,13 @@ from example_evaluation import condition, evaluation, example, write_example
 from saved_runs import write_run
 
 from spikepropamine import statistics
+from spikepropamine.colours import POLICIES
 from spikepropamine.common import UsageError
 from spikepropamine.folder import ASKED, RESULTS
-from spikepropamine.report.colours import POLICIES, paint
 from spikepropamine.report.dashboards import find_runs, learning_curve, write_local
 from spikepropamine.report.evaluate import tables
 from spikepropamine.report.html import report as html_of
+from spikepropamine.report.paint import paint
 
 
 class Outline(HTMLParser):
@@ -142,8 +143,11 @@ def test_text_from_outside_cannot_become_html():
     evil = '<script>alert("x")</script>'
     found.conditions = {k: replace(c, label=evil) if c.onset else c
                         for k, c in found.conditions.items()}  # fmt: skip
-    found.asked["versions"]["revision"] = "</title><b>"
-    found.asked["command"].append("</script><script>alert(1)</script>")
+    found.description = replace(
+        found.description,
+        versions={"revision": "</title><b>"},
+        command=("</script><script>alert(1)</script>",),
+    )
     html = html_of(found)
     assert "<script>alert" not in html and "<b>" not in html
     assert "&lt;script&gt;alert" in html
@@ -178,7 +182,7 @@ def test_a_learning_curve_is_the_mean_over_the_runs_that_got_there(runs):
     assert learning_curve(found, "rollout/late_accuracy") == []
 
 
-def test_the_local_page_links_what_there_is(runs):
+def test_the_local_page_links_what_there_is(runs, capsys):
     seed = runs / "Pendulum-v1" / "snn" / "seed-0"
     folder = write_example(seed / "evaluations" / "novel dynamics")
     (folder / "report.html").touch()
@@ -190,6 +194,9 @@ def test_the_local_page_links_what_there_is(runs):
         (seed / "evaluations" / name).mkdir()
         (seed / "evaluations" / name / ASKED).write_bytes(content)
         (seed / "evaluations" / name / RESULTS).write_bytes(content)
+    # a table that does not agree with its description takes nothing else with it
+    wrong = write_example(seed / "evaluations" / "inconsistent") / RESULTS
+    wrong.write_text(wrong.read_text().replace(",0,", ",-7,", 40))
     with (seed / "progress.csv").open("ab") as file:
         file.write(b"\xff\xfe,\xff\n")
     (seed / "videos").mkdir()
@@ -198,6 +205,7 @@ def test_the_local_page_links_what_there_is(runs):
     (seed / "wandb" / "media" / "copy.mp4").touch()
     outline = Outline(write_local(runs).read_text())
     assert outline.sections == ["Learning", "Evaluations", "Videos", "Runs"]
+    assert f"left out: {wrong}" in capsys.readouterr().err
     assert outline.plots == 1
     base = "Pendulum-v1/snn/seed-0"
     reports = {link for link in outline.links if link.endswith("report.html")}

@@ -171,7 +171,7 @@ def test_a_suite_of_ones_own_is_trained_and_evaluated_under(
     )
     run = save_run(tmp_path, "Hopper-v5", "mlp")
     found = measured(run, "--episodes", 1, "--suite", file)
-    assert found.asked["suite"] == "mine"
+    assert found.description.suite == "mine"
     assert set(found.conditions) == {"clean", "light 0.5", "light 1", "slope"}
     Path("noise.yaml").write_text(GOOD)
     for wrong, words in (

@@ -23,7 +23,7 @@ from spikepropamine.agents.zoo import (
 from spikepropamine.evaluation.judge.cost import cost_of
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.export import load_policy, save_policy
-from spikepropamine.report.evaluation import Evaluation
+from spikepropamine.report.evaluation import EvaluationResults
 from spikepropamine.training.obstacles import obstacle
 
 
@@ -112,7 +112,9 @@ def test_a_picture_gets_a_cnn_and_its_policy_is_exported(task, policy, beside, c
     assert main(evaluated) == 0
     (file,) = (run / "evaluations").rglob("results.csv")
     cnn = sum(p.numel() for p in deployed.policy.features_extractor.parameters())
-    assert Evaluation.read(file.parent).costs[policy]["parameter_bytes"] > 4 * cnn
+    assert (
+        EvaluationResults.read(file.parent).costs[policy]["parameter_bytes"] > 4 * cnn
+    )
     assert main(["export", str(run), "--format", "onnx"]) == 0
     if policy == "snn":
         capsys.readouterr()

@@ -17,9 +17,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from spikepropamine.agents import PlasticSAC, PlasticTQC
 from spikepropamine.export import command as export
+from spikepropamine.policies.actors import _Draw
+from spikepropamine.policies.critics import Critics
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.fast import fast
-from spikepropamine.policies.off_policy import Critics, _Draw
 from spikepropamine.report import evaluate
 from spikepropamine.training import run as train
 

@@ -14,8 +14,8 @@ from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
 import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.agents import PlasticPPO
 from spikepropamine.policies import PlasticSpikingPolicy
+from spikepropamine.policies.baselines import Gru, GruPolicy, ToldMlpPolicy
 from spikepropamine.policies.export import load_policy, save_policy
-from spikepropamine.policies.policy import Gru, GruPolicy, ToldMlpPolicy
 
 SPACES = [(o, a) for o in ("box", "discrete", "dict") for a in ("box", "discrete")] + [
     ("box", "multi_discrete"),

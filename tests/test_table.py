@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from spikepropamine import table
 from spikepropamine.common import UsageError
+from spikepropamine.report.results import lines_of
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
 BY_KIND = {
@@ -101,11 +102,11 @@ def test_rows_are_selected_by_value_by_several_and_by_null():
         table.where(frame, sed=1)
 
 
-def test_a_pivot_has_a_column_for_each_measure():
+def test_lines_have_a_column_for_each_measure():
     rows = [
-        PLAIN | {"seed": s, "measure": m, "value": v}
+        PLAIN | {"seed": s, "measure": m, "value": v, "condition": "clean"}
         for s, m, v in ((0, "return", 1.0), (0, "length", 2.0), (1, "return", 3.0))
     ]
-    wide = table.pivot(table.table(rows))
+    wide = lines_of(table.table(rows))
     assert wide["return"].to_list() == [1.0, 3.0]
     assert wide["length"].to_list() == [2.0, None]

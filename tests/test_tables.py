@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spikepropamine.colours import POLICIES, colour_of
 from spikepropamine.common import UsageError
+from spikepropamine.evaluation.derived import late_accuracy, retention
 from spikepropamine.report import figures, pages
-from spikepropamine.report.colours import POLICIES, colour_of
 from spikepropamine.report.tables import TABLES
 from spikepropamine.statistics import difference, interval, pooled
-from spikepropamine.table import late_accuracy, retention, table, where, write
+from spikepropamine.table import table, where, write
 
 ROOT = Path(__file__).parent.parent
 PAGES = pages.pages_of(ROOT)

@@ -16,9 +16,9 @@ from stable_baselines3.common.logger import Logger
 
 from spikepropamine.agents.crossq import PlasticCrossQ
 from spikepropamine.agents.td3 import PlasticTD3
+from spikepropamine.policies.actors import _Draw
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.fast import fast
-from spikepropamine.policies.off_policy import _Draw
 from spikepropamine.training import run as train
 
 WIDTHS = [16, 12]

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from spikepropamine.common import UsageError
 from spikepropamine.report import dashboards
 from spikepropamine.report import tracking as tracked_evaluation
-from spikepropamine.report.html import results
+from spikepropamine.report.html import all_results
 from spikepropamine.training import logs as tracking
 from spikepropamine.training import run as train
 from spikepropamine.training.logs import ProgressCSV
@@ -317,7 +317,7 @@ def test_a_broken_wandb_ends_the_tracking_and_not_the_training(writer, capsys):
 
 
 def test_a_table_of_an_evaluation_has_numbers_beside_their_intervals():
-    columns, rows = tracked_evaluation.plain_table(results(example()))
+    columns, rows = tracked_evaluation.plain_table(all_results(example()))
     assert {len(row) for row in rows} == {len(columns)}
     found = dict(zip(columns, rows[0]))
     assert found["policy"] == "ndp-oja" and found["return"] == pytest.approx(4000)
@@ -332,12 +332,12 @@ def test_an_offline_evaluation_holds_report_tables_videos_and_files(
     (folder / "videos" / "clean.mp4").write_bytes(b"not looked into")
     (folder / "report.html").write_text("not looked into")
     evaluated = {}
-    for run in example().asked["runs"]:
-        policy, seed = run["policy"], run["seed"]
+    for run in example().description.runs:
+        policy, seed = run.policy, run.seed
         settings = {"env": "HalfCheetah-v5", "policy": policy, "seed": seed}
         description = json.dumps({"metadata": {"settings": settings}})
-        (folder / run["folder"] / "policy").mkdir(parents=True)
-        (folder / run["folder"] / "policy" / "policy.json").write_text(description)
+        (folder / run.folder / "policy").mkdir(parents=True)
+        (folder / run.folder / "policy" / "policy.json").write_text(description)
         evaluated[f"HalfCheetah-v5-{policy}-seed-{seed}"] = description
     monkeypatch.setenv("WANDB_TAGS", "trial, robots")
     monkeypatch.setenv("WANDB_ENTITY", "someone")

@@ -1,10 +1,12 @@
 """What is said of an evaluation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from example_evaluation import condition, evaluation, example
 
-from spikepropamine.report.html import sentences
+from spikepropamine.report.sentences import sentences
 from spikepropamine.statistics import HIGHER, LOWER, NO_DIFFERENCE
 from spikepropamine.words import listed, number, p_value, percent, plural, with_interval
 
@@ -38,6 +40,8 @@ def test_numbers_in_words():
         "-12 %",
     ]
     assert with_interval(1.0, (0.9, 1.1)) == "1.00 [0.90, 1.10]"
+    assert with_interval(1.0, (1.0, 1.0)) == "1.00"  # by definition
+    assert with_interval(1.0, None, without="all 5 equal") == "1.00 (all 5 equal)"
     assert plain(with_interval(1.0, (0.9, 1.1), as_percent=True)) == "100 % [90, 110]"
     assert [listed(list("abc")[:n]) for n in (1, 2, 3)] == [
         "a",
@@ -116,11 +120,13 @@ def test_comparisons_are_of_runs_and_corrected():
     by_pair = {(c.policy, c.other): c for c in found.comparisons}
     assert [by_pair["a", x].verdict for x in "bc"] == [HIGHER] * 2
     assert by_pair["b", "c"].verdict == NO_DIFFERENCE
-    assert by_pair["a", "b"].p == pytest.approx(3 * by_pair["a", "b"].found.p, rel=0.1)
+    assert by_pair["a", "b"].p == pytest.approx(
+        3 * by_pair["a", "b"].difference.p, rel=0.1
+    )
     assert [len(text) > 0 for text in sentences("comparisons", found)] == [True] * 3
     assert "equal" not in " ".join(sentences("comparisons", found))
     (alone,) = clean(once=[[0, 1, 2, 3, 4]], more=[[5, 6, 7, 8, 9.5]] * 2).comparisons
-    assert alone.verdict == LOWER and alone.found.mean == pytest.approx(-5.1)
+    assert alone.verdict == LOWER and alone.difference.mean == pytest.approx(-5.1)
 
 
 def test_a_third_policy_that_was_trained_once_makes_no_difference_to_two():
@@ -128,7 +134,7 @@ def test_a_third_policy_that_was_trained_once_makes_no_difference_to_two():
     pair = {"a": spread + 1, "b": spread}
     (alone,) = clean(**pair).comparisons
     beside, *others = clean(**pair, c=spread[:1]).comparisons
-    assert beside.found == alone.found and alone.verdict == NO_DIFFERENCE
+    assert beside.difference == alone.difference and alone.verdict == NO_DIFFERENCE
     assert [part.once for part in (alone, beside, *others)] == [
         False,
         False,
@@ -147,15 +153,18 @@ def test_episodes_without_a_late_answer_are_in_no_comparison():
             axis=2, where=np.isfinite(correct)
         )
     (alone,) = evaluation([condition()], measured).comparisons
-    assert (alone.measure, alone.found.mean) == ("late accuracy", 1.0)
+    assert (alone.measure, alone.difference.mean) == ("late_accuracy", 1.0)
     assert alone.verdict == HIGHER
 
 
 def test_what_the_numbers_cannot_tell_is_told():
     found = example()
     before = sentences("caveats", found)
-    for run in found.asked["runs"]:
-        run["steps"] = 500_000 if run["policy"] == "mlp" else 1_000_000
+    runs = [
+        replace(run, steps=500_000 if run.policy == "mlp" else 1_000_000)
+        for run in found.description.runs
+    ]
+    found.description = replace(found.description, runs=tuple(runs))
     stopped, unequal = (
         text for text in sentences("caveats", found) if text not in before
     )

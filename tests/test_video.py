@@ -15,18 +15,11 @@ from conftest import pixels
 from saved_runs import CUES, ROOT, make_policy, save_run
 from stable_baselines3.common.policies import ActorCriticPolicy
 
+from spikepropamine.colours import ABOVE, BELOW, diverging, rgb
 from spikepropamine.envs.making import make
 from spikepropamine.envs.rendering import INSTALL, CannotDraw
 from spikepropamine.evaluation.ask.lesions import PlasticityOff
-from spikepropamine.evaluation.film.panel import (
-    ABOVE,
-    BELOW,
-    INK,
-    MARK,
-    Outline,
-    Panel,
-    diverging,
-)
+from spikepropamine.evaluation.film.panel import INK, MARK, Outline, Panel
 from spikepropamine.evaluation.film.video import HEIGHT, WIDTH, Take, film, mp4, pace
 from spikepropamine.evaluation.run.episodes import Moment, run_episodes
 from spikepropamine.policies.deployed import DeployedPolicy
@@ -352,11 +345,11 @@ def test_a_change_is_marked_when_it_comes_and_not_before():
 def test_fast_weights_are_coloured_symmetrically():
     colours = diverging(np.array([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0]), 1.0)
     assert tuple(colours[3]) == (255, 255, 255)
-    assert tuple(colours[0]) == tuple(colours[1]) == BELOW
-    assert tuple(colours[5]) == ABOVE
+    assert tuple(colours[0]) == tuple(colours[1]) == rgb(BELOW)
+    assert tuple(colours[5]) == rgb(ABOVE)
     # half the value is half the way to the full colour, on either side
-    np.testing.assert_allclose(colours[2], (255 + np.array(BELOW)) / 2, atol=0.5)
-    np.testing.assert_allclose(colours[4], (255 + np.array(ABOVE)) / 2, atol=0.5)
+    np.testing.assert_allclose(colours[2], (255 + np.array(rgb(BELOW))) / 2, atol=0.5)
+    np.testing.assert_allclose(colours[4], (255 + np.array(rgb(ABOVE))) / 2, atol=0.5)
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (5, 4)])
@@ -366,7 +359,7 @@ def test_a_fast_weight_is_drawn_where_it_belongs(shape):
     panel = panel_of(synapses=shape)
     panel.add(moment_of([0, 0, 0, 0], fast))
     plot = panel.plots["fast_weights"]
-    rows, columns = pixels(plot, ABOVE)
+    rows, columns = pixels(plot, rgb(ABOVE))
     height, width = plot.shape[:2]
     # the longer axis lies; neurons are counted from the bottom left
     if shape == (4, 5):
@@ -384,4 +377,4 @@ def test_a_layer_of_graded_units_has_the_panel_without_spikes():
     panel = Panel([Outline(np.ones(5), moment, largest=1.0)], 560, 400)
     assert set(panel.plots) == {"modulator", "fast_weights", "reward"}
     panel.add(moment)
-    assert pixels(panel.plots["modulator"], ABOVE)[0].size
+    assert pixels(panel.plots["modulator"], rgb(ABOVE))[0].size

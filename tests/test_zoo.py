@@ -15,7 +15,7 @@ from spikepropamine.agents.zoo import (
     register,
 )
 from spikepropamine.policies import NetworkConfig
-from spikepropamine.policies.policy import Group, parameter_group
+from spikepropamine.policies.parameter_groups import Group, parameter_group
 
 GROUPS = set(get_args(Group))
 

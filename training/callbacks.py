@@ -1,5 +1,5 @@
-"""What happens while a policy trains, besides what is measured and checked: the callbacks
-of Stable-Baselines3 that are small.
+"""What happens while a policy trains, besides what is measured and checked: the
+callbacks of Stable-Baselines3 that are small.
 """
 
 import time
@@ -15,8 +15,9 @@ from spikepropamine.agents.teacher import Taught
 from spikepropamine.common import progress_bar
 from spikepropamine.envs.making import horizon_of
 from spikepropamine.policies import PlasticSpikingPolicy
-from spikepropamine.policies.off_policy import actor_of
-from spikepropamine.policies.policy import parameter_group
+from spikepropamine.policies.critics import actor_of
+from spikepropamine.policies.parameter_groups import parameter_group
+from spikepropamine.training.simulated import Simulated
 
 ROWS = 20
 """Of the logs of a short run."""
@@ -58,9 +59,9 @@ class Periodic(BetweenSteps):
 
 
 class CueAccuracy(BaseCallback):
-    """Logs the accuracy of the responses of a cue task, by trial and over the second half
-    of the task's `trials` (of those so far, where it does not say). Trials have the
-    task's numbers.
+    """Logs the accuracy of the responses of a cue task, by trial and over the second
+    half of the task's `trials` (of those so far, where it does not say). Trials have
+    the task's numbers.
     """
 
     def __init__(self) -> None:
@@ -134,11 +135,15 @@ def longest_episode(venv: VecEnv, unknown: int = 1000) -> int:
     """Steps of the longest episode that there can be.
 
     Args:
-        venv: environments stepped one by one.
+        venv: environments, stepped in one call or one by one.
         unknown: what is returned where there is no limit.
     """
-    envs = venv.unwrapped.envs  # type: ignore[attr-defined]
-    return max(horizon_of(env) or 0 for env in envs) or unknown
+    envs = venv.unwrapped
+    if isinstance(envs, Simulated):
+        limits = envs.horizons()
+    else:
+        limits = [horizon_of(env) for env in envs.envs]  # type: ignore[attr-defined]
+    return max(limit or 0 for limit in limits) or unknown
 
 
 def rows_every(given: int | None, steps: int, rollout: int) -> int:

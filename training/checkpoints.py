@@ -1,15 +1,16 @@
-"""Checkpoints: what a training run goes on from, bit for bit as if it had never stopped.
+"""Checkpoints: what a training run goes on from, bit for bit as if it had never
+stopped.
 
-At each checkpoint of every run, interrupted or not, all environments begin new episodes,
-and all random numbers a new stream, with seeds made of the run's seed and the steps
-trained. So nothing of a live environment is kept, and every environment that `reset(seed)`
-determines resumes exactly. The learner bootstraps the episodes that were under way, as
-truncated ones, or leaves out their last steps (off-policy); the statistics of episodes
-leave them out.
+At each checkpoint of every run, interrupted or not, all environments begin new
+episodes, and all random numbers a new stream, with seeds made of the run's seed and the
+steps trained. So nothing of a live environment is kept, and every environment that
+`reset(seed)` determines resumes exactly. The learner bootstraps the episodes that were
+under way, as truncated ones, or leaves out their last steps (off-policy); the
+statistics of episodes leave them out.
 
-A checkpoint is one file, `checkpoints/step-STEPS-DIGEST.safetensors`: arrays as tensors,
-the rest as JSON in the header. Its name holds a digest of its contents, so that a damaged
-one is recognised, and reading it runs no code of whoever made it.
+A checkpoint is one file, `checkpoints/step-STEPS-DIGEST.safetensors`: arrays as
+tensors, the rest as JSON in the header. Its name holds a digest of its contents, so
+that a damaged one is recognised, and reading it runs no code of whoever made it.
 """
 
 import hashlib
@@ -74,7 +75,9 @@ class Checkpoint:
 
 
 def state_of(algorithm: BaseAlgorithm) -> State:
-    """All that decides how a training goes on, between an update and the next rollout."""
+    """All that decides how a training goes on, between an update and the next
+    rollout.
+    """
     logger = algorithm.logger
     log = {}
     for key, value in logger.name_to_value.items():
@@ -247,7 +250,9 @@ def _layers(algorithm: BaseAlgorithm) -> list[Any]:
 
 
 def _packed(value: Any, arrays: Arrays) -> Any:
-    """A tree of containers, numbers, texts and arrays as JSON, which names the arrays."""
+    """A tree of containers, numbers, texts and arrays as JSON, which names the
+    arrays.
+    """
     if isinstance(value, torch.Tensor):
         return {"tensor": _keep(value.detach().cpu().numpy(), arrays)}
     if isinstance(value, np.ndarray | np.generic):
@@ -336,8 +341,8 @@ def steps_of(path: Path) -> int:
 
 
 def read(path: Path) -> Checkpoint:
-    """A checkpoint. Raises ValueError, which names it, where it is damaged or of another
-    format.
+    """A checkpoint. Raises ValueError, which names it, where it is damaged or of
+    another format.
     """
     match = NAME.fullmatch(path.name)
     if match is None:
@@ -389,8 +394,8 @@ def interval(settings: Settings, venv: VecEnv) -> int:
 
 
 class Checkpoints(Periodic):
-    """Saves checkpoints, after each of which all environments begin new episodes, as they
-    do first where the training is `resumed`.
+    """Saves checkpoints, after each of which all environments begin new episodes, as
+    they do first where the training is `resumed`.
 
     Args:
         settings: of the training.

@@ -150,7 +150,8 @@ def _print_help(request: _Request, program: str) -> None:
 def _resumed(
     defaults: Settings, given: Settings, values: dict[str, Any], config: Path | None
 ) -> Settings:
-    """The settings of the run that is to be resumed, with what may change as it is given.
+    """The settings of the run that is to be resumed, with what may change as it is
+    given.
 
     Args:
         defaults: the settings before the command line.
@@ -255,8 +256,8 @@ def _started(settings: Settings, folder: Path) -> Settings:
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"--from {folder}: its policy does not say how it was trained; --from takes "
-            "runs of `train`"
+            f"--from {folder}: its policy does not say how it was trained; --from "
+            "takes runs of `train`"
         ) from error
     return updated(settings, kept, f"--from {folder}")
 
@@ -287,8 +288,8 @@ def _parser(
         "--config",
         metavar="FILE",
         default=argparse.SUPPRESS,
-        help="settings in sections, as in configs/ENV.yaml or best.yaml of `tune`, or the "
-        "config.yaml of a run; options win over it",
+        help="settings in sections, as in configs/ENV.yaml or best.yaml of `tune`, or "
+        "the config.yaml of a run; options win over it",
     )
     if policy is None:
         options.add_options(parser, settings, lambda name: "." not in name)

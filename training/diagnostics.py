@@ -1,7 +1,7 @@
 """What is measured while a policy trains.
 
-What SB3's logger gets besides its own rollout/, train/ and time/. Names begin with their
-section, and those of a layer end in /layerN, counted from 0:
+What SB3's logger gets besides its own rollout/, train/ and time/. Names begin with
+their section, and those of a layer end in /layerN, counted from 0:
 
     spikes/firing_rate/layerN        spikes per neuron and tick
     spikes/silent/layerN             share of neurons without a spike in a whole rollout
@@ -15,8 +15,10 @@ section, and those of a layer end in /layerN, counted from 0:
                                      names
     adaptation/drift/layerN          |alpha F| / |W|: how far the effective weights
                                      W + alpha F have moved from those at the start of
-                                     the episode, where F is 0; not a number where W is 0
-    adaptation/accuracy/trial_N      cue tasks: share of right responses in trial N of an
+                                     the episode, where F is 0; not a number where W is
+                                     0
+    adaptation/accuracy/trial_N      cue tasks: share of right responses in trial N of
+    an
                                      episode
     evolution/centre, mean, best     returns of a generation's centre, members, and best
                                      member
@@ -37,8 +39,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from spikepropamine.policies import PlasticSpikingPolicy
+from spikepropamine.policies.critics import actor_of
 from spikepropamine.policies.layers import SpikingLayer
-from spikepropamine.policies.off_policy import actor_of
 from spikepropamine.policies.rules import RULES
 from spikepropamine.policies.spaces import each
 from spikepropamine.training.callbacks import BetweenSteps
@@ -56,11 +58,12 @@ Measures = dict[str, float]
 
 class Diagnostics(BetweenSteps):
     """Writes a row of the logs, the diagnostics in it, after `every` rollouts, counted
-    from the start of the run: SB3's own `log_interval` counts from where one was resumed.
+    from the start of the run: SB3's own `log_interval` counts from where one was
+    resumed.
 
-    Then the rollout is replayed through the network, since spikes and neuromodulator are
-    not kept when it is made. A line warns once of a silent layer, and of fast weights
-    most of which are at their bound.
+    Then the rollout is replayed through the network, since spikes and neuromodulator
+    are not kept when it is made. A line warns once of a silent layer, and of fast
+    weights most of which are at their bound.
 
     Args:
         every: rollouts between rows.

@@ -1,4 +1,6 @@
-"""The environments of a training run, made as its settings say, seeded and normalised."""
+"""The environments of a training run, made as its settings say, seeded and
+normalised.
+"""
 
 import sys
 from functools import partial
@@ -19,18 +21,20 @@ from spikepropamine.envs.perturbations.notation import is_suite
 from spikepropamine.envs.shown import hidden_numbers
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
-from spikepropamine.policies.fast.environments import Normalised, SideBySide
+from spikepropamine.policies.fast.environments import Normalised
 from spikepropamine.policies.spaces import is_normalised
 from spikepropamine.training.obstacles import obstacle
 from spikepropamine.training.settings import Settings
+from spikepropamine.training.simulated import Simulated
 
 LONGEST_LOOK = 10_000
-"""Steps in which a task has to report a right action, unless its episodes are shorter."""
+"""Steps in which a task has to report a right action, unless its episodes are
+shorter."""
 
 
 def env_maker(settings: Settings) -> partial[gym.Env]:
-    """Makes one training environment; takes other `arguments` for its constructor. Raises
-    UsageError: perturbations that do not work.
+    """Makes one training environment; takes other `arguments` for its constructor.
+    Raises UsageError: perturbations that do not work.
     """
     text = None
     if settings.perturb is not None:
@@ -62,7 +66,7 @@ def make_envs(settings: Settings) -> VecEnv:
     _check_task(env, settings)
     _say_what_is_left_out(settings)
     _say_what_is_flattened(env, settings)
-    venv: VecEnv = SideBySide(
+    venv: VecEnv = Simulated(
         [make_one] * settings.n_envs, settings.seed, settings.threads
     )
     if settings.teacher is not None:
@@ -128,8 +132,8 @@ def _say_what_is_flattened(env: gym.Env, settings: Settings) -> None:
     shape = space.shape or ()
     if len(shape) == 3 and is_normalised(space):
         print(
-            f"{settings.env}: observations of the shape {shape} are flattened; a CNN gets "
-            "pictures of uint8 from 0 to 255",
+            f"{settings.env}: observations of the shape {shape} are flattened; a CNN "
+            "gets pictures of uint8 from 0 to 255",
             file=sys.stderr,
         )
 
@@ -212,8 +216,8 @@ def _check_task_of_teacher(learned: dict[str, Any], settings: Settings) -> None:
         raise ValueError(f"it learned {env}, which is another task than {settings.env}")
     if learned.get("previous", False):
         raise ValueError(
-            "it was trained with --previous, and would take the learner's previous action "
-            "for its own"
+            "it was trained with --previous, and would take the learner's previous "
+            "action for its own"
         )
     theirs = making.make(env, learned.get("env_kwargs", {}))
     ours = making.make(settings.env, settings.env_kwargs)
@@ -235,8 +239,8 @@ def _check_channels(theirs: gym.Env, ours: gym.Env) -> None:
         shown, _ = ours.reset(seed=seed)
         if not np.array_equal(seen, shown[:channels]):
             raise ValueError(
-                f"it observed {channels} channels of the task, which are not the first of "
-                f"the {there} here; give the task the teacher's --env-kwargs"
+                f"it observed {channels} channels of the task, which are not the first "
+                f"of the {there} here; give the task the teacher's --env-kwargs"
             )
 
 
@@ -248,7 +252,9 @@ def _channels(space: spaces.Space) -> int | None:
 
 
 def _check_contexts(revealed: str, settings: Settings) -> None:
-    """Raises ValueError where the teacher was shown other contexts than the task has."""
+    """Raises ValueError where the teacher was shown other contexts than the task
+    has.
+    """
     text = ""
     if settings.perturb is not None:
         text = making.training_text(settings.perturb, settings.env, settings.env_kwargs)
@@ -256,6 +262,6 @@ def _check_contexts(revealed: str, settings: Settings) -> None:
     hidden = sorted(making.contexts_of(text))
     if known != hidden:
         raise ValueError(
-            f"it was shown the contexts {', '.join(known) or 'of its task alone'}, those "
-            f"here are {', '.join(hidden) or 'of the task alone'}"
+            f"it was shown the contexts {', '.join(known) or 'of its task alone'}, "
+            f"those here are {', '.join(hidden) or 'of the task alone'}"
         )

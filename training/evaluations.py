@@ -25,10 +25,10 @@ from spikepropamine.envs.rendering import CannotDraw, choose_backend
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
-from spikepropamine.policies.fast.environments import SideBySide
 from spikepropamine.training.callbacks import Periodic
 from spikepropamine.training.environments import env_maker
 from spikepropamine.training.settings import Settings
+from spikepropamine.training.simulated import Simulated
 
 EPISODES = 10
 """Of each evaluation; one in each of as many environments, the same ones each time."""
@@ -44,20 +44,22 @@ Save = Callable[[Path, dict[str, Any]], None]
 
 
 def evaluation_envs(settings: Settings) -> VecEnv:
-    """Environments to evaluate in while a policy trains, which nothing normalises; without
-    noise and help of their own, and with a time limit where the task has none.
+    """Environments to evaluate in while a policy trains, which nothing normalises;
+    without noise and help of their own, and with a time limit where the task has none.
     """
     arguments = making.plain_arguments(settings.env, settings.env_kwargs)
     with closing(env_maker(settings)(arguments=arguments)) as env:
         if making.horizon_of(env) is None:
             arguments["max_episode_steps"] = making.ENDLESS
     make_one = env_maker(replace(settings, env_kwargs=arguments))
-    return SideBySide([make_one] * EPISODES, SEED)
+    return Simulated([make_one] * EPISODES, SEED)
 
 
 @contextmanager
 def _deployed(model: BaseAlgorithm) -> Iterator[DeployedPolicy]:
-    """The policy as it would be deployed now, of whose use the training sees nothing."""
+    """The policy as it would be deployed now, of whose use the training sees
+    nothing.
+    """
     was_training = model.policy.training
     try:
         with torch.random.fork_rng():
@@ -68,7 +70,8 @@ def _deployed(model: BaseAlgorithm) -> Iterator[DeployedPolicy]:
 
 class Evaluations(Periodic):
     """As SB3's `EvalCallback`: the return of deterministic actions, in environments of
-    their own, and the policy with the highest mean return kept. Each is a row of the logs.
+    their own, and the policy with the highest mean return kept. Each is a row of the
+    logs.
 
     Args:
         settings: of the training.

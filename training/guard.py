@@ -75,8 +75,8 @@ class Guard(BaseCallback):
                 self._blame_environment(what, (index, *place), number)
 
     def explain(self, error: ValueError) -> None:
-        """Raises `Diverged` if numbers that are not finite were the reason of an error, as
-        where PyTorch's distributions refuse them.
+        """Raises `Diverged` if numbers that are not finite were the reason of an error,
+        as where PyTorch's distributions refuse them.
         """
         if "constraint" in str(error) or "invalid values" in str(error):
             self.check_parameters()
@@ -90,7 +90,8 @@ class Guard(BaseCallback):
     def _raw_observations(self) -> Any:
         if self.normalisation is not None:
             return self.normalisation.old_obs  # `get_original_obs` makes a deep copy
-        return self.locals.get("new_obs", self.model._last_obs)  # type: ignore[attr-defined]
+        model: Any = self.model
+        return self.locals.get("new_obs", model._last_obs)
 
     def _check_observations(self, observations: Any) -> None:
         if observations is None:
@@ -106,11 +107,13 @@ class Guard(BaseCallback):
         where = f"{what}[{', '.join(map(str, inner))}]" if inner else what
         raise Diverged(
             f"environment {index} gave the {where} {number:g} at step "
-            f"{self.num_timesteps:,}, and training stops: mend it, or bound what it gives"
+            f"{self.num_timesteps:,}, and training stops: mend it, or bound what it "
+            "gives"
         )
 
     def _blame_learner(self, what: str) -> None:
         raise Diverged(
-            f"training diverged at step {self.num_timesteps:,}: {what} is not finite or "
-            "too large; try a smaller trainer.learning_rate or trainer.sequence_length"
+            f"training diverged at step {self.num_timesteps:,}: {what} is not finite "
+            "or too large; try a smaller trainer.learning_rate or "
+            "trainer.sequence_length"
         )

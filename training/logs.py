@@ -30,8 +30,8 @@ class ProgressCSV(sb3.KVWriter):
 
     Args:
         path: of the file.
-        steps: of the checkpoint that the run goes on from; later rows are dropped, since
-            they are about to be made again. 0: of a new run.
+        steps: of the checkpoint that the run goes on from; later rows are dropped,
+            since they are about to be made again. 0: of a new run.
     """
 
     def __init__(self, path: Path, steps: int) -> None:
@@ -101,15 +101,15 @@ class WandbWriter(sb3.KVWriter):
     """Writes all that goes through SB3's logger to a wandb run, over the axis
     `global_step`.
 
-    A value that is a `Path` is logged as the video (mp4) in that file. Keys excluded from
-    "wandb" are left out. The run's id, and the last step that it has, are kept in
-    `wandb/run.json` in the folder of the run, so that a resumed training goes on with the
-    same run; steps which that one already has, trained again after a crash, are not logged
-    twice. Whatever goes wrong later on ends the tracking, with one line, and not the
-    training.
+    A value that is a `Path` is logged as the video (mp4) in that file. Keys excluded
+    from "wandb" are left out. The run's id, and the last step that it has, are kept in
+    `wandb/run.json` in the folder of the run, so that a resumed training goes on with
+    the same run; steps which that one already has, trained again after a crash, are not
+    logged twice. Whatever goes wrong later on ends the tracking, with one line, and not
+    the training.
 
-    At the end of a `with`, the checkpoint is logged and the run ended, as failed if it did
-    fail.
+    At the end of a `with`, the checkpoint is logged and the run ended, as failed if it
+    did fail.
 
     Args:
         settings: of the training.
@@ -230,8 +230,8 @@ def _exit_code(error: type[BaseException] | None) -> int:
 
 
 def _loggable(value: Any) -> Any:
-    """What wandb takes for a value of SB3's logger. Raises FormatUnsupportedError for its
-    figures, images and frames; a `Path` of a video works.
+    """What wandb takes for a value of SB3's logger. Raises FormatUnsupportedError for
+    its figures, images and frames; a `Path` of a video works.
     """
     if isinstance(value, Path):
         import wandb

@@ -103,7 +103,7 @@ def _of_shape(space: spaces.Space) -> str | None:
             return f"has the shape {space.shape}; flatten it to one dimension"
         if space.start.any():
             return (
-                f"is a MultiDiscrete that starts at {space.start.tolist()}; let it start "
-                "at 0"
+                f"is a MultiDiscrete that starts at {space.start.tolist()}; let it "
+                "start at 0"
             )
     return None

@@ -1,4 +1,6 @@
-"""What a training goes on from: its last checkpoint, or the weights of another policy."""
+"""What a training goes on from: its last checkpoint, or the weights of another
+policy.
+"""
 
 import sys
 from pathlib import Path
@@ -9,9 +11,10 @@ from spikepropamine.agents.algorithms import ALGORITHMS
 from spikepropamine.agents.cue import Shown, shown
 from spikepropamine.common import UsageError, bad_input
 from spikepropamine.folder import RunFolder
+from spikepropamine.policies.actors import Squashed
+from spikepropamine.policies.critics import actor_of
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy, widen
-from spikepropamine.policies.off_policy import Squashed, actor_of
 from spikepropamine.training import checkpoints
 from spikepropamine.training.callbacks import longest_episode
 from spikepropamine.training.checkpoints import Checkpoint
@@ -39,8 +42,8 @@ def resume(algorithm: BaseAlgorithm, settings: Settings) -> Checkpoint:
     checkpoint = checkpoints.latest(settings.folder.checkpoints)
     check_unchanged(completed(checkpoint.settings), settings.as_dict())
     assert algorithm.env is not None
-    # `learn` would reset, and statistics would take in what it shows; `Checkpoints` does
-    # it
+    # `learn` would reset, and statistics would take in what it shows; `Checkpoints`
+    # does it
     algorithm._last_obs = algorithm.env.reset()  # type: ignore[assignment]
     with bad_input(f"cannot resume {settings.folder.path}"):
         checkpoints.restore(algorithm, checkpoint.state)
@@ -141,8 +144,8 @@ def _take_weights(
     actor = actor_of(algorithm.policy)
     if isinstance(actor, Squashed) != isinstance(trained.policy, Squashed):
         raise ValueError(
-            "actors of off-policy algorithms (sac, tqc) have other outputs than those of "
-            "the other algorithms, so neither can start from the other"
+            "actors of off-policy algorithms (sac, tqc) have other outputs than those "
+            "of the other algorithms, so neither can start from the other"
         )
     weights = trained.policy.state_dict()
     if wrapper is None:

@@ -1,5 +1,5 @@
-"""`spikepropamine train`, a training run: environments, algorithm, logging, checkpoints, and
-the policy it leaves.
+"""`spikepropamine train`, a training run: environments, algorithm, logging,
+checkpoints, and the policy it leaves.
 """
 
 import ctypes
@@ -89,8 +89,8 @@ def main(arguments: Sequence[str], program: str = "spikepropamine train") -> int
         kept = None if settings is None else _kept_since(settings, began)
         if settings is None or kept is None:
             return (
-                "interrupted before there was a checkpoint; nothing of this training is "
-                "kept"
+                "interrupted before there was a checkpoint; nothing of this training "
+                "is kept"
             )
         option = "--resume"
         if settings.overwrite:
@@ -170,9 +170,9 @@ def train(settings: Settings, callbacks: Sequence[BaseCallback] = ()) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Asks glibc to keep up to 1 GiB of freed memory: it gives blocks of a few hundred kB
-    back as soon as they are freed, and a training step spends up to a third of its time to
-    get them again.
+    """Asks glibc to keep up to 1 GiB of freed memory: it gives blocks of a few hundred
+    kB back as soon as they are freed, and a training step spends up to a third of its
+    time to get them again.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -185,8 +185,8 @@ def keep_freed_memory() -> None:
 
 
 def _check_folder(settings: Settings) -> bool:
-    """Whether there is a checkpoint to resume from; refuses to mix a new run with an old
-    one.
+    """Whether there is a checkpoint to resume from; refuses to mix a new run with an
+    old one.
     """
     folder = settings.folder
     check_writable(folder.path, "--runs")
@@ -226,8 +226,8 @@ def _is_finished(settings: Settings) -> bool:
 
 def _say_finished(settings: Settings, steps: int) -> None:
     print(
-        f"{settings.folder.path} is already trained for {steps} steps; raise --steps to "
-        "go on"
+        f"{settings.folder.path} is already trained for {steps} steps; raise --steps "
+        "to go on"
     )
 
 
@@ -254,8 +254,8 @@ def _with_final_network(settings: Settings) -> Settings:
 
 
 def _matched(settings: Settings) -> NetworkConfig:
-    """The network that makes the actor as large as that of `match_parameters` by default,
-    without the inputs that no deployed policy has.
+    """The network that makes the actor as large as that of `match_parameters` by
+    default, without the inputs that no deployed policy has.
     """
     other = sections.matched(settings)
     alone = replace(settings, cue=None, critic_told=False, n_envs=1)

@@ -1,4 +1,5 @@
-"""Defaults of the settings: sections of the configurations in `configs/`, and of your own.
+"""Defaults of the settings: sections of the configurations in `configs/`, and of your
+own.
 
 `configs/ENV.yaml` (or `default.yaml`) has sections, of which later ones win: `all`, a
 policy's family (`ndp`), the policy; then those of the algorithm (`Algorithm.sections`),
@@ -111,7 +112,9 @@ def _with_section(settings: Settings, section: Any, where: str) -> Settings:
 
 
 def names_of(policy: str) -> list[str]:
-    """The sections that concern a policy however it learns: of all, its family, its own."""
+    """The sections that concern a policy however it learns: of all, its family, its
+    own.
+    """
     family = policy.split("-")[0]
     return list(dict.fromkeys(("all", family, policy)))
 
@@ -138,8 +141,8 @@ def sections_of(policy: str, way: Way) -> list[list[str]]:
 
 
 def users_files(file: Path, env: str, policy: str, way: Way) -> Files:
-    """The sections of a user's file: as in `configs/`, as `tune` leaves in best.yaml, or
-    the settings in the config.yaml of a run, but for what names and places it.
+    """The sections of a user's file: as in `configs/`, as `tune` leaves in best.yaml,
+    or the settings in the config.yaml of a run, but for what names and places it.
 
     Args:
         file: its path.
@@ -180,7 +183,8 @@ def with_bases(file: Path, folder: Path) -> Files:
         folder: in which bases are.
 
     Raises:
-        UsageError: a file that cannot be read or has no sections, or that is its own base.
+        UsageError: a file that cannot be read or has no sections, or that is its own
+            base.
     """
     files: dict[Path, Sections] = {}
     part: Path | None = file

@@ -14,7 +14,7 @@ from spikepropamine.common import UsageError, check_known, require
 from spikepropamine.folder import RunFolder
 from spikepropamine.options import Count, Few, NotNegative, Number, Scalar, Seed
 from spikepropamine.policies import NetworkConfig
-from spikepropamine.policies.network import completed_network
+from spikepropamine.policies.config import completed_network
 from spikepropamine.reading import read_yaml
 
 CHANGES_NO_NUMBER = {
@@ -64,8 +64,8 @@ INITIAL = {
     "network.readout_decay",
     "network.eta",
 }
-"""Initial values of what is learned; a policy that starts from another has the values of
-that one."""
+"""Initial values of what is learned; a policy that starts from another has the values
+of that one."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,14 @@ class Settings:
     """Trains a policy on an environment and leaves a run folder."""
 
     env: str
-    """Id of a Gymnasium environment with Box or discrete spaces (`spikepropamine list envs`), or
-    MODULE:ID of one that your own module registers."""
+    """Id of a Gymnasium environment with Box or discrete spaces (`spikepropamine list
+    envs`), or MODULE:ID of one that your own module registers."""
     policy: str
-    """mlp, lstm, gru, lstm-stock, snn, rsnn, or dp-RULE or ndp-RULE with a RULE such as hebb, oja
-    or bcm (`spikepropamine list policies` has all)."""
+    """mlp, lstm, gru, lstm-stock, snn, rsnn, or dp-RULE or ndp-RULE with a RULE such as
+    hebb, oja or bcm (`spikepropamine list policies` has all)."""
     imports: tuple[str, ...] = field(default=(), metadata={"flag": "import"})
-    """Your own modules, which register environments, policies, rules or perturbations."""
+    """Your own modules, which register environments, policies, rules or
+    perturbations."""
     seed: Seed = 0
     """Of the weights, the exploration and the environments."""
     steps: Count = 1_000_000
@@ -89,36 +90,38 @@ class Settings:
     env_kwargs: dict[str, Scalar] = field(default_factory=dict)
     """Arguments of the environment, as NAME VALUE pairs."""
     perturb: str | None = None
-    """Train under perturbations, as in "mass=0.5..2 | obs_noise=0..0.2", or under those of a suite
-    that training may use, by its name or file (`spikepropamine list perturbations`, `list
-    suites`).
+    """Train under perturbations, as in "mass=0.5..2 | obs_noise=0..0.2", or under those
+    of a suite that training may use, by its name or file (`spikepropamine list
+    perturbations`, `list suites`).
     Evaluation starts from the task without them."""
     previous: bool = False
     """Append the previous action and reward to the observation."""
     reveal: bool = False
-    """Append what is hidden to the observation, contexts and the values of `--perturb`: for
-    teachers, and to know what could be reached."""
+    """Append what is hidden to the observation, contexts and the values of `--perturb`:
+    for teachers, and to know what could be reached."""
     cue: tuple[NotNegative, ...] | None = None
-    """SHARE STEPS: show the policy what is hidden in a share of the episodes that falls linearly to
-    none over so many environment steps, and in no others; a share above 1 is 1 until it has fallen
-    so far. Without numbers: 2, and a third of the training."""
+    """SHARE STEPS: show the policy what is hidden in a share of the episodes that falls
+    linearly to none over so many environment steps, and in no others; a share above 1
+    is 1 until it has fallen so far. Without numbers: 2, and a third of the training."""
     critic_told: bool = False
     """The critic observes what is hidden; the policy does not."""
     critic_first: Number = 0
-    """Environment steps in which the critic alone learns, as after `--from` a taught policy."""
+    """Environment steps in which the critic alone learns, as after `--from` a taught
+    policy."""
     teacher: Path | None = None
-    """Learn from this policy (the folder of a run, or a name in `spikepropamine list trained`),
-    which knows what is hidden: trained on the plain task (it is then told the context of a
-    perturbed one), or with `--reveal`."""
+    """Learn from this policy (the folder of a run, or a name in `spikepropamine list
+    trained`), which knows what is hidden: trained on the plain task (it is then told
+    the context of a perturbed one), or with `--reveal`."""
     start_from: Path | None = field(default=None, metadata={"flag": "from"})
     """Start with the weights of this policy, named likewise."""
     normalize_observations: bool = False
-    """Running mean and variance of observations (VecNormalize), where they are numbers (Box) and no
-    pictures."""
+    """Running mean and variance of observations (VecNormalize), where they are numbers
+    (Box) and no pictures."""
     normalize_rewards: bool = False
     """Running variance of returns (VecNormalize); on the training rewards only."""
     match_parameters: str | None = None
-    """Scale `network.hidden` until the actor is as large as that of this other policy."""
+    """Scale `network.hidden` until the actor is as large as that of this other
+    policy."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     """The actor."""
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
@@ -130,23 +133,26 @@ class Settings:
     overwrite: bool = False
     """Replace a run that is already there."""
     checkpoint_every: Count | None = None
-    """Environment steps between checkpoints, at each of which all environments begin new episodes;
-    50,000, or five of the longest episodes of each environment where that is more."""
+    """Environment steps between checkpoints, at each of which all environments begin
+    new episodes; 50,000, or five of the longest episodes of each environment where that
+    is more."""
     video_every: Number = 0
-    """Environment steps between videos of the policy as it is, the last at the end; 0: none."""
+    """Environment steps between videos of the policy as it is, the last at the end; 0:
+    none."""
     eval_every: Number = 0
-    """Environment steps between evaluations of deterministic actions in environments of their own,
-    the best policy of which is kept in the run folder `best`; 0: none."""
+    """Environment steps between evaluations of deterministic actions in environments of
+    their own, the best policy of which is kept in the run folder `best`; 0: none."""
     log_every: Count | None = None
-    """Rollouts between the tables printed to the console and the rows of progress.csv; 10, or so
-    many that there are 20 rows."""
+    """Rollouts between the tables printed to the console and the rows of progress.csv;
+    10, or so many that there are 20 rows."""
     track: Literal["off", "offline", "online"] = "off"
-    """Track with Weights & Biases: offline, to look at here or upload later, or online."""
+    """Track with Weights & Biases: offline, to look at here or upload later, or
+    online."""
     tensorboard: bool = False
     """Write TensorBoard's event files to the run folder too."""
     threads: Few = 1
-    """Threads that step the environments at the same time; pays where physics take long (Ant,
-    Humanoid). The numbers are the same with any; PyTorch has one."""
+    """Threads that step the environments at the same time; pays where physics take long
+    (Ant, Humanoid). The numbers are the same with any; PyTorch has one."""
     backend: Literal["auto", "numba", "reference"] = "auto"
     """What runs spiking layers; auto is the fastest that can."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
@@ -205,8 +211,9 @@ def check_unchanged(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             option = f"{option} {key}"
             old, new = old.get(key), new.get(key)
         raise UsageError(
-            f"{option} was {old!r} when the run was made, and is {new!r} now: it cannot "
-            "change when a run is resumed; a new one can have its weights (--from)"
+            f"{option} was {old!r} when the run was made, and is {new!r} now: it "
+            "cannot change when a run is resumed; a new one can have its weights "
+            "(--from)"
         )
 
 
@@ -237,8 +244,8 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """The settings that a run was started with, plain values. Raises UsageError: the file
-    has none.
+    """The settings that a run was started with, plain values. Raises UsageError: the
+    file has none.
     """
     content = read_yaml(file, inside=file.parent)
     try:

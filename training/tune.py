@@ -1,10 +1,10 @@
 """`spikepropamine tune`: finds settings of a policy by training it many times over.
 
-Several processes on a machine work on one study. A trial trains with a few seeds, the same
-in all trials, and is given up where its training returns fall behind the median of the
-others at the same point. Its value is the mean, over seeds, of the return of deterministic
-actions in new episodes. What a process that was killed had begun is tried again with the
-same settings.
+Several processes on a machine work on one study. A trial trains with a few seeds, the
+same in all trials, and is given up where its training returns fall behind the median of
+the others at the same point. Its value is the mean, over seeds, of the return of
+deterministic actions in new episodes. What a process that was killed had begun is tried
+again with the same settings.
 """
 
 import argparse
@@ -111,8 +111,8 @@ def _parser(program: str) -> Parser:
     parser = Parser(
         program,
         description=__doc__,
-        epilog="All options of `spikepropamine train` can be given too, and hold in every "
-        "trial.",
+        epilog="All options of `spikepropamine train` can be given too, and hold in "
+        "every trial.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -250,8 +250,8 @@ def _is_whole(settings: Settings, name: str) -> bool:
 
 
 class Reports(BetweenSteps):
-    """Tells a trial the return so far, with those of the seeds that are done, and gives it
-    up where it falls behind.
+    """Tells a trial the return so far, with those of the seeds that are done, and gives
+    it up where it falls behind.
 
     Args:
         trial: of Optuna.
@@ -269,7 +269,9 @@ class Reports(BetweenSteps):
 
     @property
     def latest(self) -> float | None:
-        """Mean return of the last episodes of training; None before the first is over."""
+        """Mean return of the last episodes of training; None before the first is
+        over.
+        """
         episodes = self.model.ep_info_buffer
         if not episodes:
             return None
@@ -375,7 +377,9 @@ class _Work:
         """Trials that count as one of the study."""
 
     def finish(self) -> tuple[int, float]:
-        """Works until the study has its trials; returns how many, and the best value."""
+        """Works until the study has its trials; returns how many, and the best
+        value.
+        """
         from optuna.study import MaxTrialsCallback
 
         wanted = self.options.trials
@@ -452,8 +456,8 @@ def _in_one_line(folder: Path) -> Iterator[None]:
 
 
 def _study(folder: Path, name: str) -> Any:
-    """The study in a folder. A trial without heartbeat, of a process that was killed, is
-    tried again by another one.
+    """The study in a folder. A trial without heartbeat, of a process that was killed,
+    is tried again by another one.
     """
     import optuna
 
@@ -479,8 +483,8 @@ def _study(folder: Path, name: str) -> Any:
 
 
 def _check_same(options: argparse.Namespace, settings: Settings, space: Space) -> None:
-    """Raises UsageError where the folder has a study of something else, whose values would
-    mean nothing beside those of this one.
+    """Raises UsageError where the folder has a study of something else, whose values
+    would mean nothing beside those of this one.
     """
     decisive = {
         name: value
@@ -496,7 +500,8 @@ def _check_same(options: argparse.Namespace, settings: Settings, space: Space) -
     if parse_json(read_text(file), str(file)) != json.loads(json.dumps(wanted)):
         raise UsageError(
             f"{options.study} has a study with other settings ({file.name} has them), "
-            "whose values cannot be compared with those of this one; give another --study"
+            "whose values cannot be compared with those of this one; give another "
+            "--study"
         )
 
 
@@ -515,8 +520,8 @@ def _write_best(
     task = ["--env", options.env, "--policy", settings.policy]
     command = shlex.join([*task, *options.rest, *words(values)])
     head = (
-        f"# trial {best.number} of {count}: mean return {best.value:.6g} after training, "
-        f"seeds: {options.seeds}\n# spikepropamine train {command}\n"
+        f"# trial {best.number} of {count}: mean return {best.value:.6g} after "
+        f"training, seeds: {options.seeds}\n# spikepropamine train {command}\n"
     )
     text = yaml.safe_dump({section: nested(values)}, sort_keys=False)
     write_text(options.study / "best.yaml", head + text)

@@ -98,6 +98,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             additions = [partial(act.hook, "add_to_spec") for act in adding]
             self._model = EditableModel(self._task, additions)
         self._choice = np.random.default_rng()
+        self.edited = False  # whether the last step edited the task
         self._time = 0
         self._started = False
         self._find_live()
@@ -140,34 +141,55 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     def step(self, action: Any) -> StepResult:
         """Take one step under the perturbations."""
+        action = self.before(action)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation, info = self.after(observation, info)
+        return observation, reward, terminated, truncated, info
+
+    @property
+    def edits_model(self) -> bool:
+        """Whether it may edit the model of a simulation."""
+        return bool(self._editing)
+
+    @property
+    def moves(self) -> bool:
+        """Whether it may change within this episode."""
+        return bool(self._moving)
+
+    @property
+    def reaches_in(self) -> bool:
+        """Whether it reads or writes a simulation's data at every step."""
+        return bool(self._stepping)
+
+    def before(self, action: Any) -> Any:
+        """The first half of a step: the action that arrives in the environment, which is made as it
+        is to be in this step.
+        """
         for act in self._stepping:
             act.hook("each_step", self._task)
-        if self._acting:
-            action = self._act(action)
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self._act(action) if self._acting else action
+
+    def after(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict]:
+        """The second half of a step, when the environment has taken its own: what the observation
+        and the info become.
+        """
         if self._stepping:
-            self._task.data.xfrc_applied[:] = (
-                0  # so that forces of several add up, in one step
-            )
+            # so that forces of several add up, in one step
+            self._task.data.xfrc_applied[:] = 0
         self._time += 1
         for act in self._live:
             act.bound.time = self._time
-        changed = False
+        self.edited = changed = False
         for act in self._moving:
             changed |= act.move_to(self._time, self._task)
         if changed:
+            self.edited = any(act.changed for act in [*self._editing, *self._asking])
             observation = self._edit_task(observation, info)
             self._edit_model()
             if any(act.changed and act.family.edit_spec for act in self._editing):
                 self._model.find_places()
             self._show()
-        return (
-            self._observe(observation),
-            reward,
-            terminated,
-            truncated,
-            self._with_values(info),
-        )
+        return self._observe(observation), self._with_values(info)
 
     @property
     def context(self) -> list[int]:

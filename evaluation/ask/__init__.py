@@ -1,1 +1,1 @@
-"""What is asked for: runs, their task, the conditions, and lesions of the policy."""
+"""What is evaluated: runs, their task, the conditions, and lesions of the policy."""

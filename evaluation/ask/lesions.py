@@ -1,6 +1,6 @@
-"""Lesions: what takes a part of a policy's plasticity away, by its state, its weights untouched.
-A policy without the part that a lesion takes away (a static network) does exactly what it did
-before.
+"""Lesions: what takes a part of a policy's plasticity away, by its state, its weights
+untouched. A policy without the part that a lesion takes away (a static network) does
+exactly what it did before.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:  # PyTorch takes its time to load, and a report only needs the words
-    from spikepropamine.policies.network import StateLayout
+    from spikepropamine.policies.state import StateLayout
 
 Infos = Mapping[int, Mapping[str, Any]]
 
@@ -19,24 +19,36 @@ Infos = Mapping[int, Mapping[str, Any]]
 class Hook:
     """Told of every step of a wave of episodes, which are the rows of one batch.
 
-    `state` is what `predict` takes and returns; `starts`, bool [width], tells it which rows start
-    an episode. The methods of this class do nothing.
+    `state` is what `predict` takes and returns; `starts`, bool [width], tells it which
+    rows start an episode. The methods of this class do nothing.
     """
 
     def before(self, step: int, state: Any, starts: np.ndarray, infos: Infos) -> None:
-        """Before the policy acts at a step (from 0); may change state and starts in place.
+        """Before the policy acts; may change state and starts in place.
 
-        `infos` has what the environments of the running rows said last.
+        Args:
+            step: of the episode, from 0.
+            state: of the policy.
+            starts: which rows start an episode.
+            infos: what the environments of the running rows said last.
         """
 
     def after(
         self, step: int, state: Any, running: Sequence[int], over: Sequence[int]
     ) -> None:
-        """After a step of the rows `running`, of which those of `over` ended their episode."""
+        """After a step.
+
+        Args:
+            step: of the episode, from 0.
+            state: of the policy.
+            running: rows that took the step.
+            over: those of them that ended their episode.
+        """
 
 
 ByRow = dict[int, list[dict[str, np.ndarray]]]  # at each step, fields of the state
-# Seeds of the episodes before: far from all others, and a multiple of any width of a batch
+# Seeds of the episodes before: far from all others, and a multiple of any width of a
+# batch
 EPISODE_BEFORE = 100_000_000
 
 
@@ -50,7 +62,8 @@ class Wave:
     freeze_at: int = (
         0  # the step from which on "frozen" leaves fast weights as they are
     )
-    # runs the intact policy in the same condition, with seeds, a hook, and options for the reset
+    # runs the intact policy in the same condition, with seeds, a hook, and options for
+    # the reset
     run_intact: Callable[..., Any] | None = None
     has_contexts: bool = False  # whether the condition has contexts
 
@@ -63,18 +76,27 @@ class Lesion:
     words: str  # what a reader is told instead of the name
     sentence: str  # what it does
     hook: Callable[[Wave], Hook]  # makes it for a wave of episodes
-    # episodes that are run for each one that is lesioned; a video can show it where that is one
+    # episodes that are run for each one that is lesioned; a video can show it where
+    # that is one
     cost: int = 1
 
 
 def layout_of(policy: Any) -> "StateLayout | None":
     """The layout of a spiking policy's state; None of any other."""
-    layout = getattr(getattr(policy, "policy", policy), "layout", None)
-    return layout if layout is not None and "plasticity_off" in layout.shapes else None
+    inner = getattr(policy, "policy", policy)
+    layout: StateLayout | None = getattr(inner, "layout", None)
+    if layout is None or "plasticity_off" not in layout.shapes:
+        return None
+    return layout
 
 
 def fields_of(layout: "StateLayout", kind: str) -> list[str]:
-    """Names of the fields of a kind, one for each layer that has it."""
+    """Names of the fields of a kind, one for each layer that has it.
+
+    Args:
+        layout: of a policy's state.
+        kind: of the fields, such as "fast_weights".
+    """
     return [name for name in layout.shapes if name.endswith(f".{kind}")]
 
 
@@ -88,7 +110,8 @@ def is_plastic(policy: Any) -> bool:
 class PlasticityOff(Hook):
     """From a step on fast weights do not change: from the first one on, they stay zero.
 
-    With `at_change`, a row whose context changes before that step is frozen where it does.
+    With `at_change`, a row whose context changes before that step is frozen where it
+    does.
     """
 
     layout: "StateLayout"
@@ -108,7 +131,9 @@ class PlasticityOff(Hook):
 
 @dataclass
 class Record(Hook):
-    """Keeps the fields of these kinds after each step of a row, or only `at_end` of its episode."""
+    """Keeps the fields of these kinds after each step of a row, or only `at_end` of its
+    episode.
+    """
 
     layout: "StateLayout"
     kinds: tuple[str, ...]
@@ -121,15 +146,17 @@ class Record(Hook):
         """Keep the fields of the rows."""
         names = [name for kind in self.kinds for name in fields_of(self.layout, kind)]
         now = {name: self.layout.get(state[0], name)[0] for name in names}
-        for row in over if self.at_end else running:
+        rows = over if self.at_end else running
+        for row in rows:
             fields = {name: field[row].copy() for name, field in now.items()}
             self.kept.setdefault(row, []).append(fields)
 
 
 @dataclass
 class Replay(Hook):
-    """Sets the fields that were kept, under a flag of the state: at each step those of one step,
-    from the first one again where there are no more; or only at the `start` of the episode.
+    """Sets the fields that were kept, under a flag of the state: at each step those of
+    one step, from the first one again where there are no more; or only at the `start`
+    of the episode.
     """
 
     layout: "StateLayout"
@@ -162,8 +189,8 @@ def _modulator_shuffled(wave: Wave) -> Hook:
 
 
 def _carry_over(wave: Wave, held: bool = False) -> Hook:
-    """Episodes start with these fast weights, which change from there, or are `held`; and with the
-    means that scale those of `bcpnn`.
+    """Episodes start with these fast weights, which change from there, or are `held`;
+    and with the means that scale those of `bcpnn`.
     """
     assert wave.run_intact is not None
     ends = Record(wave.layout, ("fast_weights", "pre_mean", "post_mean"), at_end=True)
@@ -179,29 +206,41 @@ LESIONS = {
     lesion.name: lesion
     for lesion in (
         Lesion(
-            "off", "plasticity off", "fast weights are held at zero",
+            "off",
+            "plasticity off",
+            "fast weights are held at zero",
             lambda wave: PlasticityOff(wave.layout, 0),
         ),
         Lesion(
-            "frozen", "fast weights frozen",
-            "fast weights stay as they are from the onset of the perturbation on, or from the "
-            "first change of the context; half-way through the episode where neither comes before",
+            "frozen",
+            "fast weights frozen",
+            "fast weights stay as they are from the onset of the perturbation on, or "
+            "from the first change of the context; half-way through the episode where "
+            "neither comes before",
             lambda wave: PlasticityOff(wave.layout, wave.freeze_at, at_change=True),
         ),
         Lesion(
-            "modulator-shuffled", "neuromodulator shuffled in time",
+            "modulator-shuffled",
+            "neuromodulator shuffled in time",
             "the neuromodulators of the same episode, in a random order of steps",
-            _modulator_shuffled, cost=2,
+            _modulator_shuffled,
+            cost=2,
         ),
         Lesion(
-            "carry-over", "fast weights of another episode",
-            f"fast weights start from the end of another episode instead of zero; {OF_ANOTHER}",
-            _carry_over, cost=2,
+            "carry-over",
+            "fast weights of another episode",
+            "fast weights start from the end of another episode instead of zero; "
+            f"{OF_ANOTHER}",
+            _carry_over,
+            cost=2,
         ),
         Lesion(
-            "carry-over-frozen", "fast weights of another episode, frozen",
-            f"fast weights are held at what another episode ended with; {OF_ANOTHER}",
-            partial(_carry_over, held=True), cost=2,
+            "carry-over-frozen",
+            "fast weights of another episode, frozen",
+            "fast weights are held at what another episode ended with; " + OF_ANOTHER,
+            partial(_carry_over, held=True),
+            cost=2,
         ),
     )
-}  # fmt: skip
+}
+"""By name."""

@@ -1,6 +1,8 @@
-"""The panel beside the robot in a video: a figure, drawn once, whose plots fill step by step.
+"""The panel beside the robot in a video: a figure, drawn once, whose plots fill step by
+step.
 
-A step costs about a millisecond; drawing it all anew with a plotting library would cost forty.
+A step costs about a millisecond; drawing it all anew with a plotting library would cost
+forty.
 """
 
 from collections.abc import Sequence
@@ -15,12 +17,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from spikepropamine import colours
 from spikepropamine.evaluation.run.episodes import Moment
 
-# Okabe and Ito's palette, as in the figures
-BLUE, GREY, PURPLE = "#0072B2", "#6E6E6E", "#AA4682"
-INK, PAPER, MARK = (34, 34, 34), (255, 255, 255), (213, 94, 0)
-BELOW, ABOVE = (33, 102, 172), (178, 24, 43)  # ends of the colour scale
+FIRST, SECOND, THIRD = colours.BLUE, colours.QUIET, "#AA4682"
+"""Colours of reward rates; the third is a darker purple of the palette."""
+INK, PAPER, MARK = map(colours.rgb, (colours.INK, colours.WHITE, colours.RED))
 SHARES = {
     "spikes": 4.9,
     "modulator": 1.4,
@@ -30,13 +32,24 @@ SHARES = {
 TICKS_SHOWN, NEURONS_SHOWN = 225, 64  # where there are more than can be told apart
 THICKNESS = 2  # pixels of a mark
 WINDOW = 50  # steps that a reward rate is a mean over, less in a short episode
+LEAST = 1e-9  # end of the scale where all fast weights are 0
 PIXELS = 72  # of an inch, so that a point is a pixel
 STYLE: dict[Any, Any] = {
-    "font.size": 10, "axes.titlesize": 11, "axes.titlelocation": "left", "axes.titlepad": 4,
-    "axes.edgecolor": "#D8D8D8", "axes.labelcolor": GREY, "xtick.color": GREY, "ytick.color": GREY,
-    "grid.color": "#D8D8D8", "axes.axisbelow": True, "lines.linewidth": 2,
-    "xtick.major.size": 0, "ytick.major.size": 0, "figure.constrained_layout.h_pad": 0.03,
-}  # fmt: skip
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 4,
+    "axes.edgecolor": colours.LINE,
+    "axes.labelcolor": colours.QUIET,
+    "xtick.color": colours.QUIET,
+    "ytick.color": colours.QUIET,
+    "grid.color": colours.LINE,
+    "axes.axisbelow": True,
+    "lines.linewidth": 2,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "figure.constrained_layout.h_pad": 0.03,
+}
 
 
 @dataclass(frozen=True)
@@ -48,12 +61,13 @@ class Outline:
     onsets: tuple[int, ...] = ()  # steps before which something in the world changes
     largest: float = 0.0  # of the absolute values of fast weights that occur
     name: str = ""  # under which the reward rate is drawn
-    colour: str = BLUE
+    colour: str = FIRST
 
 
 class Panel:
-    """Spikes, neuromodulator, fast weights and reward rate of the first of some episodes, as far as
-    it has them, and the reward rates of the others below its own. Sizes are in pixels.
+    """Spikes, neuromodulator, fast weights and reward rate of the first of some
+    episodes, as far as it has them, and the reward rates of the others below its own.
+    Sizes are in pixels.
 
     Attributes:
         canvas: uint8 [height, width, 3], changed by `add`.
@@ -61,54 +75,62 @@ class Panel:
     """
 
     def __init__(self, outlines: Sequence[Outline], width: int, height: int) -> None:
-        self.outline = outline = outlines[0]
-        self.bound = max(
-            1e-9, *(x.largest for x in outlines)
-        )  # one scale for all fast weights
-        self._step, self._steps = 0, max(len(x.rewards) for x in outlines)
-        last, fast = outline.last, outline.last.fast_weights
+        self.outline = outlines[0]
+        last = self.outline.last
+        fast = self.outline.last.fast_weights
+        # one scale for all fast weights
+        self.bound = max(LEAST, *(outline.largest for outline in outlines))
+        self._step = 0
+        self._steps = max(len(outline.rewards) for outline in outlines)
         strip = last.modulator if last.spikes is None else last.spikes
         self._ticks, neurons = (1, 0) if strip is None else strip.shape
         shown = min(neurons, NEURONS_SHOWN)
         self._neurons = np.arange(shown) * neurons // max(shown, 1)  # evenly spread
         # so that the plot is as wide as it can be filled
         self._lying = fast is not None and fast.shape[0] > fast.shape[1]
-        self._columns = max(
-            self._steps * self._ticks, 1
-        )  # all plots have one axis of time
+        # all plots have one axis of time
+        self._columns = max(self._steps * self._ticks, 1)
         if self._columns > width:
             self._columns = TICKS_SHOWN
+        self.canvas, self.plots = self._drawn(outlines, width, height)
+        self._curves = self.plots["reward"].copy()
+        self.plots["reward"][:] = PAPER
+        size = (len(self._neurons), self._columns, 3)
+        self._strips: dict[str, np.ndarray] = {
+            name: np.full(size, PAPER, dtype=np.uint8)
+            for name in ("spikes", "modulator")
+            if name in self.plots
+        }
+
+    def _drawn(
+        self, outlines: Sequence[Outline], width: int, height: int
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The canvas with all that stays, and its parts that fill."""
+        last = self.outline.last
         shares = {
-            k: x for k, x in SHARES.items() if getattr(outline.last, k) is not None
+            name: share
+            for name, share in SHARES.items()
+            if getattr(last, name) is not None
         }
         with rc_context(STYLE):
-            figure = Figure(
-                (width / PIXELS, height / PIXELS), PIXELS, layout="constrained"
-            )
-            drawn = FigureCanvasAgg(figure)
+            inches = (width / PIXELS, height / PIXELS)
+            figure = Figure(inches, PIXELS, layout="constrained")
+            drawing: Any = FigureCanvasAgg(figure)
             axes = figure.subplots(
                 len(shares), height_ratios=list(shares.values()), squeeze=False
             )
             plots = dict(zip(shares, axes[:, 0]))
             self._label(plots)
             self._draw_curves(plots["reward"], outlines)
-            drawn.draw()
-        self.canvas = np.asarray(drawn.buffer_rgba())[..., :3].copy()
-        self.plots: dict[str, np.ndarray] = {}
+            drawing.draw()
+        canvas = np.asarray(drawing.buffer_rgba())[..., :3].copy()
+        parts = {}
         for name, ax in plots.items():
-            (left, bottom), (right, top) = np.round(
-                ax.get_window_extent().get_points()
-            ).astype(int)
-            self.plots[name] = self.canvas[
-                height - top + 1 : height - bottom - 1, left + 1 : right
-            ]
-        self._curves = self.plots["reward"].copy()
-        self.plots["reward"][:] = PAPER
-        self._strips: dict[str, np.ndarray] = {
-            name: np.full((len(self._neurons), self._columns, 3), PAPER, dtype=np.uint8)
-            for name in ("spikes", "modulator")
-            if name in self.plots
-        }
+            corners = np.round(ax.get_window_extent().get_points()).astype(int)
+            (left, bottom), (right, top) = corners
+            rows = slice(height - top + 1, height - bottom - 1)
+            parts[name] = canvas[rows, left + 1 : right]
+        return canvas, parts
 
     def add(self, moment: Moment) -> None:
         """Draws the next step of the episode."""
@@ -116,21 +138,22 @@ class Panel:
         if moment.spikes is not None:
             self._extend("spikes", np.where(moment.spikes[..., None] > 0, INK, PAPER))
         if moment.modulator is not None:
-            self._extend("modulator", diverging(moment.modulator, 1.0))
+            self._extend("modulator", colours.diverging(moment.modulator, 1.0))
         if moment.fast_weights is not None and "fast_weights" in self.plots:
             weights = moment.fast_weights.T if self._lying else moment.fast_weights
-            picture = diverging(weights[::-1], self.bound)
+            picture = colours.diverging(weights[::-1], self.bound)
             _fill(self.plots["fast_weights"], picture, Image.Resampling.BOX)
         reached = round(self._curves.shape[1] * self._step / self._steps)
         self.plots["reward"][:, :reached] = self._curves[:, :reached]
 
     def _extend(self, name: str, ticks: np.ndarray) -> None:
-        """Adds the colours of the neurons at each tick, [ticks, neurons, 3], to a plot that fills
-        from the left, and then moves left.
+        """Adds the colours of the neurons at each tick, [ticks, neurons, 3], to a plot
+        that fills from the left, and then moves left.
         """
         if (strip := self._strips.get(name)) is None:
             return
-        plot, end = self.plots[name], self._step * self._ticks
+        plot = self.plots[name]
+        end = self._step * self._ticks
         past = max(end - self._columns, 0)  # ticks that have left the plot
         moved = past - max(end - len(ticks) - self._columns, 0)
         strip[:, : self._columns - moved] = strip[:, moved:].copy()
@@ -144,26 +167,19 @@ class Panel:
 
     def _label(self, plots: dict[str, Axes]) -> None:
         """Titles and labels of the plots but for the reward rate."""
-        spikes, fast = self.outline.last.spikes, self.outline.last.fast_weights
-        kind = "static layer" if fast is None else "plastic layer"
-        shown = f"{self._columns / self._ticks:.0f} steps"
-        if self._columns < len(self.outline.rewards) * self._ticks:
-            shown = f"last {shown}"
-        shown += "" if self._ticks == 1 else f" of {self._ticks} ticks"
-        neurons = 0 if spikes is None else spikes.shape[1]
-        of = f"of {neurons} " if len(self._neurons) < neurons else ""
+        fast = self.outline.last.fast_weights
         titles = {
-            "spikes": f"Spikes of {len(self._neurons)} {of}neurons in the {kind} ({shown})",
+            "spikes": self._spikes_title(),
             "modulator": "Neuromodulator, neuron by neuron",
         }
         if fast is not None:
-            titles["fast_weights"] = "Fast weights now: {} by {} synapses".format(
-                *fast.shape
-            )
+            to, of = fast.shape
+            titles["fast_weights"] = f"Fast weights now: {to} by {of} synapses"
             upwards, along = ("from", "to") if self._lying else ("to", "from")
             plots["fast_weights"].set_ylabel(
                 f"{upwards}\n{along} →", rotation=0, ha="right"
             )
+        bounds = {"modulator": 1.0, "fast_weights": self.bound}
         for name, title in titles.items():
             if name not in plots:
                 continue
@@ -172,9 +188,24 @@ class Panel:
             if name == "spikes":
                 plots[name].set_ylabel("neuron")
             else:
-                bound = 1.0 if name == "modulator" else self.bound
-                scale = f"blue: {-bound:.2g}, red: {bound:.2g}"
-                plots[name].set_title(scale, loc="right", fontsize=10, color=GREY)
+                scale = f"blue: {-bounds[name]:.2g}, red: {bounds[name]:.2g}"
+                plots[name].set_title(
+                    scale, loc="right", fontsize=10, color=colours.QUIET
+                )
+
+    def _spikes_title(self) -> str:
+        last = self.outline.last
+        kind = "static layer" if last.fast_weights is None else "plastic layer"
+        count = len(self._neurons)
+        neurons = f"{count} neurons"
+        if last.spikes is not None and count < last.spikes.shape[1]:
+            neurons = f"{count} of {last.spikes.shape[1]} neurons"
+        steps = f"{self._columns / self._ticks:.0f} steps"
+        if self._columns < len(self.outline.rewards) * self._ticks:
+            steps = f"last {steps}"
+        if self._ticks > 1:
+            steps += f" of {self._ticks} ticks"
+        return f"Spikes of {neurons} in the {kind} ({steps})"
 
     def _draw_curves(self, ax: Axes, outlines: Sequence[Outline]) -> None:
         named = any(x.name for x in outlines)
@@ -207,10 +238,3 @@ def _fill(plot: np.ndarray, colours: np.ndarray, resampling: Image.Resampling) -
     """Stretches colours, uint8 [any, any, 3], to a plot."""
     rows, columns = plot.shape[:2]
     plot[:] = np.asarray(Image.fromarray(colours).resize((columns, rows), resampling))
-
-
-def diverging(values: np.ndarray, bound: float) -> np.ndarray:
-    """Colours, uint8 [..., 3], of numbers: blue below 0, white at 0, red above, full at `bound`."""
-    share = np.clip(values / bound, -1, 1)[..., None]
-    full = np.where(share < 0, BELOW, ABOVE)
-    return np.round(255 + np.abs(share) * (full - 255.0)).astype(np.uint8)

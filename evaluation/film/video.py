@@ -1,7 +1,9 @@
-"""Videos of a policy: the robot or the task, beside a panel that looks into the network.
+"""Videos of a policy: the robot or the task, beside a panel that looks into the
+network.
 
-An episode is run twice: once to learn how long it is and what the scales of its panel have to be,
-and once to be drawn, frame by frame, so that memory does not grow with its length.
+An episode is run twice: once to learn how long it is and what the scales of its panel
+have to be, and once to be drawn, frame by frame, so that memory does not grow with its
+length.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,11 +28,11 @@ from spikepropamine.evaluation.ask.conditions import Condition, Task, make_env
 from spikepropamine.evaluation.ask.lesions import Hook, Lesion, Wave, is_plastic
 from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.film.panel import (
-    BLUE,
-    GREY,
+    FIRST,
     INK,
     MARK,
-    PURPLE,
+    SECOND,
+    THIRD,
     Outline,
     Panel,
 )
@@ -41,9 +43,7 @@ from spikepropamine.policies.deployed import DeployedPolicy
 WIDTH, HEIGHT = 512, 384  # of a picture, and of a panel, in pixels
 REWARD_HEIGHT = 136  # of a panel that has nothing but the reward rate
 BAR = 24  # of a line of text
-FASTEST = (
-    60  # frames per second; a task with a finer clock shows some of its steps only
-)
+FASTEST = 60  # frames per second; a task with a finer clock shows some steps only
 UNTIMED = 20  # seconds that an episode lasts about, of a task without a clock
 LONGEST = 10_000  # steps of an episode that does not end by itself
 
@@ -67,13 +67,26 @@ def film_run(
     lesions: Sequence[Lesion],
     folder: Path,
 ) -> tuple[Path, list[float]]:
-    """Films one episode of a run, as `folder`/POLICY-seedN-CONDITION.mp4; N is the seed of its
-    training. Returns the path, and the returns of the episodes shown.
+    """Films one episode of a run, as `folder`/POLICY-seedN-CONDITION.mp4; N is the seed
+    of its training.
 
-    It is the episode that the evaluation has of that seed, to the last bit, in a condition without
-    a lesion. Where there are `lesions`, the intact policy and each are shown side by side, if there
-    is plasticity to be taken away. The folder is created if it is missing. Raises CannotDraw: see
-    `film`.
+    It is the episode that the evaluation has of that seed, to the last bit, in a
+    condition without a lesion.
+
+    Args:
+        run: whose policy acts.
+        task: in which it acts.
+        condition: of the task.
+        seed: of the episode.
+        lesions: shown side by side with the intact policy, if there is plasticity to be
+            taken away.
+        folder: of the video; it is made where it is missing.
+
+    Returns:
+        The path, and the returns of the episodes shown.
+
+    Raises:
+        CannotDraw: see `film`.
     """
 
     def make(arguments: dict[str, Any]) -> gym.Env:
@@ -82,23 +95,26 @@ def film_run(
             replace(task, arguments=arguments), condition, run.previous, run.revealed
         )
 
-    takes, name = [Take(make)], f"{run.name}-seed{run.seed}-{condition.key}"
+    width = width_of(task)
+    name = f"{run.name}-seed{run.seed}-{condition.key}"
+    takes = [Take(make)]
     if lesions and is_plastic(run.policy):
         policy: Any = run.policy.policy
-        wave = Wave(
-            policy.layout, [seed], width_of(task), condition.freeze_at(task.horizon)
-        )
+        wave = Wave(policy.layout, [seed], width, condition.freeze_at(task.horizon))
         takes = [Take(make, "plastic")]
-        takes += [
-            Take(make, lesion.words, partial(lesion.hook, wave)) for lesion in lesions
-        ]
+        for lesion in lesions:
+            takes.append(Take(make, lesion.words, partial(lesion.hook, wave)))
         name += "-side-by-side"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{plain_name(name)}.mp4"
-    text = condition.text or ("" if condition.key == CLEAN_KEY else condition.key)
-    text = text and f", {text}"
-    title = f"{run.name} on {task.environment}{text}, {run.steps:,} steps of training"
-    return path, film(path, run.policy, takes, seed, title, width=width_of(task))
+    parts = [f"{run.name} on {task.environment}"]
+    if condition.text:
+        parts.append(condition.text)
+    elif condition.key != CLEAN_KEY:
+        parts.append(condition.key)
+    parts.append(f"{run.steps:,} steps of training")
+    returns = film(path, run.policy, takes, seed, ", ".join(parts), width=width)
+    return path, returns
 
 
 def film(
@@ -112,12 +128,24 @@ def film(
     width: int = 1,
     progress: bool = True,
 ) -> list[float]:
-    """Makes a video of the episode of a seed, with deterministic actions, in each of the takes: of
-    at most `max_steps` steps, in batches of `width` rows (see `watch`); gives their returns.
+    """Makes a video of the episode of a seed, with deterministic actions, in each of
+    the takes: H.264 in 4:2:0, playable while it loads, at the pace of the task's own clock.
 
-    H.264 in 4:2:0, playable while it loads, at the pace of the task's own clock. The file appears
-    once it is complete, in a folder that exists. The title is shown above. Raises CannotDraw: the
-    environment has no pictures, or nothing here can draw them.
+    Args:
+        path: of the file, which appears once it is complete, in a folder that exists.
+        policy: acts.
+        takes: shown at the same time.
+        seed: of the episode.
+        title: shown above.
+        max_steps: after which an episode is cut.
+        width: rows of a batch; see `watch`.
+        progress: whether a bar is shown.
+
+    Returns:
+        The return of each take.
+
+    Raises:
+        CannotDraw: the environment has no pictures, or nothing here can draw them.
     """
 
     def run(take: Take, env: gym.Env) -> Iterator[Moment]:
@@ -125,12 +153,13 @@ def film(
         return islice(watch(policy, env, seed, hook=hook, width=width), max_steps + 1)
 
     with closing(takes[0].make({})) as plain:
-        clock, arguments = plain.metadata.get("render_fps"), drawing_arguments(plain)
+        clock = plain.metadata.get("render_fps")
+        arguments = drawing_arguments(plain)
     with ExitStack() as opened:
         envs = [opened.enter_context(closing(take.make(arguments))) for take in takes]
         outlines = [
             _survey(run(take, env), take.name, colour)
-            for env, take, colour in zip(envs, takes, cycle((BLUE, GREY, PURPLE)))
+            for env, take, colour in zip(envs, takes, cycle((FIRST, SECOND, THIRD)))
         ]
         steps = max(len(outline.rewards) for outline in outlines)
         rate, stride = pace(clock, steps)
@@ -164,7 +193,9 @@ def film(
 
 
 def check_drawing(make: Callable[[dict[str, Any]], gym.Env]) -> None:
-    """Raises CannotDraw unless a picture of the environment can be made; `make` as in `Take`."""
+    """Raises CannotDraw unless a picture of the environment can be made; `make` as in
+    `Take`.
+    """
     with closing(make({})) as plain:
         arguments = drawing_arguments(plain)
     with closing(make(arguments)) as env:
@@ -174,8 +205,14 @@ def check_drawing(make: Callable[[dict[str, Any]], gym.Env]) -> None:
 
 
 def pace(clock: float | None, steps: int) -> tuple[Fraction, int]:
-    """Frames per second, and how many steps go into one frame, of an episode of so many steps; the
-    clock has steps per second, None where the task has none.
+    """How fast the frames of a video follow each other.
+
+    Args:
+        clock: steps per second of the task; None where it has no clock.
+        steps: of the episode.
+
+    Returns:
+        Frames per second, and how many steps go into one frame.
     """
     if clock is None:
         clock = min(max(steps / UNTIMED, 2), 30)
@@ -204,30 +241,34 @@ def _survey(moments: Iterator[Moment], name: str, colour: str) -> Outline:
 
 
 def acting_now(info: dict[str, Any]) -> list[str]:
-    """Labels of the perturbations that act after a step, from its info, but for contexts."""
-    every, contexts = info.get("perturbations", {}), info.get("contexts", {})
-    return [k for k, now in every.items() if now["severity"] > 0 and k not in contexts]
+    """Labels of the perturbations that act after a step, from its info, but for
+    contexts.
+    """
+    contexts = info.get("contexts", {})
+    return [
+        label
+        for label, now in info.get("perturbations", {}).items()
+        if now["severity"] > 0 and label not in contexts
+    ]
 
 
 def context_now(info: dict[str, Any]) -> str:
-    """The context after a step, in words: its signs, or the order that it makes of channels. What
-    the task itself has is no perturbation, and is left out.
+    """The context after a step, in words: its signs, or the order that it makes of
+    channels. What the task itself has is no perturbation, and is left out.
     """
-    labels = [
-        label
-        for label in info.get("perturbations", {})
-        if label in info.get("contexts", {})
-    ]
+    contexts = info.get("contexts", {})
+    labels = [label for label in info.get("perturbations", {}) if label in contexts]
     if not labels:
         return ""
-    context = [number for label in labels for number in info["contexts"][label]]
-    signs = all(number in (-1, 1) for number in context)
-    shown = (
-        ["+" if number > 0 else "\u2212" for number in context] if signs else context
-    )
-    since = f" since step {info['context_began']}" if info["context_began"] else ""
+    numbers = [number for label in labels for number in contexts[label]]
+    texts = [str(number) for number in numbers]
+    if all(number in (-1, 1) for number in numbers):
+        texts = ["+" if number > 0 else "\u2212" for number in numbers]
     names = ", ".join(labels).replace("_", " ")
-    return f"hidden {names}: {' '.join(map(str, shown))}{since}"
+    shown = f"hidden {names}: {' '.join(texts)}"
+    if info["context_began"]:
+        shown += f" since step {info['context_began']}"
+    return shown
 
 
 @dataclass
@@ -266,9 +307,8 @@ class _Scene:
             if overlay := getattr(self.camera.env.unwrapped, "overlay", None):
                 self.picture[BAR:] = overlay(self.picture[BAR:])
         picture = self.picture
-        progress = (
-            f"{'over at ' * self.over}step {self.steps}   return {self.total:.1f}"
-        )
+        step = f"over at step {self.steps}" if self.over else f"step {self.steps}"
+        progress = f"{step}   return {self.total:.1f}"
         picture[:BAR] = written(picture[:BAR] // 2, self.panel.outline.name, progress)
         texts = [
             k if not at else f"{k} since step {at}" for k, at in self.since.items()
@@ -284,9 +324,19 @@ class _Scene:
 
 
 def written(background: np.ndarray, left: str, right: str = "") -> np.ndarray:
-    """White text on a background, uint8 [height, width, 3]; the left one cut to what fits."""
+    """White text on a background.
+
+    Args:
+        background: uint8 [height, width, 3].
+        left: text, cut to what fits.
+        right: text, whole.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
     picture = Image.fromarray(background)
-    draw, middle = ImageDraw.Draw(picture), picture.height // 2
+    draw = ImageDraw.Draw(picture)
+    middle = picture.height // 2
     face = ImageFont.truetype(
         Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), 13
     )
@@ -301,9 +351,17 @@ def written(background: np.ndarray, left: str, right: str = "") -> np.ndarray:
 
 
 @contextmanager
-def mp4(path: Path, width: int, height: int, rate: Fraction) -> Iterator[Callable]:
-    """A function that appends a frame, uint8 [height, width, 3], to an mp4, which appears under its
-    name when the block ends well. Width and height are even; the rate is in frames per second.
+def mp4(
+    path: Path, width: int, height: int, rate: Fraction
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """A function that appends a frame, uint8 [height, width, 3], to an mp4, which
+    appears under its name when the block ends well.
+
+    Args:
+        path: of the file.
+        width: of a frame, in pixels; even.
+        height: of a frame, in pixels; even.
+        rate: frames per second.
     """
     options = {"movflags": "+faststart"}
     with (
@@ -313,7 +371,8 @@ def mp4(path: Path, width: int, height: int, rate: Fraction) -> Iterator[Callabl
         stream = file.add_stream(
             "libx264", rate=rate, options={"preset": "veryfast", "crf": "26"}
         )
-        stream.width, stream.height = width, height
+        stream.width = width
+        stream.height = height
         stream.pix_fmt = "yuv420p"
         stream.thread_count = 1
 

@@ -1,12 +1,14 @@
-"""What a policy costs: arithmetic per environment step, counted from what its neurons did, memory.
+"""What a policy costs: arithmetic per environment step, counted from what its neurons
+did, memory.
 
-The definitions are NeuroBench's (Yik et al. 2025): a synaptic operation is an input that is not
-zero meeting a weight that is not zero; it is an accumulate where all inputs of the layer are 0, 1
-or -1, as spikes are, and else a multiply-accumulate; biases do not count. NeuroBench knows no
-plasticity. Its operations are counted apart, and densely, since fast weights change at every tick
-whether or not there is a spike: every multiplication is a multiply-accumulate, which takes an
-addition along, and additions that are left over are accumulates. Exponentials and hyperbolic
-tangents are not counted.
+The definitions are NeuroBench's (Yik et al. 2025): a synaptic operation is an input
+that is not zero meeting a weight that is not zero; it is an accumulate where all inputs
+of the layer are 0, 1 or -1, as spikes are, and else a multiply-accumulate; biases do
+not count. NeuroBench knows no plasticity. Its operations are counted apart, and
+densely, since fast weights change at every tick whether or not there is a spike: every
+multiplication is a multiply-accumulate, which takes an addition along, and additions
+that are left over are accumulates. Exponentials and hyperbolic tangents are not
+counted.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,24 +23,28 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from spikepropamine.policies.encoder import at_ticks
-from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.policies.rules import OF_FAST_WEIGHTS, RULES, Rule, larger, log
+from spikepropamine.policies.spiking import PlasticSpikingPolicy
 
 # 45 nm, 32-bit floating point, from Horowitz, "Computing's energy problem", ISSCC 2014
 PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLICATION = 0.9, 3.7
 
-# synaptic operations, from counted spikes; updates of membrane potentials, filters and gates; use
-# and update of fast weights, and the traces that drive them; synapses of neuromodulators
 PARTS = ("synapses", "neurons", "plasticity", "neuromodulators")
+"""Synaptic operations, from counted spikes; updates of membrane potentials, filters and
+gates; use and update of fast weights, and the traces that drive them; synapses of
+neuromodulators.
+"""
 KINDS = ("accumulates", "multiply_accumulates")
 Operations = np.ndarray
-"""Counts, float64 [2], of `KINDS`; the second is of a multiplication and an addition."""
+"""Counts, float64 [2], of `KINDS`; the second is of a multiplication and an addition.
+"""
 Cost = Mapping[str, float]
 """What the actor costs from the observation to the action, by measure:
     PART_KIND, for example plasticity_accumulates: operations per environment step.
-    energy_nJ: of their arithmetic alone, in the 45 nm of Horowitz 2014; memory takes more.
-    parameter_bytes, state_bytes: memory of trainable parameters, and of what changes in an episode.
-    activation_sparsity: share of the neurons' activations that are 0; missing without neurons.
+    energy_nJ: of their arithmetic alone, in the 45 nm of Horowitz 2014; memory takes
+    more. parameter_bytes, state_bytes: memory of trainable parameters, and of what
+    changes in an episode. activation_sparsity: share of the neurons' activations that
+    are 0; missing without neurons.
 """
 
 
@@ -57,8 +63,11 @@ def total(cost: Cost, *parts: str) -> Operations:
 
 
 def synaptic(inputs: Tensor, weight: Tensor) -> Operations:
-    """Synaptic operations of a layer with inputs [N, n_in] and a weight [n_out, n_in], over all
-    rows.
+    """Synaptic operations of a layer, over all rows.
+
+    Args:
+        inputs: [N, n_in].
+        weight: [n_out, n_in].
     """
     count = (inputs != 0).sum(dim=0).double() @ (weight != 0).sum(dim=0).double()
     binary = bool(((inputs == 0) | (inputs.abs() == 1)).all())
@@ -67,11 +76,15 @@ def synaptic(inputs: Tensor, weight: Tensor) -> Operations:
 
 @torch.no_grad()
 def cost_of(policy: Any, observations: Any) -> Cost:
-    """What acting costs, of an SB3 policy: a spiking one, an MLP, an LSTM or a GRU, with a CNN or
-    without. Observations are of consecutive steps of one episode from its start, [T, ...] or a dict
-    of them, as the policy sees them (normalised).
+    """What acting costs.
+
+    Args:
+        policy: of SB3: a spiking one, an MLP, an LSTM or a GRU, with a CNN or without.
+        observations: of consecutive steps of one episode from its start, [T, ...] or a
+            dict of them, as the policy sees them (normalised).
     """
-    count, extractor = _Count(), policy.pi_features_extractor
+    count = _Count()
+    extractor = policy.pi_features_extractor
     spiking = isinstance(policy, PlasticSpikingPolicy)
     dense = [] if spiking else [policy.mlp_extractor.policy_net]
     seen, _ = policy.obs_to_tensor(observations)
@@ -98,14 +111,16 @@ class _Count:
     def __init__(self) -> None:
         self.operations = {part: operations() for part in PARTS}
         self.parameter_bytes = self.state_bytes = 0
-        self.neurons, self.silent = 0, 0.0  # and how many of them are at 0, on average
+        self.neurons = 0
+        self.silent = 0.0  # how many of them are at 0, on average
 
     def layer(self, module: Any, inputs: Any, _: Tensor) -> None:
         """Of a module that has weights, which has run."""
         (x,) = inputs
         if isinstance(module, nn.Conv2d):
             there = (module.weight != 0).float()
-            met = conv2d((x != 0).float(), there, stride=module.stride)  # type: ignore[arg-type]
+            stride: Any = module.stride
+            met = conv2d((x != 0).float(), there, stride=stride)
             self.operations["synapses"] += operations(
                 0, float(met.sum(dtype=torch.float64))
             )
@@ -126,22 +141,20 @@ class _Count:
 
     def per_step(self, steps: int) -> Cost:
         """The cost, of an episode of so many steps."""
-        found = {
+        cost = {
             f"{part}_{kind}": float(number) / steps
             for part, counted in self.operations.items()
             for kind, number in zip(KINDS, counted)
         }
-        accumulates, both = map(float, total(found))
+        accumulates, both = map(float, total(cost))
         picojoules = (accumulates + both) * PICOJOULES_PER_ADDITION
         picojoules += both * PICOJOULES_PER_MULTIPLICATION
-        found |= {
-            "energy_nJ": picojoules / 1000,
-            "parameter_bytes": self.parameter_bytes,
-        }
-        found["state_bytes"] = self.state_bytes
-        return found | (
-            {"activation_sparsity": self.silent / self.neurons} if self.neurons else {}
-        )
+        cost["energy_nJ"] = picojoules / 1000
+        cost["parameter_bytes"] = self.parameter_bytes
+        cost["state_bytes"] = self.state_bytes
+        if self.neurons:
+            cost["activation_sparsity"] = self.silent / self.neurons
+        return cost
 
 
 def _recurrent(count: _Count, lstm: nn.LSTM | nn.GRU, x: Tensor) -> Tensor:
@@ -171,7 +184,8 @@ def _before(outputs: Tensor) -> Tensor:
 
 
 def _spiking(count: _Count, policy: PlasticSpikingPolicy, features: Tensor) -> Tensor:
-    network, layout = policy.network, policy.layout
+    network = policy.network
+    layout = policy.layout
     starts = torch.zeros(len(features), 1)
     starts[0] = 1.0
     state = layout.unpack(torch.zeros(1, layout.size))
@@ -185,7 +199,9 @@ def _spiking(count: _Count, policy: PlasticSpikingPolicy, features: Tensor) -> T
         signal = torch.tanh(units(signal))
         count.activation(units, held, signal)
     for layer, output in zip(network.layers, outputs):
-        spec, spikes, before = layer.spec, output.spikes[:, 0], signal
+        spec = layer.spec
+        spikes = output.spikes[:, 0]
+        before = signal
         count.operations["synapses"] += synaptic(signal, layer.weight)
         if spec.recurrent:
             before = _before(spikes)
@@ -215,12 +231,14 @@ def _spiking(count: _Count, policy: PlasticSpikingPolicy, features: Tensor) -> T
 
 
 def _plasticity(layer: Any, presynaptic: Tensor) -> Operations:
-    """Of one layer over all ticks: use of the fast weights, traces, and their update."""
+    """Of one layer over all ticks: use of fast weights, traces, and their update."""
     spec = layer.spec
     if not spec.plastic:
         return operations()
     rule = RULES[spec.rule]
-    ticks, n_pre, n_post = len(presynaptic), spec.plastic_inputs, spec.neurons
+    ticks = len(presynaptic)
+    n_pre = spec.plastic_inputs
+    n_post = spec.neurons
     use = (
         int((presynaptic != 0).sum()) * n_post
     )  # W + alpha F, where something comes in
@@ -249,9 +267,16 @@ def drive_operations(rule: Rule, n_pre: int, n_post: int) -> Operations:
     """What the drive of all synapses takes, once, as the rule's formula is written.
 
     Terms of one side alone are counted once for each neuron of that side.
+
+    Args:
+        rule: whose drive it is.
+        n_pre: presynaptic neurons.
+        n_post: postsynaptic neurons.
     """
     done = operations()
-    pre, post, both = ((1, n_pre), (n_post, 1), (n_post, n_pre))
+    pre = (1, n_pre)
+    post = (n_post, 1)
+    both = (n_post, n_pre)
     shapes = dict.fromkeys(rule.variables, post) | dict.fromkeys(("p", "x"), pre)
     shapes |= dict.fromkeys(("f", *rule.synaptic), both)
     shapes |= rule.named({"p": pre, "q": post})
@@ -262,12 +287,14 @@ def drive_operations(rule: Rule, n_pre: int, n_post: int) -> Operations:
 
 
 class _Arithmetic(np.lib.mixins.NDArrayOperatorsMixin):
-    """Stands for numbers of a shape in a formula: what would be computed with them is counted, the
-    additions and the multiplications in `done`; nothing where the shape is (), of no neuron.
+    """Stands for numbers of a shape in a formula: what would be computed with them is
+    counted, the additions and the multiplications in `done`; nothing where the shape is
+    (), of no neuron.
     """
 
     def __init__(self, shape: tuple[int, ...], done: np.ndarray) -> None:
-        self.shape, self.done = shape, done
+        self.shape = shape
+        self.done = done
 
     def __array_ufunc__(
         self, ufunc: Any, method: Any, *inputs: Any, **_: Any

@@ -1,19 +1,21 @@
-"""The ideal observer of CueAssociation: Bayes' rule on all that was seen in the episode so far.
+"""The ideal observer of CueAssociation: Bayes' rule on all that was seen in the episode
+so far.
 
-It knows the knobs of the task, a reversal among them, and infers the rest: which cue each trial
-showed, what its pattern is, and which action it asks for. What it knows of a cue is how often each
-bit was 1 when it was shown: of k ones in n showings, with flips of probability f, the bit being 0
-or 1 alike,
+It knows the knobs of the task, a reversal among them, and infers the rest: which cue
+each trial showed, what its pattern is, and which action it asks for. What it knows of a
+cue is how often each bit was 1 when it was shown: of k ones in n showings, with flips
+of probability f, the bit being 0 or 1 alike,
 
     p(k, n) = 1/2 (1-f)^k f^(n-k) + 1/2 f^k (1-f)^(n-k)
 
-and a pattern x is p(k + x, n + 1) / p(k, n) likely to be of that cue, by the product over bits.
-Cues are exchangeable, so their mapping to actions is known but for their names, and feedback says
-which of them it can have been. With as many cues as actions, two of each, it is one hypothesis, and
-exact; else every way to assign trials to cues is one, of which the likeliest `WIDTH` are kept.
+and a pattern x is p(k + x, n + 1) / p(k, n) likely to be of that cue, by the product
+over bits. Cues are exchangeable, so their mapping to actions is known but for their
+names, and feedback says which of them it can have been. With as many cues as actions,
+two of each, it is one hypothesis, and exact; else every way to assign trials to cues is
+one, of which the likeliest `WIDTH` are kept.
 
-It gives the answer that is most likely right, which is the best policy where there are two actions;
-with more, a policy that explores could gain a little.
+It gives the answer that is most likely right, which is the best policy where there are
+two actions; with more, a policy that explores could gain a little.
 """
 
 import itertools
@@ -29,14 +31,16 @@ LEAST = 1e-9  # probability of a flip, so that its logarithm is finite
 
 
 class IdealObserver:
-    """What can be known in one episode of a task, whose knobs it knows; what the task has drawn it
-    does not look at. The first axis of an array, H, is of hypotheses.
+    """What can be known in one episode of a task, whose knobs it knows; what the task
+    has drawn it does not look at. The first axis of an array, H, is of hypotheses.
     """
 
     def __init__(self, task: CueAssociation) -> None:
-        self.actions, self.reversal = task.actions, task.reversal
+        self.actions = task.actions
+        self.reversal = task.reversal
         flip = np.clip(task.noise, LEAST, 1 - LEAST)
-        self.log_flipped, self.log_kept = np.log(flip), np.log1p(-flip)
+        self.log_flipped = np.log(flip)
+        self.log_kept = np.log1p(-flip)
         evenly, left = divmod(task.cues, task.actions)
         mappings = [
             np.sort([*np.repeat(range(task.actions), evenly), *more])
@@ -54,8 +58,11 @@ class IdealObserver:
         self.trial = 0
 
     def answer(self, ones: np.ndarray, shows: int) -> int:
-        """The likeliest action, after each bit was 1 so often, [bits], in so many showings of the
-        trial.
+        """The likeliest action.
+
+        Args:
+            ones: how often each bit was 1 in this trial, [bits].
+            shows: in how many showings.
         """
         if self.trial == self.reversal:
             self.targets = (self.targets + self.shifts[:, None]) % self.actions
@@ -85,24 +92,34 @@ class IdealObserver:
         best = np.argsort(joint[old, cue])[::-1][:WIDTH]
         old, cue = old[best], cue[best]
         self.weights = joint[old, cue] - joint[old, cue].max()
-        self.targets, self.shifts = self.targets[old], self.shifts[old]
-        self.ones, self.shows = self.ones[old], self.shows[old]
+        self.targets = self.targets[old]
+        self.shifts = self.shifts[old]
+        self.ones = self.ones[old]
+        self.shows = self.shows[old]
         self.ones[np.arange(len(cue)), cue] += ones
         self.shows[np.arange(len(cue)), cue] += shows
 
     def _log_marginal(self, ones: np.ndarray, shows: np.ndarray) -> np.ndarray:
-        """[H, cues, bits] and [H, cues] to the logarithm of p(k, n), all bits together."""
+        """[H, cues, bits] and [H, cues] to the logarithm of p(k, n) of all bits."""
         zeros = shows[..., None] - ones
-        kept, flipped = self.log_kept, self.log_flipped
+        kept = self.log_kept
+        flipped = self.log_flipped
         either = np.logaddexp(
             ones * kept + zeros * flipped, ones * flipped + zeros * kept
         )
-        return (either - np.log(2)).sum(axis=-1)
+        marginal: np.ndarray = (either - np.log(2)).sum(axis=-1)
+        return marginal
 
 
 def ideal_responses(arguments: Mapping[str, Any], seeds: Sequence[int]) -> np.ndarray:
-    """Whether the ideal observer was right, bool [episodes, trials], in CueAssociation with these
-    arguments.
+    """Whether the ideal observer is right in CueAssociation.
+
+    Args:
+        arguments: of the environment.
+        seeds: of the episodes.
+
+    Returns:
+        bool [episodes, trials].
     """
     task = CueAssociation(**arguments)
     correct = np.zeros((len(seeds), task.trials), dtype=bool)
@@ -114,10 +131,10 @@ def ideal_responses(arguments: Mapping[str, Any], seeds: Sequence[int]) -> np.nd
             for step in range(1, task.trial_steps + 1):
                 if step <= task.cue_length:
                     ones += observation[: task.bits]
-                asked = step == task.cue_length
-                action = observer.answer(ones, task.cue_length) if asked else 0
+                answers = step == task.cue_length
+                action = observer.answer(ones, task.cue_length) if answers else 0
                 observation, _, _, _, info = task.step(action)
-                if asked:
+                if answers:
                     observer.learn(action, info["correct"])
                     correct[episode, trial] = info["correct"]
     return correct

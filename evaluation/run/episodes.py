@@ -1,12 +1,12 @@
-"""Episodes of a policy, one per seed, many of them stepped side by side; or one of them step by
-step, from the inside; and the unit of work of an evaluation: one policy, one condition, one wave of
-episodes.
+"""Episodes of a policy, one per seed, many of them stepped side by side; or one of them
+step by step, from the inside; and the unit of work of an evaluation: one policy, one
+condition, one wave of episodes.
 """
 
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,6 +19,7 @@ import torch
 from stable_baselines3.common.type_aliases import PolicyPredictor
 
 from spikepropamine.common import UsageError
+from spikepropamine.envs.physics.rows import Rows
 from spikepropamine.evaluation.ask.conditions import Condition, Task, make_env
 from spikepropamine.evaluation.ask.lesions import (
     LESIONS,
@@ -29,17 +30,16 @@ from spikepropamine.evaluation.ask.lesions import (
 )
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
-from spikepropamine.policies.layers import LayerOutput
-from spikepropamine.policies.network import StateLayout
-from spikepropamine.policies.policy import PlasticSpikingPolicy
-from spikepropamine.policies.reference import THRESHOLD, LayerSpec
+from spikepropamine.policies.reference import THRESHOLD, LayerOutput, LayerSpec
 from spikepropamine.policies.spaces import BadObservation, stacked
+from spikepropamine.policies.spiking import PlasticSpikingPolicy
+from spikepropamine.policies.state import StateLayout
 
 WIDTH = 50
 SAMPLES = 200  # of what goes on inside the network, over the horizon
 APART = 1_000_000_000
-"""Between the seeds of an episode and of its random actions: of one seed, these would be what the
-task itself draws, and so its right answers, for instance.
+"""Between the seeds of an episode and of its random actions: of one seed, these would
+be what the task itself draws, and so its right answers, for instance.
 """
 
 
@@ -50,14 +50,56 @@ class Episode:
     seed: int  # that the environment was reset with
     total_reward: float  # the return, undiscounted
     length: int  # in environment steps
-    # in a task with trials, whether the response of each was right, None where there was none; else
-    # empty
+    # in a task with trials, whether the response of each was right, None where there
+    # was none; else empty
     correct: tuple[bool | None, ...] = ()
-    rewards: tuple[float, ...] = field(
-        default=(), compare=False, repr=False
-    )  # of each step
+    # of each step
+    rewards: tuple[float, ...] = field(default=(), compare=False, repr=False)
     # steps at which a context began, rising from 0; empty where there are no contexts
     began: tuple[int, ...] = field(default=(), compare=False, repr=False)
+
+
+@dataclass
+class _Unfinished:
+    """An episode while it is run."""
+
+    seed: int
+    info: Mapping[str, Any]  # that the environment gave last
+    total: float = 0.0
+    rewards: list[float] = field(default_factory=list)
+    correct: dict[int, bool] = field(default_factory=dict)  # by trial
+    began: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.began |= began_of(self.info)
+
+    def add(self, step: int, reward: Any, info: Mapping[str, Any]) -> None:
+        """Take in what a step gave. Raises UsageError: that cannot be."""
+        value = finite_reward(reward, step, self.seed)
+        self.info = info
+        self.total += value
+        self.rewards.append(value)
+        self.began |= began_of(info)
+        if "correct" in info and "trial" in info:
+            trial = int(info["trial"])
+            if not 0 <= trial <= step + 1:
+                raise UsageError(
+                    f"the environment's info has trial {trial} at step {step}; trials "
+                    "are to be counted from the start of each episode"
+                )
+            self.correct[trial] = bool(info["correct"])
+
+    def finished(self) -> Episode:
+        """What came of it."""
+        trials = range(max(self.correct, default=-1) + 1)
+        return Episode(
+            seed=self.seed,
+            total_reward=self.total,
+            length=len(self.rewards),
+            correct=tuple(self.correct.get(trial) for trial in trials),
+            rewards=tuple(self.rewards),
+            began=tuple(sorted(self.began)),
+        )
 
 
 def run_episodes(
@@ -72,30 +114,44 @@ def run_episodes(
     options: dict[str, Any] | None = None,
     envs: dict[int, gym.Env] | None = None,
 ) -> list[Episode]:
-    """Runs one episode per seed, which are distinct and at least 0; returns a record of each, in
-    their order.
+    """Runs one episode per seed.
 
-    Up to `width` episodes are stepped in lockstep; one that has ended is no longer stepped. An
-    episode is a function of its seed and of `width` alone, to the last bit: floating-point sums of
-    a batched policy depend on the size of the batch and on the row in it, so batches are always
-    `width` rows and an episode always has row `seed % width`. Stochastic actions are drawn from
-    PyTorch's generator, which is seeded with `seed // width`, and left as it was found.
+    Up to `width` episodes are stepped in lockstep; one that has ended is no longer
+    stepped. An episode is a function of its seed and of `width` alone, to the last bit:
+    floating-point sums of a batched policy depend on the size of the batch and on the
+    row in it, so batches are always `width` rows and an episode always has row
+    `seed % width`. Stochastic actions are drawn from PyTorch's generator, which is
+    seeded with `seed // width`, and left as it was found.
 
-    With width 50 and seeds from a multiple of 50 on, these are also the episodes of SB3's
-    `evaluate_policy` on 50 environments so seeded; with width 1, those of a single environment.
+    With width 50 and seeds from a multiple of 50 on, these are also the episodes of
+    SB3's `evaluate_policy` on 50 environments so seeded; with width 1, those of a
+    single environment.
 
-    `envs` are those made before, by row: those that are missing are added, and all are left open.
-    Without, at most `width` are made, and closed in the end. `options` are for their `reset`.
-    `initial_state` is for `predict` at the first step, arrays [any, width, any]; None lets the
-    policy choose. `hooks` are told of every step, in this order, and need one. Raises ValueError:
-    seeds that repeat or are negative, or a width below 1.
+    Args:
+        policy: acts.
+        make_env: makes an environment.
+        seeds: distinct, and at least 0.
+        width: rows of a batch, at least 1.
+        deterministic: whether actions are the likeliest, or sampled.
+        initial_state: for `predict` at the first step, arrays [any, width, any]; None:
+            the policy chooses.
+        hooks: are called at every step, in this order, and need an initial state.
+        options: for the `reset` of environments.
+        envs: those made before, by row: those that are missing are added, and all are
+            left open. None: at most `width` are made, and closed in the end.
+
+    Returns:
+        A record of each episode, in the order of the seeds.
+
+    Raises:
+        ValueError: seeds that repeat or are negative, or a width below 1.
+        UsageError: a reward or an observation that cannot be.
     """
     if width < 1:
         raise ValueError(f"width must be at least 1, got {width}")
     if len(set(seeds)) < len(seeds) or min(seeds, default=0) < 0:
         raise ValueError("seeds must be distinct and at least 0")
     made: dict[int, gym.Env] = {} if envs is None else envs
-    how = (width, deterministic, initial_state, hooks, options)
     records: dict[int, Episode] = {}
     try:
         with torch.random.fork_rng():
@@ -104,27 +160,51 @@ def run_episodes(
                 rows = {seed % width: seed for seed in wave}
                 for row in rows.keys() - made.keys():
                     made[row] = make_env()
-                ended = _run_wave(policy, made, rows, *how)
+                ended = _run_wave(
+                    policy,
+                    made,
+                    rows,
+                    width,
+                    deterministic,
+                    initial_state,
+                    hooks,
+                    options,
+                )
                 records |= {episode.seed: episode for episode in ended}
     finally:
-        for env in made.values() if envs is None else ():
-            env.close()
+        if envs is None:
+            for env in made.values():
+                env.close()
     return [records[seed] for seed in seeds]
 
 
 def waves(seeds: Sequence[int], width: int) -> list[tuple[int, ...]]:
-    """The seeds, cut where `run_episodes` begins another batch."""
+    """The seeds, cut where `run_episodes` begins another batch.
+
+    Args:
+        seeds: of episodes.
+        width: rows of a batch.
+    """
     blocks = itertools.groupby(sorted(seeds), key=lambda seed: seed // width)
     return [tuple(block) for _, block in blocks]
 
 
 def finite_reward(reward: Any, step: int, seed: int) -> float:
-    """The reward as a float. Raises UsageError where it is no finite number."""
+    """The reward as a float.
+
+    Args:
+        reward: that an environment gave.
+        step: at which it gave it.
+        seed: of the episode.
+
+    Raises:
+        UsageError: it is no finite number.
+    """
     value = float(reward)
     if not math.isfinite(value):
         raise UsageError(
-            f"the environment's reward is {value} at step {step} of the episode with seed {seed}; "
-            "nothing can be evaluated by that"
+            f"the environment's reward is {value} at step {step} of the episode with "
+            f"seed {seed}; nothing can be evaluated by that"
         )
     return value
 
@@ -140,83 +220,70 @@ def _run_wave(
     options: dict[str, Any] | None,
 ) -> list[Episode]:
     """Runs the episodes of `rows`, row to seed."""
-    first, infos = {}, {}
+    episodes: dict[int, _Unfinished] = {}
+    first: dict[int, Any] = {}
+    stepped = Rows({row: envs[row] for row in rows})
     for row, seed in rows.items():
-        first[row], infos[row] = envs[row].reset(seed=seed, options=options)
-    # rows without an episode need some valid observation, and so do those whose episode is over
-    observations = [first.get(row, next(iter(first.values()))) for row in range(width)]
+        first[row], info = stepped.reset(row, seed, options)
+        episodes[row] = _Unfinished(seed, info)
+    # rows without an episode need some valid observation, and so do those whose episode
+    # is over
+    some = next(iter(first.values()))
+    observations = [first.get(row, some) for row in range(width)]
     starts = np.ones(width, dtype=bool)
-    state = None if state is None else tuple(part.copy() for part in state)
-    totals = dict.fromkeys(rows, 0.0)
-    rewards: dict[int, list[float]] = {row: [] for row in rows}
-    correct: dict[int, dict[int, bool]] = {row: {} for row in rows}
-    began = {row: began_of(info) for row, info in infos.items()}
-    running, ended = sorted(rows), []
-    for step in itertools.count():
-        if not running:
-            break
+    if state is not None:
+        state = tuple(part.copy() for part in state)
+    ended: list[Episode] = []
+    running = sorted(rows)
+    step = 0
+    while running:
+        infos = {row: episodes[row].info for row in running}
         for hook in hooks:
-            hook.before(step, state, starts, {row: infos[row] for row in running})
+            hook.before(step, state, starts, infos)
         try:
-            actions, state = policy.predict(
-                stacked(observations), state, starts, deterministic
-            )
+            batch = stacked(observations)
+            actions, state = policy.predict(batch, state, starts, deterministic)
         except BadObservation as error:
-            episodes = ", ".join(str(rows[row]) for row in running[:3])
+            seeds = ", ".join(str(rows[row]) for row in running[:3])
             raise UsageError(
-                f"step {step} of the episodes with seeds {episodes} ...: {error}"
+                f"step {step} of the episodes with seeds {seeds} ...: {error}"
             ) from error
         starts = np.zeros(width, dtype=bool)
-        over = set()
+        over = []
+        answers = stepped.step(running, actions)
         for row in running:
-            observation, reward, terminated, truncated, info = envs[row].step(
-                actions[row]
-            )
-            observations[row], infos[row] = observation, info
-            began[row] |= began_of(info)
-            value = finite_reward(reward, step, rows[row])
-            totals[row] += value
-            rewards[row].append(value)
-            if "correct" in info and "trial" in info:
-                trial = int(info["trial"])
-                if not 0 <= trial <= step + 1:
-                    raise UsageError(
-                        f"the environment's info has trial {trial} at step {step}; trials are to "
-                        "be counted from the start of each episode"
-                    )
-                correct[row][trial] = bool(info["correct"])
+            observations[row], reward, terminated, truncated, info = answers[row]
+            episodes[row].add(step, reward, info)
             if terminated or truncated:
-                over.add(row)
-                trials = range(max(correct[row], default=-1) + 1)
-                right = tuple(correct[row].get(trial) for trial in trials)
-                earned, steps = tuple(rewards[row]), tuple(sorted(began[row]))
-                ended.append(
-                    Episode(rows[row], totals[row], len(earned), right, earned, steps)
-                )
+                over.append(row)
+                ended.append(episodes[row].finished())
         for hook in hooks:
-            hook.after(step, state, running, sorted(over))
+            hook.after(step, state, running, over)
         running = [row for row in running if row not in over]
+        step += 1
     return ended
 
 
 def began_of(info: Mapping[str, Any]) -> set[int]:
     """The step at which the context of an info began, if there is one."""
-    return {int(info["context_began"])} if "context_began" in info else set()
+    if "context_began" not in info:
+        return set()
+    return {int(info["context_began"])}
 
 
 @dataclass(frozen=True)
 class Moment:
-    """One environment step of an episode, and in it the layer that `recorded_layer` names."""
+    """One environment step of an episode, and in it the layer that `recorded_layer`
+    names.
+    """
 
     info: dict[str, Any]  # of the step
     reward: float = 0.0  # of the step
     action: np.ndarray | None = None  # [*action]; None right after a reset
-    spikes: np.ndarray | None = (
-        None  # float32 [ticks, neurons], 0 or 1; None where there are none
-    )
-    modulator: np.ndarray | None = (
-        None  # float32 [ticks, neurons], in [-1, 1]; None without one
-    )
+    # float32 [ticks, neurons], 0 or 1; None where there are none
+    spikes: np.ndarray | None = None
+    # float32 [ticks, neurons], in [-1, 1]; None without one
+    modulator: np.ndarray | None = None
     # float32 [neurons, inputs], after the step; None where there are none
     fast_weights: np.ndarray | None = None
     observation: Any = None  # what the policy acts upon next
@@ -225,19 +292,19 @@ class Moment:
 def can_record(policy: Any) -> bool:
     """Whether the policy is a deployed one whose spikes `watch` records."""
     inner = getattr(policy, "policy", None)
-    return (
-        isinstance(inner, PlasticSpikingPolicy)
-        and inner.network.config.units == "spiking"
-    )
+    if not isinstance(inner, PlasticSpikingPolicy):
+        return False
+    return inner.network.config.units == "spiking"
 
 
 def recorded_layer(policy: DeployedPolicy) -> tuple[int, LayerSpec]:
-    """Index and kind of the layer that is recorded: the last plastic one, or else the last one."""
+    """Index and kind of the layer that is recorded: the last plastic one, or else the
+    last one.
+    """
     inner: Any = policy.policy
     specs = [layer.spec for layer in inner.network.layers]
-    index = max(
-        [i for i, spec in enumerate(specs) if spec.plastic], default=len(specs) - 1
-    )
+    plastic = [index for index, spec in enumerate(specs) if spec.plastic]
+    index = max(plastic, default=len(specs) - 1)
     return index, specs[index]
 
 
@@ -249,54 +316,87 @@ def watch(
     hook: Hook | None = None,
     width: int = 1,
 ) -> Iterator[Moment]:
-    """One episode with deterministic actions: the moment after the reset, and every step.
+    """One episode with deterministic actions: the moment after the reset, and every
+    step.
 
-    Nothing of it is kept. While the caller has a moment, the environment stands at it; it is not
-    closed. A `hook` is a lesion; with the `width` of `run_episodes` it is the same episode to the
-    last bit.
+    Nothing of it is kept. While the caller has a moment, the environment stands at it;
+    it is not closed.
+
+    Args:
+        policy: acts.
+        env: in which it acts.
+        seed: of the episode.
+        hook: a lesion; None: there is none.
+        width: rows of a batch; with that of `run_episodes` it is the same episode to
+            the last bit.
+
+    Yields:
+        The moments.
     """
     inner: Any = policy.policy
-    row, spiking = seed % width, isinstance(inner, PlasticSpikingPolicy)
-    layer, spec = recorded_layer(policy) if spiking else (0, None)
-    state = inner.initial_state(width) if spiking else None
+    row = seed % width
+    observed = _Observed(policy, row) if _is_spiking(inner) else None
+    state = None if observed is None else inner.initial_state(width)
     observation, info = env.reset(seed=seed)
     yield Moment(info, observation=observation)
-    starts, over, step = np.ones(width, dtype=bool), False, 0
+    starts = np.ones(width, dtype=bool)
+    over = False
+    step = 0
     draws = torch.Generator().manual_seed(seed // width).get_state()
     while not over:
         batch = stacked([observation] * width)
         if hook is not None:
             hook.before(step, state, starts, {row: info})
-        seen: dict[str, np.ndarray] = {}
-
-        def look(
-            outputs: list[LayerOutput], seen: dict[str, np.ndarray] = seen
-        ) -> None:
-            if can_record(policy):
-                seen["spikes"] = outputs[layer].spikes[:, row].numpy(force=True).copy()
-            rate = outputs[layer].rate
-            if rate is not None and spec is not None and spec.modulation != "none":
-                seen["modulator"] = rate[:, row].numpy(force=True).copy()
-
-        with (
-            inner.network.observed(look) if spiking else nullcontext(),
-            torch.random.fork_rng(),
-        ):
+        observing = nullcontext() if observed is None else observed.observing()
+        with observing, torch.random.fork_rng():
             torch.set_rng_state(draws)
             actions, state = policy.predict(batch, state, starts, deterministic=True)
             draws = torch.get_rng_state()
-        if spec is not None and spec.plastic:
-            assert state is not None
-            seen["fast_weights"] = inner.layout.get(
-                state[0], f"layer{layer}.fast_weights"
-            )[0, row]
-        observation, reward, terminated, truncated, info = env.step(actions[row])
+        seen = {} if observed is None else observed.seen(state)
+        answer = env.step(actions[row])
+        observation, reward, terminated, truncated, info = answer
         yield Moment(info, float(reward), actions[row], **seen, observation=observation)
-        starts, over, step = (
-            np.zeros(width, dtype=bool),
-            terminated or truncated,
-            step + 1,
-        )
+        starts = np.zeros(width, dtype=bool)
+        over = terminated or truncated
+        step += 1
+
+
+def _is_spiking(policy: Any) -> bool:
+    return isinstance(policy, PlasticSpikingPolicy)
+
+
+class _Observed:
+    """What goes on in the recorded layer of a policy, in one row of a batch."""
+
+    def __init__(self, policy: DeployedPolicy, row: int) -> None:
+        self.inner: Any = policy.policy
+        self.row = row
+        self.layer, self.spec = recorded_layer(policy)
+        self.has_spikes = can_record(policy)
+        self.kept: dict[str, np.ndarray] = {}
+
+    def observing(self) -> AbstractContextManager[Any]:
+        """Within it, what the layer does is kept."""
+        self.kept = {}
+        context: AbstractContextManager[Any] = self.inner.network.observed(self._look)
+        return context
+
+    def _look(self, outputs: list[LayerOutput]) -> None:
+        output = outputs[self.layer]
+        if self.has_spikes:
+            spikes = output.spikes[:, self.row]
+            self.kept["spikes"] = spikes.numpy(force=True).copy()
+        if output.rate is not None and self.spec.modulation != "none":
+            rate = output.rate[:, self.row]
+            self.kept["modulator"] = rate.numpy(force=True).copy()
+
+    def seen(self, state: Any) -> dict[str, Any]:
+        """By name, what is recorded of a step that ends with this state."""
+        if not self.spec.plastic:
+            return self.kept
+        name = f"layer{self.layer}.fast_weights"
+        weights = self.inner.layout.get(state[0], name)[0, self.row]
+        return self.kept | {"fast_weights": weights}
 
 
 Outcome = dict[str, np.ndarray]
@@ -308,7 +408,8 @@ BASELINES: dict[str, Callable[[Any], Any]] = {
         np.zeros(space.shape, space.dtype), space.low, space.high
     ),
 }
-"""Actions that need no policy. Only a Box of actions knows what it is to stand still."""
+"""Actions that need no policy. Only a Box of actions knows what it is to stand still.
+"""
 
 
 @dataclass(frozen=True)
@@ -319,14 +420,12 @@ class Job:
     previous: bool  # whether the policy observes its previous action and reward
     task: Task  # that it is evaluated in
     condition: Condition
-    seeds: tuple[
-        int, ...
-    ]  # of the episodes, of one wave: `seed // width` is the same for all
+    # of the episodes, of one wave: `seed // width` is the same for all
+    seeds: tuple[int, ...]
     width: int  # of the batch
     deterministic: bool  # the likeliest actions, or sampled ones
-    revealed: str | None = (
-        None  # text of the perturbations that the policy is told; None: none
-    )
+    # text of the perturbations that the policy is told; None: none
+    revealed: str | None = None
     told: bool = False  # whether the contexts of the condition are undone for it
     baseline: str = ""  # of `BASELINES`, where there is no policy
 
@@ -334,18 +433,22 @@ class Job:
     def episodes(self) -> int:
         """How many episodes it runs; some lesions need another one for each."""
         lesion = self.condition.lesion
-        return len(self.seeds) * (1 if lesion is None else LESIONS[lesion].cost)
+        if lesion is None:
+            return len(self.seeds)
+        return len(self.seeds) * LESIONS[lesion].cost
 
     @property
     def place(self) -> tuple[Any, ...]:
-        """Tells apart environments of a task: equal ones are the same, whoever acts in them."""
+        """Tells apart environments of a task: equal ones are the same, whoever acts in
+        them.
+        """
         condition = self.condition
         return condition.text, condition.noise, self.previous, self.revealed, self.told
 
 
 def width_of(task: Task) -> int:
-    """Rows of a batch. More are faster, where the environment is not what takes the time; but a
-    batch is computed as a whole, however few episodes there are.
+    """Rows of a batch. More are faster, where the environment is not what takes the
+    time; but a batch is computed as a whole, however few episodes there are.
     """
     return 20 if task.simulated else 50
 
@@ -355,8 +458,8 @@ _environments: dict[str, dict[int, gym.Env]] = {}
 
 
 def environments_of(job: Job) -> dict[int, gym.Env] | None:
-    """By row, those of the last job where its place was the same; None where making them takes no
-    time.
+    """By row, those of the last job where its place was the same; None where making
+    them takes no time.
     """
     if not job.task.simulated:
         return None
@@ -368,24 +471,24 @@ def environments_of(job: Job) -> dict[int, gym.Env] | None:
 
 def close_environments() -> None:
     """Let go of those that were kept."""
-    for env in itertools.chain.from_iterable(
-        made.values() for made in _environments.values()
-    ):
-        env.close()
+    for made in _environments.values():
+        for env in made.values():
+            env.close()
     _environments.clear()
 
 
 class InsideSums(Hook):
-    """Sums over the episodes that were running, by series and sample, so that waves add up; their
-    `count` is a series, too.
+    """Sums over the episodes that were running, by series and sample, so that waves add
+    up; their `count` is a series, too.
     """
 
     def __init__(self, layout: StateLayout, every: int, spiking: bool) -> None:
-        self.layout, self.every, self.spiking = layout, every, spiking
-        self.fast, self.modulation, self.potential = (
-            fields_of(layout, kind)
-            for kind in ("fast_weights", "modulation", "potential")
-        )
+        self.layout = layout
+        self.every = every
+        self.spiking = spiking
+        self.fast = fields_of(layout, "fast_weights")
+        self.modulation = fields_of(layout, "modulation")
+        self.potential = fields_of(layout, "potential")
         self.sums: dict[str, list[float]] = {}
 
     def after(
@@ -416,26 +519,32 @@ class InsideSums(Hook):
 
 
 def run_job(job: Job) -> Outcome:
-    """Runs the episodes, and gives of each "seed", "return", "length"; "rewards" float32 [episodes,
-    steps], 0 after the end; "correct" float32 [episodes, trials], NaN where there was no response;
-    "began", int64 [episodes, changes], the steps at which a context began, and -1 for no more. Of a
-    spiking policy also the sums of `InsideSums` ("inside/NAME", "inside/count").
+    """Runs the episodes.
+
+    Returns:
+        Of each episode "seed", "return" and "length"; "rewards", float32 [episodes,
+        steps], 0 after the end; "correct", float32 [episodes, trials], NaN where there
+        was no response; "began", int64 [episodes, changes], the steps at which a
+        context began, and -1 for no more. Of a spiking policy also the sums of `InsideSums`
+        ("inside/NAME", "inside/count").
     """
     policy: Any = _Baseline(job) if job.folder is None else loaded(job.folder)
     layout = layout_of(policy)
+    initial_state = None
+    if layout is not None:
+        initial_state = policy.policy.initial_state(job.width)
+
+    def make() -> gym.Env:
+        return make_env(job.task, job.condition, job.previous, job.revealed, job.told)
 
     def run(seeds: Sequence[int], *hooks: Hook, options: Any = None) -> list[Episode]:
         return run_episodes(
             policy,
-            lambda: make_env(
-                job.task, job.condition, job.previous, job.revealed, job.told
-            ),
+            make,
             seeds,
             width=job.width,
             deterministic=job.deterministic,
-            initial_state=None
-            if layout is None
-            else policy.policy.initial_state(job.width),
+            initial_state=initial_state,
             hooks=hooks,
             options=options,
             envs=environments_of(job),
@@ -443,38 +552,45 @@ def run_job(job: Job) -> Outcome:
 
     if layout is None:
         return _outcome(run(job.seeds))
-    condition = job.condition
     spiking = policy.policy.network.config.units == "spiking"
     inside = InsideSums(layout, max(1, job.task.horizon // SAMPLES), spiking)
     hooks: list[Hook] = [inside]
+    condition = job.condition
     if condition.lesion is not None:
-        how = (condition.freeze_at(job.task.horizon), run, condition.has_contexts)
-        wave = Wave(layout, job.seeds, job.width, *how)
+        wave = Wave(
+            layout,
+            job.seeds,
+            job.width,
+            freeze_at=condition.freeze_at(job.task.horizon),
+            run_intact=run,
+            has_contexts=condition.has_contexts,
+        )
         hooks.insert(0, LESIONS[condition.lesion].hook(wave))
     outcome = _outcome(run(job.seeds, *hooks))
-    return outcome | {
-        f"inside/{name}": np.array(sums) for name, sums in inside.sums.items()
-    }
+    for name, sums in inside.sums.items():
+        outcome[f"inside/{name}"] = np.array(sums)
+    return outcome
 
 
 def joined(outcomes: Sequence[Outcome]) -> Outcome:
     """One outcome out of those of several episodes or waves."""
     result = {}
     for name in outcomes[0]:
-        parts, inside = (
-            [outcome[name] for outcome in outcomes],
-            name.startswith("inside/"),
-        )
+        parts = [outcome[name] for outcome in outcomes]
+        inside = name.startswith("inside/")
         if inside or parts[0].ndim == 2:  # episodes of the others may have been shorter
-            length, fill = max(x.shape[-1] for x in parts), FILLED.get(name, 0.0)
-            ends = [
-                [(0, 0)] * (x.ndim - 1) + [(0, length - x.shape[-1])] for x in parts
-            ]
-            parts = [
-                np.pad(x, end, constant_values=fill) for x, end in zip(parts, ends)
-            ]
+            length = max(part.shape[-1] for part in parts)
+            fill = FILLED.get(name, 0.0)
+            parts = [_filled(part, length, fill) for part in parts]
         result[name] = np.sum(parts, axis=0) if inside else np.concatenate(parts)
     return result
+
+
+def _filled(values: np.ndarray, length: int, fill: float) -> np.ndarray:
+    """Values [..., any] with others appended, [..., length]."""
+    unchanged = [(0, 0)] * (values.ndim - 1)
+    missing = (0, length - values.shape[-1])
+    return np.pad(values, [*unchanged, missing], constant_values=fill)
 
 
 @lru_cache(maxsize=32)
@@ -487,12 +603,12 @@ class _Baseline:
     """Acts without a look at anything, each episode by a seed of its own."""
 
     def __init__(self, job: Job) -> None:
+        self.spaces: dict[int, gym.Space[Any]] = {}
         with closing(make_env(job.task, job.condition)) as env:
-            self.spaces = {
-                seed % job.width: deepcopy(env.action_space) for seed in job.seeds
-            }
-        for seed in job.seeds:
-            self.spaces[seed % job.width].seed(seed + APART)
+            for seed in job.seeds:
+                space = deepcopy(env.action_space)
+                space.seed(seed + APART)
+                self.spaces[seed % job.width] = space
         self.choose = BASELINES[job.baseline]
 
     def predict(self, *_: Any) -> tuple[dict[int, Any], None]:

@@ -1,71 +1,33 @@
-"""Plans the jobs of an evaluation, has several cores run them, and gathers what came of them. It is
-kept on disk under names made of all that it depends on, so that what was interrupted goes on.
-"""
+"""What an evaluation is to run, and what came of it: every actor in its conditions."""
 
-import functools
-import hashlib
-import json
-import multiprocessing
-import os
-import secrets
 import shutil
-import site
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-import gymnasium as gym
-import platformdirs
-import torch
-from safetensors.numpy import save
 
 import spikepropamine  # noqa: F401  registers the environments
-from spikepropamine.common import (
-    UsageError,
-    become_worker,
-    cores,
-    progress_bar,
-    reason,
-    whole_file,
-)
+from spikepropamine.common import UsageError
 from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Skipped, Task
 from spikepropamine.evaluation.ask.runs import Run, applicable
 from spikepropamine.evaluation.run import episodes
 from spikepropamine.evaluation.run.episodes import Job, Outcome
+from spikepropamine.evaluation.run.jobs import run_jobs
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
-from spikepropamine.reading import LARGEST, Unreadable, read_tensors
-from spikepropamine.versions import digest_of, digests_of, import_modules, imported
 
-TEACHER = "teacher"
-SHORT = 300_000  # steps; starting other processes takes longer than these
-ROOT = Path(__file__).parents[2]
-MEMBERS = {
-    "seed",
-    "return",
-    "length",
-    "rewards",
-    "correct",
-    "began",
-}  # of every outcome
-CACHE = "SPIKEPROPAMINE_CACHE"  # the environment variable that names another folder
+RANDOM, STILL, TEACHER = "random", "still", "teacher"
+"""What policies are held against."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What an evaluation is asked for, found and checked."""
+class Plan:
+    """What is to be evaluated, read and checked."""
 
     runs: list[Run]  # trained policies of one task
     task: Task
     conditions: list[Condition]  # the clean one among them
-    teacher: (
-        Run | None
-    )  # a policy that is told the contexts of the conditions; None: there is none
+    teacher: Run | None  # a policy that is told the contexts; None: there is none
     seeds: range  # of the episodes, the same in each condition
     deterministic: bool  # the likeliest actions, or sampled ones
     skipped: list[Skipped]  # what does not apply
@@ -73,251 +35,126 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Evaluation(Asked):
-    """All that was measured."""
+class Evaluated(Plan):
+    """A plan, and what came of its episodes."""
 
     # for each run, by key of the condition; `run.episodes.run_job` says what
     outcomes: list[dict[str, Outcome]]
-    # what policies are held against, by name and key of the condition: "random" actions and
-    # standing "still" in the clean condition; random actions and the "teacher" that is told the
-    # context where there are contexts
+    # by name and key of the condition: "random" actions and standing "still" in the
+    # clean condition; random actions and the "teacher" where there are contexts
     references: dict[str, dict[str, Outcome]]
 
 
-def evaluate(
-    asked: Asked, workers: int | None, versions: Mapping[str, str]
-) -> Evaluation:
+@dataclass(frozen=True)
+class Part:
+    """One actor in one condition."""
+
+    actor: int | str  # index of a run, or `RANDOM`, `STILL` or `TEACHER`
+    condition: Condition
+
+
+def evaluate(plan: Plan, workers: int | None, versions: Mapping[str, str]) -> Evaluated:
     """Every run in every condition that applies to it: an episode for each seed.
 
-    The numbers do not depend on `workers` (processes; None: as many as pay), but on the `versions`
-    of the packages.
+    Args:
+        plan: what is to be run.
+        workers: processes, on which the numbers do not depend; None: as many as pay.
+        versions: of the packages, on which they do.
+
+    Returns:
+        The plan with its outcomes.
+
+    Raises:
+        UsageError: a run has a new policy since the plan was made, or a worker was
+            killed.
     """
-    runs, task, teacher = asked.runs, asked.task, asked.teacher
-
-    def jobs_of(of: int | str, condition: Condition) -> list[Job]:
-        """One for each wave."""
-        run = runs[of] if isinstance(of, int) else teacher if of == TEACHER else None
-        width = episodes.width_of(task)
-        job = Job(
-            folder=None if run is None else RunFolder(run.folder).policy,
-            previous=run is not None and run.previous,
-            task=task,
-            condition=condition,
-            seeds=(),
-            width=width,
-            # the measure of pace is one, whatever the policies do
-            deterministic=asked.deterministic or of == TEACHER,
-            revealed=None if run is None else run.revealed,
-            told=of == TEACHER and run is not None and run.revealed is None,
-            baseline=str(of) if run is None else "",
-        )
-        return [replace(job, seeds=wave) for wave in episodes.waves(asked.seeds, width)]
-
-    contexts = [c for c in asked.conditions if c.lesion is None and c.has_contexts]
-    # by index of a run, or name of a reference
-    parts: list[tuple[int | str, Condition]] = [
-        ("random", c) for c in (CLEAN, *contexts)
-    ]
-    parts += [("still", CLEAN)] if task.can_stand_still else []
-    parts += [(TEACHER, c) for c in contexts] if teacher is not None else []
-    skipped = list(asked.skipped)
-    for index, run in enumerate(runs):
-        kept, left_out = applicable(run, asked.conditions)
-        parts += [(index, condition) for condition in kept]
+    parts = list(_references(plan))
+    skipped = list(plan.skipped)
+    for index, run in enumerate(plan.runs):
+        applying, left_out = applicable(run, plan.conditions)
+        parts += [Part(index, condition) for condition in applying]
         skipped += [entry for entry in left_out if entry not in skipped]
-    plans = [jobs_of(of, condition) for of, condition in parts]
-    with TemporaryDirectory() as place:  # a training may replace its policy meanwhile
-        folders = {
-            job.folder for jobs in plans for job in jobs if job.folder is not None
-        }
-        copies = {
-            x: shutil.copytree(x, Path(place) / str(i)) for i, x in enumerate(folders)
-        }
-        for run in runs:
-            if (
-                load_policy(copies[RunFolder(run.folder).policy]).metadata["steps"]
-                != run.steps
-            ):
-                raise UsageError(
-                    f"{run.folder} has a new policy by now: evaluate it again"
-                )
-        every = [
-            replace(x, folder=x.folder and copies[x.folder])
-            for jobs in plans
-            for x in jobs
-        ]
-        done = iter(run_jobs(every, workers, versions))
+    jobs = [_jobs_of(plan, part) for part in parts]
+    done = iter(_with_copies(plan.runs, [job for of in jobs for job in of],
+                             workers, versions))  # fmt: skip
     outcomes: dict[int | str, dict[str, Outcome]] = {}
-    for (of, condition), jobs in zip(parts, plans):
-        outcomes.setdefault(of, {})[condition.key] = episodes.joined(
-            [next(done) for _ in jobs]
-        )
-    return Evaluation(
-        **vars(asked) | {"skipped": skipped},
-        outcomes=[outcomes[index] for index in range(len(runs))],
+    for part, of_part in zip(parts, jobs):
+        waves = [next(done) for _ in of_part]
+        by_condition = outcomes.setdefault(part.actor, {})
+        by_condition[part.condition.key] = episodes.joined(waves)
+    return Evaluated(
+        **vars(plan) | {"skipped": skipped},
+        outcomes=[outcomes[index] for index in range(len(plan.runs))],
         references={
-            name: found for name, found in outcomes.items() if isinstance(name, str)
+            actor: of_actor
+            for actor, of_actor in outcomes.items()
+            if isinstance(actor, str)
         },
     )
 
 
-def run_jobs(
-    jobs: Sequence[Job], workers: int | None, versions: Mapping[str, str]
-) -> list[Outcome]:
-    """The outcome of each job, read from its file where that is there, or run and written to it, by
-    so many processes; None: as many as there are cores, or one where the work is short. After
-    Ctrl-C what was finished is in its files. Raises UsageError: a worker was killed.
-    """
-    files = [cache_folder() / cache_name(job, versions) for job in jobs]
-    outcomes: list[Any] = [read_outcome(file) for file in files]
-    left = [index for index, outcome in enumerate(outcomes) if outcome is None]
-    if workers is None:
-        steps = sum(jobs[index].episodes * jobs[index].task.horizon for index in left)
-        workers = 1 if steps < SHORT else cores()
-    # in the same place one after the other, so that their environments are made once
-    places = list(dict.fromkeys(jobs[index].place for index in left))
-    left.sort(key=lambda index: places.index(jobs[index].place))
-    workers = min(workers, len(left))
-    done = (
-        _run_here(jobs, left)
-        if workers <= 1
-        else _run_side_by_side(jobs, left, workers)
+def _references(plan: Plan) -> Iterator[Part]:
+    """What policies are held against."""
+    contexts = [c for c in plan.conditions if c.lesion is None and c.has_contexts]
+    for condition in (CLEAN, *contexts):
+        yield Part(RANDOM, condition)
+    if plan.task.can_stand_still:
+        yield Part(STILL, CLEAN)
+    if plan.teacher is not None:
+        for condition in contexts:
+            yield Part(TEACHER, condition)
+
+
+def _jobs_of(plan: Plan, part: Part) -> list[Job]:
+    """A job for each wave of episodes."""
+    width = episodes.width_of(plan.task)
+    waves = episodes.waves(plan.seeds, width)
+    teaches = part.actor == TEACHER
+    run = plan.runs[part.actor] if isinstance(part.actor, int) else None
+    if teaches:
+        run = plan.teacher
+    plain = Job(
+        folder=None,
+        previous=False,
+        task=plan.task,
+        condition=part.condition,
+        seeds=(),
+        width=width,
+        # the measure of pace is one, whatever the policies do
+        deterministic=plan.deterministic or teaches,
     )
-    place: str | None = f"{cache_folder()}; the variable {CACHE} names another folder"
-    with progress_bar(sum(jobs[index].episodes for index in left), "episodes") as bar:
-        if len(left) < len(jobs):
-            bar.write(
-                f"{len(jobs) - len(left)} of {len(jobs)} parts are in the cache",
-                file=sys.stderr,
-            )
-        for index, outcome in done:
-            outcomes[index] = outcome
-            bar.update(jobs[index].episodes)
-            try:  # here, so that a worker that is stopped leaves no half file
-                if place is not None:
-                    write_outcome(files[index], outcome)
-            except OSError as error:  # it can do without
-                bar.write(f"nothing is kept, {reason(error)}: {place}", file=sys.stderr)
-                place = None
-    return outcomes
-
-
-def _run_here(
-    jobs: Sequence[Job], order: Sequence[int]
-) -> Iterator[tuple[int, Outcome]]:
-    try:
-        for index in order:
-            yield index, episodes.run_job(jobs[index])
-    finally:
-        episodes.close_environments()
-        episodes.loaded.cache_clear()  # their folders may have others the next time
-
-
-def _run_side_by_side(
-    jobs: Sequence[Job], order: Sequence[int], workers: int
-) -> Iterator[tuple[int, Outcome]]:
-    # not forked: PyTorch's and MuJoCo's threads do not survive a fork
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (imported,))
-    try:
-        running = {pool.submit(episodes.run_job, jobs[index]): index for index in order}
-        for future in as_completed(running):
-            yield running[future], future.result()
-        pool.shutdown()
-    except BaseException as error:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
-            child.terminate()
-        if isinstance(error, BrokenProcessPool):
-            raise UsageError(
-                "a worker was killed, as where memory runs out (the same command goes on, with a "
-                'smaller --workers in less), or where a script lacks `if __name__ == "__main__":`'
-            ) from error
-        raise
-
-
-def _start_worker(modules: Sequence[str]) -> None:
-    import_modules(modules)  # a process of its own knows nothing of the user's
-    torch.set_num_threads(1)
-    become_worker()
-
-
-def cache_folder() -> Path:
-    """Where measurements are kept: of this user, since those that come with a run may be forged.
-
-    It can be deleted at any time.
-    """
-    return Path(os.environ.get(CACHE) or platformdirs.user_cache_path("spikepropamine"))
-
-
-def cache_name(job: Job, versions: Mapping[str, str]) -> str:
-    """Of a job's file: tells apart all jobs that may give different numbers, by the `versions` of
-    the packages that matter, too.
-    """
-    given = gym.spec(job.task.environment).kwargs | dict(job.task.arguments)
-    parts = {
-        "job": repr(replace(job, folder=None)),
-        "policy": digest_of(sorted(job.folder.glob("*")))
-        if job.folder is not None
-        else "",
-        "files": digests_of(x for x in given.values() if isinstance(x, str)),
-        "code": code_digest(job.task.environment),
-        # nobody knows what a task of a notebook was before
-        "once": secrets.token_hex() if _in_notebook(job.task.environment) else "",
-        "versions": {k: v for k, v in versions.items() if k != "revision"},
-    }
-    text = json.dumps(parts, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32] + ".safetensors"
-
-
-def read_outcome(path: Path) -> Outcome | None:
-    """What `write_outcome` wrote; None where there is nothing, or something damaged."""
-    try:
-        outcome, _ = read_tensors(path, LARGEST)
-    except Unreadable:
-        return None
-    return outcome if outcome.keys() >= MEMBERS else None
-
-
-def write_outcome(path: Path, outcome: Outcome) -> None:
-    """Writes a file that `read_outcome` reads. Several processes may write the same one."""
-    with whole_file(path) as part:
-        part.write_bytes(save(outcome))
-
-
-def _module_of(environment: str) -> str:
-    """The name of the module that has the environment."""
-    entry: Any = gym.spec(environment).entry_point
-    return entry.partition(":")[0] if isinstance(entry, str) else entry.__module__
-
-
-def _in_notebook(environment: str) -> bool:
-    """Whether it was made in a notebook or a console, the code of which is in no file."""
-    main = "__main__"
-    return _module_of(environment) == main and not hasattr(
-        sys.modules[main], "__file__"
-    )
-
-
-@functools.cache
-def code_digest(environment: str) -> str:
-    """Of the code that makes the numbers: this project's, and the user's as far as it is loaded:
-    what is not installed, and the package of the environment.
-    """
-    files = {str(ROOT / "envs" / "spreads.json")}
-    for name in ("envs", "policies", "evaluation"):
-        files |= {str(file) for file in (ROOT / name).rglob("*.py")}
-    package, installed = _module_of(environment).partition(".")[0], [sys.base_prefix]
-    installed += [sys.prefix, *site.getsitepackages()]
-    for name, module_there in sys.modules.items():
-        root, file = (
-            name.partition(".")[0],
-            str(getattr(module_there, "__file__", None)),
+    if run is None:
+        job = replace(plain, baseline=str(part.actor))
+    else:
+        job = replace(
+            plain,
+            folder=RunFolder(run.folder).policy,
+            previous=run.previous,
+            revealed=run.revealed,
+            told=teaches and run.revealed is None,
         )
-        if root in ("spikepropamine", "gymnasium", "__main__") or not os.path.isabs(
-            file
-        ):
-            continue
-        if root == package or not any(Path(file).is_relative_to(x) for x in installed):
-            files.add(file)
-    return digest_of(sorted(files))
+    return [replace(job, seeds=wave) for wave in waves]
+
+
+def _with_copies(
+    runs: Sequence[Run],
+    jobs: Sequence[Job],
+    workers: int | None,
+    versions: Mapping[str, str],
+) -> list[Outcome]:
+    """Runs the jobs on copies of the policies, since a training may replace its own."""
+    with TemporaryDirectory() as place:
+        copies: dict[Path | None, Path | None] = {None: None}
+        for job in jobs:
+            if job.folder is not None and job.folder not in copies:
+                copy = Path(place) / str(len(copies))
+                copies[job.folder] = shutil.copytree(job.folder, copy)
+        for run in runs:
+            copied = copies[RunFolder(run.folder).policy]
+            assert copied is not None
+            if load_policy(copied).metadata["steps"] != run.steps:
+                raise UsageError(
+                    f"{run.folder} has a new policy by now: evaluate it again"
+                )
+        copied_jobs = [replace(job, folder=copies[job.folder]) for job in jobs]
+        return run_jobs(copied_jobs, workers, versions)

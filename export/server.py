@@ -1,0 +1,128 @@
+"""Files for a browser on this machine alone, for as long as a command runs.
+
+What may be had is listed beforehand: no path of a request ever reaches the file system.
+"""
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from spikepropamine.common import UsageError, reason
+
+ASSETS = Path(__file__).with_name("assets")
+"""The built page, which `make page` puts here."""
+DATA, INDEX = "data", "index.json"
+"""In it: the folder of the policies, and what the page reads first there."""
+HOST = "127.0.0.1"
+HOSTS = (HOST, "localhost")
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".json": "application/json",
+    ".xml": "application/xml",
+}
+POLICY = re.compile(r'http-equiv="Content-Security-Policy"\s+content="([^"]*)"')
+CONNECT = "connect-src 'self'"
+
+Contents = Mapping[str, Path | bytes]
+"""By path, without the slash at the beginning: a file, or what is in it."""
+
+
+class Server(ThreadingHTTPServer):
+    """Serves contents on the loopback interface. Raises UsageError: the port cannot be had.
+
+    Args:
+        contents: all that there is; `index.html` is also what there is without a path.
+        port: 0 is any that is free.
+        socket_port: of a web socket on this machine, which the page may open; None: there is none.
+
+    Attributes:
+        address: of the page, as a browser takes it.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, contents: Contents, port: int, socket_port: int | None) -> None:
+        index = _read(contents["index.html"]).decode()
+        found = POLICY.search(index)
+        if found is None:
+            raise UsageError("the page has no Content-Security-Policy; build it anew")
+        policy = wider = found[1]
+        if socket_port is not None:
+            wider = policy.replace(CONNECT, f"{CONNECT} ws://{HOST}:{socket_port}")
+        self.contents = dict(contents) | {
+            "index.html": index.replace(policy, wider).encode()
+        }
+        self.contents[""] = self.contents["index.html"]
+        self.policy = f"{wider}; frame-ancestors 'none'"
+        try:
+            super().__init__((HOST, port), _Handler)
+        except (OSError, OverflowError) as error:
+            raise UsageError(
+                f"port {port} cannot be had: {reason(error)}; --port 0 takes one that is free"
+            ) from error
+        self.address = f"http://{HOST}:{self.server_address[1]}/"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+
+    def do_GET(self) -> None:
+        """A file."""
+        self._answer(whole=True)
+
+    def do_HEAD(self) -> None:
+        """What would come."""
+        self._answer(whole=False)
+
+    def _answer(self, whole: bool) -> None:
+        path = unquote(urlsplit(self.path).path).removeprefix("/")
+        # another site may have its own name point here
+        host = self.headers.get("Host", "").rpartition(":")[0]
+        found = self.server.contents.get(path) if host in HOSTS else None
+        if found is None:
+            status = HTTPStatus.NOT_FOUND if host in HOSTS else HTTPStatus.FORBIDDEN
+            self._head(status, "text/plain", 0)
+            return
+        body = _read(found)
+        kind = TYPES.get(Path(path or "index.html").suffix, "application/octet-stream")
+        self._head(HTTPStatus.OK, kind, len(body))
+        if whole:
+            self.wfile.write(body)
+
+    def _head(self, status: HTTPStatus, kind: str, length: int) -> None:
+        self.send_response(status)
+        headers = {
+            "Content-Type": kind,
+            "Content-Length": str(length),
+            "Content-Security-Policy": self.server.policy,
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "no-cache",
+        }
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+def files_below(folder: Path) -> dict[str, Path | bytes]:
+    """The files of a folder, by their path in it; links are left out."""
+    return {
+        file.relative_to(folder).as_posix(): file
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not file.is_symlink()
+    }
+
+
+def _read(content: Path | bytes) -> bytes:
+    return content if isinstance(content, bytes) else content.read_bytes()

@@ -1,0 +1,373 @@
+"""Actors of off-policy learning: a squashed Gaussian or a squashed number over each
+kind of network, which may have a memory.
+"""
+
+import math
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from gymnasium import spaces
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from stable_baselines3.common.distributions import SquashedDiagGaussianDistribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.preprocessing import get_action_dim
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from spikepropamine.policies.baselines import GruPolicy
+from spikepropamine.policies.fast import DISTRIBUTIONS, NETWORKS
+from spikepropamine.policies.fast.networks import Pair, remember
+from spikepropamine.policies.spaces import extractor_for
+from spikepropamine.policies.spiking import PlasticSpikingPolicy
+
+LOG_STD = (-20.0, 2.0)
+"""Range of the log standard deviation, as in SB3's SAC."""
+
+if TYPE_CHECKING:
+    # a mixin over three policies; to the type checker over one
+    _Base = ActorCriticPolicy
+else:
+    _Base = object
+
+
+class _Draw(torch.autograd.Function):
+    """Actions a = tanh(u), u = mean + exp(log_std) noise, and their log-likelihoods,
+
+        log p(a) = sum(log N(u) - log(1 - a^2)),
+        log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u)),
+
+    which is exact for every u; its slope is -2 a.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, mean: Tensor, log_std: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        deviation = log_std.exp().mul_(noise)
+        u = mean + deviation
+        actions = torch.tanh(u)
+        squash = (u + nn.functional.softplus(-2.0 * u)).mul_(2.0)
+        each = squash.sub_(log_std).add_(noise * noise, alpha=-0.5)
+        of_each_action = 2 * math.log(2) + 0.5 * math.log(2 * math.pi)
+        ctx.save_for_backward(actions, deviation)
+        return actions, each.sum(dim=-1).sub_(mean.shape[-1] * of_each_action)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, d_actions: Tensor, d_log_probs: Tensor
+    ) -> tuple[Tensor, Tensor, None]:
+        actions, deviation = ctx.saved_tensors
+        d_log_probs = d_log_probs.unsqueeze(-1)
+        d_u = d_actions * (1 - actions * actions) + 2.0 * d_log_probs * actions
+        return d_u, d_u * deviation - d_log_probs, None
+
+
+class Squashed(_Base):
+    """Makes an actor-critic policy the actor of SAC: actions are tanh of a Gaussian
+    whose mean and standard deviation depend on the state, and there is no critic.
+
+    `predict` works as for any SB3 policy; `unroll` and `draw` are what learning calls.
+    """
+
+    state_size = 0
+    """Width of the state of one environment as a flat vector; 0 for a network without
+    memory."""
+
+    widths: ClassVar[list[int]] = []
+    """Of hidden layers, by default."""
+
+    action_net: nn.Linear
+
+    def __init__(
+        self, observation_space: spaces.Space[Any], *args: Any, **kwargs: Any
+    ) -> None:
+        images = kwargs.get("normalize_images", True)
+        extractor = extractor_for(observation_space, images)
+        kwargs.setdefault("features_extractor_class", extractor)
+        super().__init__(observation_space, *args, **kwargs)
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        self._build_mlp_extractor()
+        features = self.mlp_extractor.latent_dim_pi
+        self._build_heads(features, get_action_dim(self.action_space))
+        self._squash_output = True
+        make_optimizer: Any = self.optimizer_class
+        self.optimizer = make_optimizer(
+            self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
+        )
+
+    def _build_heads(self, features: int, actions: int) -> None:
+        """What comes after the network, and the distribution of actions."""
+        self.action_dist: Any = SquashedDiagGaussianDistribution(actions)
+        self.action_net = nn.Linear(features, actions)
+        self.log_std_net = nn.Linear(features, actions)
+        for head in (self.action_net, self.log_std_net):  # means near 0 at first
+            nn.init.uniform_(head.weight, -0.01, 0.01)
+            nn.init.zeros_(head.bias)
+        nn.init.constant_(self.log_std_net.bias, self.log_std_init)
+
+    def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Any:
+        return self.action_dist.proba_distribution(*self.gaussian(latent_pi))
+
+    def gaussian(self, features: Tensor) -> Pair:
+        """Mean and log standard deviation [..., actions] before squashing, of what the
+        network gives [..., features].
+        """
+        return self.action_net(features), self.log_std_net(features).clamp(*LOG_STD)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """All that the distribution of actions is made of, [..., numbers], for
+        `policies.fast`.
+        """
+        return torch.cat(self.gaussian(features), dim=-1)
+
+    def mode(self, features: Tensor) -> Tensor:
+        """The likeliest actions before squashing, squashed: [..., actions]."""
+        return torch.tanh(self.action_net(features))
+
+    def explore(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The mode and a draw of actions, each [..., actions] between -1 and 1."""
+        mean, log_std = self.gaussian(features)
+        drawn = torch.tanh(mean + log_std.exp() * torch.randn_like(mean))
+        return torch.tanh(mean), drawn
+
+    def draw(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions [..., actions] between -1 and 1, and their log-likelihoods [...],
+        with gradients through both (the reparameterisation of Haarnoja et al. 2018).
+        """
+        mean, log_std = self.gaussian(features)
+        drawn: Pair = _Draw.apply(mean, log_std, torch.randn_like(mean))
+        return drawn
+
+    def pair(self, flat: Tensor) -> Pair | None:
+        """The state as `unroll` takes it, of one vector for each environment [B,
+        state_size].
+        """
+        return None
+
+    def flat(self, state: Pair | None) -> Tensor | None:
+        """A state as one vector for each environment, [B, state_size]."""
+        return None
+
+    def unroll(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Runs sequences.
+
+        Args:
+            inputs: [T, B, channels].
+            starts: [T, B], 1 where an episode starts.
+            state: before them, as `pair` gives it.
+
+        Returns:
+            Features [T, B, F], and the state after them.
+        """
+        return self.mlp_extractor.forward_actor(inputs), None
+
+
+class SquashedMlp(Squashed, ActorCriticPolicy):
+    """The actor of SB3's SAC: an MLP."""
+
+    widths: ClassVar[list[int]] = [256, 256]
+
+
+class SquashedSpiking(Squashed, PlasticSpikingPolicy):
+    """A spiking network, plastic or not."""
+
+    @property
+    def state_size(self) -> int:
+        """Of all fields of `layout`."""
+        return self.layout.size
+
+    def pair(self, flat: Tensor) -> Pair:
+        """The state as it is, and a placeholder."""
+        return flat[None], flat[None, :, :1]
+
+    def flat(self, state: Any) -> Tensor:
+        """The state as it is."""
+        whole: Tensor = state[0][0]
+        return whole
+
+    def unroll(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """See `Squashed`."""
+        features, after = self.network(inputs, state, starts)
+        return features, after
+
+
+class _Recurrent(Squashed):
+    """With the surface of `nn.LSTM` as its memory."""
+
+    lstm_actor: nn.LSTM
+    mlp_extractor: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["shared_lstm"] = True  # there is no critic
+        kwargs["enable_critic_lstm"] = False
+        super().__init__(*args, **kwargs)
+
+    @property
+    def state_size(self) -> int:
+        """Of hidden and cell state, in all layers."""
+        return 2 * self.lstm_actor.num_layers * self.lstm_actor.hidden_size
+
+    def pair(self, flat: Tensor) -> Pair:
+        """Hidden and cell state, each [layers, B, width]."""
+        shape = (self.lstm_actor.num_layers, self.lstm_actor.hidden_size)
+        hidden, cell = flat.chunk(2, dim=1)
+        return (
+            hidden.unflatten(1, shape).transpose(0, 1).contiguous(),
+            cell.unflatten(1, shape).transpose(0, 1).contiguous(),
+        )
+
+    def flat(self, state: Any) -> Tensor:
+        """Hidden and cell state of all layers side by side."""
+        return torch.cat([part.transpose(0, 1).flatten(1) for part in state], dim=1)
+
+    def unroll(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """See `Squashed`."""
+        outputs, after = remember(self.lstm_actor, inputs.flatten(0, 1), state, starts)
+        features = self.mlp_extractor.forward_actor(outputs)
+        return features.unflatten(0, starts.shape), after
+
+
+class SquashedLstm(_Recurrent, RecurrentActorCriticPolicy):
+    """sb3-contrib's LSTM."""
+
+
+class SquashedGru(_Recurrent, GruPolicy):
+    """The same with a GRU."""
+
+
+class Certain(SquashedDiagGaussianDistribution):
+    """The distribution of an actor that does not explore: a draw is the mode."""
+
+    def sample(self) -> Tensor:
+        """The mode."""
+        return self.mode()
+
+    def log_prob(
+        self, actions: Tensor, gaussian_actions: Tensor | None = None
+    ) -> Tensor:
+        """Of a certain action: zero, [batch]."""
+        return actions.new_zeros(len(actions))
+
+
+class Deterministic(Squashed):
+    """Makes an actor-critic policy the actor of TD3: actions are tanh of what the
+    network gives.
+    """
+
+    def _build_heads(self, features: int, actions: int) -> None:
+        self.action_dist = Certain(actions)
+        self.action_net = nn.Linear(features, actions)
+        nn.init.uniform_(self.action_net.weight, -0.01, 0.01)
+        nn.init.zeros_(self.action_net.bias)
+
+    def gaussian(self, features: Tensor) -> Pair:
+        """Before squashing, and zeros, each [..., actions]."""
+        mean = self.action_net(features)
+        return mean, torch.zeros_like(mean)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Actions before squashing, [..., actions]."""
+        before_squashing: Tensor = self.action_net(features)
+        return before_squashing
+
+    def explore(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The actions, twice: noise is the algorithm's."""
+        mode = self.mode(features)
+        return mode, mode
+
+    def draw(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The actions, [..., actions], and their log-likelihoods, zeros [...]."""
+        mode = self.mode(features)
+        return mode, torch.zeros_like(mode[..., 0])
+
+
+class DeterministicMlp(Deterministic, SquashedMlp):
+    """The actor of SB3's TD3: an MLP."""
+
+
+class DeterministicSpiking(Deterministic, SquashedSpiking):
+    """A spiking network, plastic or not."""
+
+
+class DeterministicLstm(Deterministic, SquashedLstm):
+    """sb3-contrib's LSTM."""
+
+
+class DeterministicGru(Deterministic, SquashedGru):
+    """The same with a GRU."""
+
+
+class _SquashedGaussian:
+    """Actions of mean and log standard deviation side by side, for `policies.fast`."""
+
+    def __init__(self, policy: Any) -> None:
+        space = policy.action_space
+        self.low = torch.as_tensor(space.low).flatten()
+        self.half = 0.5 * (torch.as_tensor(space.high).flatten() - self.low)
+
+    def mode(self, logits: Tensor) -> Tensor:
+        """The action of the mean, [batch, actions] between the bounds."""
+        mean, _ = logits.chunk(2, dim=1)
+        return self.low + (torch.tanh(mean) + 1.0) * self.half
+
+    def draw(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions between the bounds, and their log-likelihoods before scaling."""
+        mean, log_std = logits.chunk(2, dim=1)
+        actions, log_probs = _Draw.apply(mean, log_std, torch.randn_like(mean))
+        return self.low + (actions + 1.0) * self.half, log_probs
+
+
+class _Certain(_SquashedGaussian):
+    """Actions before squashing, for `policies.fast`."""
+
+    def mode(self, logits: Tensor) -> Tensor:
+        """Between the bounds."""
+        return self.low + (torch.tanh(logits) + 1.0) * self.half
+
+    def draw(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The mode, and log-likelihoods of zero."""
+        return self.mode(logits), logits.new_zeros(len(logits))
+
+
+def _networks(policy: Any) -> tuple[Callable[..., Any], None]:
+    """The actor as a function, and no critic, for `policies.fast`."""
+    held_weakly = weakref.proxy(policy)
+
+    def actor(
+        features: Tensor, state: Any, starts: Tensor
+    ) -> tuple[Tensor, Tensor, Any]:
+        inputs = features.view(*starts.shape, -1)
+        unrolled, after = held_weakly.unroll(inputs, starts, state)
+        memory = unrolled.flatten(0, 1)
+        return held_weakly.logits(memory), memory, after
+
+    return actor, None
+
+
+DISTRIBUTIONS[SquashedDiagGaussianDistribution] = _SquashedGaussian
+DISTRIBUTIONS[Certain] = _Certain
+
+
+ACTORS: dict[str, type[Squashed]] = {
+    "MlpPolicy": SquashedMlp,
+    "MlpLstmPolicy": SquashedLstm,
+    "GruPolicy": SquashedGru,
+    "PlasticSpikingPolicy": SquashedSpiking,
+}
+"""Actors of an `OffPolicy`, by SB3's names of policies."""
+
+DETERMINISTIC_ACTORS: dict[str, type[Squashed]] = {
+    "MlpPolicy": DeterministicMlp,
+    "MlpLstmPolicy": DeterministicLstm,
+    "GruPolicy": DeterministicGru,
+    "PlasticSpikingPolicy": DeterministicSpiking,
+}
+"""The same without exploration of their own."""
+
+for _actor_class in (*ACTORS.values(), *DETERMINISTIC_ACTORS.values()):
+    NETWORKS[_actor_class] = _networks
