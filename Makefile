@@ -5,7 +5,7 @@ export PYTHONPATH := $(CURDIR)
 
 DEMO := --steps 150000 --runs runs/demo --overwrite
 
-.PHONY: help try demo test nightly slow fuzz ends lint format links type check page site notebook verify claims bench lock clean
+.PHONY: help try demo test nightly slow fuzz ends lint format type check page site notebook verify claims bench lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 14
@@ -67,14 +67,7 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# mypy and the site see one package, as it is when it is installed, through links to the folders
-FOLDERS := $(filter-out spikepropamine benchmarks,$(patsubst %/__init__.py,%,$(wildcard */__init__.py)))
-
-links:
-	@mkdir -p .types/spikepropamine
-	@ln -sfn $(addprefix ../../,$(FOLDERS) $(wildcard spikepropamine/*.py)) .types/spikepropamine
-
-type: .venv/installed links
+type: .venv/installed
 	$(BIN)/mypy
 
 check: lint type test  ## everything that has to pass before a commit
@@ -89,7 +82,7 @@ page: .venv/installed  ## the page on which one pulls the plug, for `play` and t
 	fi
 
 # not quiet: warnings that are not shown do not count
-site: .venv/installed links page  ## the documentation, in site/index.html; a broken link is an error
+site: .venv/installed page  ## the documentation, in site/index.html; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 NOTEBOOK := docs/cue-task.ipynb

@@ -68,9 +68,9 @@ def save_run(
 
     Raises:
         ValueError: the environment is not registered, has other wrappers or arguments
-            that JSON does not have, the policy is of a class that cannot be saved
-            without code or has a critic that is told, the name is none, or the folder
-            has something else.
+            that JSON does not have, or is in more than one `VecNormalize`; the policy
+            is of a class that cannot be saved without code or has a critic that is
+            told; the name is none; or the folder has something else.
     """
     venv = model.get_env()
     run = RunFolder(Path(folder))
@@ -89,6 +89,7 @@ def save_run(
         raise ValueError(
             "the critic is told what the environment shows; only `train.py` hides it"
         )
+    _check_normalised_once(venv)
     policy = actor_of(model.policy)
     name = name or _name(policy)
     if not POLICY_NAME.fullmatch(name):
@@ -117,7 +118,7 @@ def _settings(
         if isinstance(value, int | float):
             trainer[setting] = value
     settings: dict[str, Any] = {
-        **_task(_spec(venv)),
+        **_task_of(venv),
         "policy": name,
         "seed": model.seed or 0,
         "n_envs": model.n_envs,
@@ -125,10 +126,7 @@ def _settings(
     }
     if isinstance(policy, PlasticSpikingPolicy):
         settings["network"] = policy.network_config.as_dict()
-    try:
-        json.dumps(settings)
-    except TypeError as error:
-        raise ValueError(f"the task's arguments cannot be written: {error}") from error
+    _written(settings)
     return settings
 
 
@@ -146,16 +144,40 @@ def bare(venv: VecEnv | None) -> VecEnv:
     return venv
 
 
-def _spec(venv: VecEnv) -> Any:
-    """What the environments were made of, which has to be the same for all."""
-    first, *others = bare(venv).get_attr("spec")
-    if first is None:
+def _check_normalised_once(venv: Any) -> None:
+    """Raises ValueError where a VecNormalize wraps another, of which one would be lost."""
+    normalisers = 0
+    while isinstance(venv, VecEnvWrapper):
+        if isinstance(venv, vec_env.VecNormalize):
+            normalisers += 1
+        venv = venv.venv
+    if normalisers > 1:
+        raise ValueError(
+            f"the environments are in {normalisers} VecNormalize, one in the other, and a "
+            "policy is saved with one; leave the others out"
+        )
+
+
+def _task_of(venv: VecEnv) -> dict[str, Any]:
+    """What the environments were made of, as settings of a training; the same for all."""
+    specs = bare(venv).get_attr("spec")
+    if any(spec is None for spec in specs):
         raise ValueError(
             "the environment is not registered with Gymnasium, so it has no id"
         )
-    if any(other != first for other in others):
+    # wrappers that cannot be written are named before environments are compared
+    tasks = [_task(spec) for spec in specs]
+    if len({_written(task) for task in tasks}) > 1:
         raise ValueError("the environments side by side are not alike")
-    return first
+    return tasks[0]
+
+
+def _written(settings: Mapping[str, Any]) -> str:
+    """Settings as JSON. Raises ValueError: JSON does not have them."""
+    try:
+        return json.dumps(settings, sort_keys=True)
+    except TypeError as error:
+        raise ValueError(f"the task's arguments cannot be written: {error}") from error
 
 
 def _task(spec: Any) -> dict[str, Any]:

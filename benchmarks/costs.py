@@ -1,9 +1,11 @@
-"""What trained policies cost: operations, energy, memory, and exported as ONNX the time of a step.
+"""What trained policies cost: operations, energy, memory, and exported as ONNX the time
+of a step.
 
     python -m benchmarks.costs RUN|NAME... [--csv FILE]
 
-Operations are those of a step of one clean episode, by the definitions of `evaluation.judge.cost`.
-Times of a step are medians over 500, of one environment in one thread.
+Operations are those of a step of one clean episode, by the definitions of
+`evaluation.judge.cost`. Times of a step are medians over 500, of one environment in one
+thread.
 """
 
 import timeit
@@ -24,7 +26,9 @@ STEPS = 500
 
 
 def exported(run: Run, task: Task) -> dict[str, float]:
-    """Size of the ONNX file, how far its actions are from the policy's, and times of a step."""
+    """Size of the ONNX file, how far its actions are from the policy's, and times of a
+    step.
+    """
     env = make_env(task, CLEAN, run.previous, run.revealed)
     contents = onnx_file.to_onnx(run.policy, {})
     found = onnx_file.check(contents, run.policy, env, UNSEEN_SEED)

@@ -2,10 +2,10 @@
 
     python -m benchmarks.coverage --csv benchmarks/results/coverage.csv
 
-Draws training seeds out of populations whose truth is known (a quarter of an hour on one core): how
-often the interval of a mean covers the truth, how often two equal policies are called different (by
-Welch's test, by the rank test, pooled over five tasks), and how often a difference of 1 to 3
-standard deviations is found.
+Draws training seeds out of populations whose truth is known (a quarter of an hour on
+one core): how often the interval of a mean covers the truth, how often two equal
+policies are called different (by Welch's test, by the rank test, pooled over five
+tasks), and how often a difference of 1 to 3 standard deviations is found.
 """
 
 import itertools
@@ -46,8 +46,8 @@ POPULATIONS: dict[str, tuple[Sample, float, float]] = {
 
 
 def rates(population: str, seeds: int, times: int) -> dict[str, float]:
-    """Shares of so many simulations, with so many seeds a side, by what they are shares of; their
-    standard error is at most 0.5 / sqrt(times).
+    """Shares of so many simulations, with so many seeds a side, by what they are shares
+    of; their standard error is at most 0.5 / sqrt(times).
     """
     sample, mean, deviation = POPULATIONS[population]
     random = np.random.default_rng(1)

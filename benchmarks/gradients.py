@@ -2,14 +2,16 @@
 
     python -m benchmarks.gradients [--networks 5] [--csv FILE]
 
-For each rule, modulation and decay, and for sequences of 8 to 1000 steps: the norm of the gradient
-in float32, and its agreement with the same computation in float64 (cosine; 1 is agreement), medians
-over networks with other weights and inputs; how many are not finite; and the share of fast weights
-at their bound after one and after ten times the longest sequence.
+For each rule, modulation and decay, and for sequences of 8 to 1000 steps: the norm of
+the gradient in float32, and its agreement with the same computation in float64 (cosine;
+1 is agreement), medians over networks with other weights and inputs; how many are not
+finite; and the share of fast weights at their bound after one and after ten times the
+longest sequence.
 
-The network is that of the robots' adaptation, smaller: 64 static and 64 plastic neurons, whose
-inputs change slowly. The weights are those before training, and to stand for what training may make
-of them, the same with plasticity gains and neuromodulators of three times the spread.
+The network is that of the robots' adaptation, smaller: 64 static and 64 plastic
+neurons, whose inputs change slowly. The weights are those before training, and to stand
+for what training may make of them, the same with plasticity gains and neuromodulators
+of three times the spread.
 """
 
 import itertools
@@ -78,7 +80,9 @@ def unrolled(
 
 
 def gradient(network: SpikingNetwork, inputs: torch.Tensor) -> torch.Tensor:
-    """Of the mean square of the features of the last step, which all steps before can change."""
+    """Of the mean square of the features of the last step, which all steps before can
+    change.
+    """
     network.zero_grad()
     unrolled(network, inputs)[0][-1].square().mean().backward()
     parts = [p.grad.flatten() for p in network.parameters() if p.grad is not None]

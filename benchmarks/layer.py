@@ -1,11 +1,12 @@
-"""Speed and memory of one spiking layer, by backend: `python -m benchmarks.layer [--short]`.
+"""Speed and memory of one spiking layer, by backend: `python -m benchmarks.layer
+[--short]`.
 
-One thread, process CPU time, all backends in turn in the same run: a turn takes the reference once
-and the faster ones as often as fits into about the same time (at most ten times). A ratio is the
-median over turns. The training pass is forward and backward of a layer [T, B, n] -> [T, B, n] with
-gradients to all its parameters, inputs and rates; 15 % of the inputs are spikes. The rollout step
-is that of a whole network, with its neuromodulators and its readout. `--short` takes a few cells,
-in under two minutes.
+One thread, process CPU time, all backends in turn in the same run: a turn takes the
+reference once and the faster ones as often as fits into about the same time (at most
+ten times). A ratio is the median over turns. The training pass is forward and backward
+of a layer [T, B, n] -> [T, B, n] with gradients to all its parameters, inputs and
+rates; 15 % of the inputs are spikes. The rollout step is that of a whole network, with
+its neuromodulators and its readout. `--short` takes a few cells, in under two minutes.
 """
 
 import itertools
@@ -39,7 +40,8 @@ KINDS = [
     for modulation in ("none", "direct", "retroactive")
     for recurrent in (False, True)
 ]
-# Plain and direct modulation are the same computation with another rate: the grid takes one.
+# Plain and direct modulation are the same computation with another rate: the grid takes
+# one.
 GRID_KIND = ("oja", "direct", False)
 STEPS = 200  # of a network, timed at once
 TURNS = 5
@@ -51,7 +53,9 @@ MEMORY_LIMIT = (
 def passes(
     kind: tuple[str, str, bool], batch: int, neurons: int, ticks: int
 ) -> dict[str, Callable[[], None]]:
-    """A training pass of each backend that can run, or under `torch.no_grad` a forward pass."""
+    """A training pass of each backend that can run, or under `torch.no_grad` a forward
+    pass.
+    """
     rule, modulation, recurrent = kind
     spec = LayerSpec(neurons, neurons, rule, modulation, recurrent)
     torch.manual_seed(0)
@@ -126,14 +130,18 @@ def ratio(times: dict[str, list[float]], slow: str, fast: str) -> float:
 def peak_memory(
     name: str, kind: tuple[str, str, bool], size: tuple[int, int, int]
 ) -> float:
-    """MiB by which a second training pass raises the resident memory at its peak (Linux)."""
+    """MiB by which a second training pass raises the resident memory at its peak
+    (Linux).
+    """
     torch.set_num_threads(1)
     passes(kind, 2, size[1], 4)[name]()  # compiled code, before the count
     return peak_of(passes(kind, *size)[name])
 
 
 def case_of(setting: str, kind: tuple[str, str, bool], *size: int) -> dict[str, Any]:
-    """Columns of a case: what is measured, of which kind of layer, and its size, B x n x T."""
+    """Columns of a case: what is measured, of which kind of layer, and its size, B x n
+    x T.
+    """
     name = " ".join([*kind[:2], *["recurrent"] * kind[2]])
     return {
         "setting": setting,
@@ -145,7 +153,9 @@ def case_of(setting: str, kind: tuple[str, str, bool], *size: int) -> dict[str, 
 def training(
     rows: Rows, kind: tuple[str, str, bool], size: tuple[int, ...]
 ) -> float | None:
-    """Adds a training pass; returns how many times as fast as the reference Numba is."""
+    """Adds a training pass; returns how many times as fast as the reference Numba
+    is.
+    """
     functions = passes(kind, *size)
     batch, neurons, ticks = size
     if batch * neurons**2 * ticks > MEMORY_LIMIT:
@@ -165,8 +175,8 @@ def training(
 
 
 def rollout(rows: Rows, kind: tuple[str, str, bool], batch: int, neurons: int) -> None:
-    """Adds an environment step of a network without gradients: of one layer, and what each of two
-    more layers adds.
+    """Adds an environment step of a network without gradients: of one layer, and what
+    each of two more layers adds.
     """
     names = names_for(kind)
     steps = {
@@ -186,7 +196,9 @@ def rollout(rows: Rows, kind: tuple[str, str, bool], batch: int, neurons: int) -
 def _steps(
     kind: tuple[str, str, bool], backend: str, layers: int, batch: int, neurons: int
 ) -> Callable[[], None]:
-    """So many steps of a network of equal layers, whose neuromodulators see 17 channels."""
+    """So many steps of a network of equal layers, whose neuromodulators see 17
+    channels.
+    """
     rule, modulation, recurrent = kind
     config = NetworkConfig(
         rule=rule,

@@ -1,9 +1,10 @@
 """What a trained memory holds: `python -m benchmarks.memory_tasks RUN... [--csv FILE]`.
 
-Runs are of `train.py --env KeyValue-v0`. Each is asked in episodes of the lengths `--steps` and
-with so many keys as `--keys` has; the same episodes for every run. Printed is the share of right
-answers (chance is 0.25): all, by the number of steps since the key was written ("lag"), and by how
-often it was written ("bound"). The file is a results table, measure `accuracy`.
+Runs are of `train.py --env KeyValue-v0`. Each is asked in episodes of the lengths
+`--steps` and with so many keys as `--keys` has; the same episodes for every run.
+Printed is the share of right answers (chance is 0.25): all, by the number of steps
+since the key was written ("lag"), and by how often it was written ("bound"). The file
+is a results table, measure `accuracy`.
 """
 
 import itertools
@@ -30,7 +31,9 @@ FIRST_SEED = 1_000_000  # of the episodes, beyond those of any training
 
 
 def asked(policy: Any, steps: int, keys: int, episodes: int) -> dict[str, np.ndarray]:
-    """`correct`, `lag` and `bindings` of every question in episodes of its task, side by side."""
+    """`correct`, `lag` and `bindings` of every question in episodes of its task, side
+    by side.
+    """
     settings = policy.metadata["settings"]
     if settings.get("previous"):
         raise UsageError(
@@ -52,7 +55,9 @@ def asked(policy: Any, steps: int, keys: int, episodes: int) -> dict[str, np.nda
 
 
 def accuracies(questions: dict[str, np.ndarray]) -> Iterator[tuple[str, float]]:
-    """Share of right answers to all questions, and to those of each group that was asked."""
+    """Share of right answers to all questions, and to those of each group that was
+    asked.
+    """
     groups = [("all", "lag", (0, None))]
     groups += [(name, "lag", bounds) for name, bounds in LAGS.items()]
     groups += [(name, "bindings", bounds) for name, bounds in BOUND.items()]

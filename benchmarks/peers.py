@@ -1,13 +1,15 @@
-"""Speed of spiking layers against other libraries: `python -m benchmarks.peers [--csv FILE]`.
+"""Speed of spiking layers against other libraries: `python -m benchmarks.peers [--csv
+FILE]`.
 
-The others are in `benchmarks/requirements-peers.txt`; those that are not installed are left out.
-One thread, process CPU time, all in turn in the same run, medians over turns.
+The others are in `benchmarks/requirements-peers.txt`; those that are not installed are
+left out. One thread, process CPU time, all in turn in the same run, medians over turns.
 
-Forward and backward of Linear + LIF over a sequence [T, B, n] -> [T, B, n]. This project's layer
-has plasticity off, episode starts inside the sequence, and gradients to weight, bias, inputs and
-each neuron's decay. Peers run in the fastest form whose spikes reset the neuron: the Linear once
-over the sequence, a multi-step mode where there is one, `unbind` instead of indexing, a fixed decay
-where that is their default, their own default surrogate.
+Forward and backward of Linear + LIF over a sequence [T, B, n] -> [T, B, n]. This
+project's layer has plasticity off, episode starts inside the sequence, and gradients to
+weight, bias, inputs and each neuron's decay. Peers run in the fastest form whose spikes
+reset the neuron: the Linear once over the sequence, a multi-step mode where there is
+one, `unbind` instead of indexing, a fixed decay where that is their default, their own
+default surrogate.
 """
 
 import importlib.util
@@ -29,8 +31,8 @@ STATIC = ("none", "none", False)
 SIZES = [*itertools.product((8, 64, 256), (64, 128), (64,)), (8, 64, 256)]  # B, n, T
 TURNS = 9
 
-# Neurons, what they make of currents [T, B, n], spikes [T, B, n], and the factor with which the
-# library's neurons take their currents.
+# Neurons, what they make of currents [T, B, n], spikes [T, B, n], and the factor with
+# which the library's neurons take their currents.
 Neurons = tuple[nn.Module, Callable[[Tensor], Tensor], float]
 
 
@@ -77,7 +79,9 @@ def sinabs() -> Neurons:
 
 
 def sinabs_step() -> Neurons:
-    """The step inside that layer, which is not public, without its indexing of the input."""
+    """The step inside that layer, which is not public, without its indexing of the
+    input.
+    """
     from sinabs.layers import LIF
     from sinabs.layers.functional.lif import lif_forward_single
 
@@ -126,7 +130,9 @@ def peer_pass(peer: Neurons, batch: int, neurons: int, ticks: int) -> Callable[[
 
 
 def measure(rows: Rows, options: Any) -> None:
-    """Adds all sizes: milliseconds of each, and how many times slower the fastest peer is."""
+    """Adds all sizes: milliseconds of each, and how many times slower the fastest peer
+    is.
+    """
     torch.manual_seed(0)
     keep_freed_memory()  # for all of them, as in training
     libraries = {name: name.removesuffix("_step") for name in PEERS}

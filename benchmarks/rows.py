@@ -34,8 +34,8 @@ class Rows:
                 self.rows.append(case | {"measure": name, "value": float(value)})
 
     def write(self, file: Path | None) -> None:
-        """Puts the rows into a file of results, in the place of those that it has of these cases;
-        None: nowhere.
+        """Puts the rows into a file of results, in the place of those that it has of
+        these cases; None: nowhere.
         """
         if file is not None:
             revision = versions()["revision"]
@@ -53,11 +53,11 @@ def run(
     runs: bool = False,
     **defaults: Any,
 ) -> None:
-    """The command line of a benchmark, whose `measure` adds rows, of the options, in one thread of
-    PyTorch; `doc` is the text of its module.
+    """The command line of a benchmark, whose `measure` adds rows, of the options, in
+    one thread of PyTorch; `doc` is the text of its module.
 
-    With `runs` it takes one or more of them. Options come in the types of their `defaults`: several
-    values where that is a list, a flag where it is False.
+    With `runs` it takes one or more of them. Options come in the types of their
+    `defaults`: several values where that is a list, a flag where it is False.
     """
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=doc, formatter_class=form)
@@ -90,7 +90,9 @@ def alone(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def peak_of(function: Callable[[], object]) -> float:
-    """MiB by which the peak of the resident memory, while it runs, lies above what was there."""
+    """MiB by which the peak of the resident memory, while it runs, lies above what was
+    there.
+    """
 
     def status(name: str) -> float:
         lines = Path("/proc/self/status").read_text().splitlines()

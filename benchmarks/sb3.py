@@ -1,9 +1,11 @@
 """Stable-Baselines3's own SAC, or sb3-contrib's TQC, with their own settings.
 
-python -m benchmarks.sb3 [--algorithm sac|tqc] [--env HalfCheetah-v5] [--seed 0] [--csv FILE]
+python -m benchmarks.sb3 [--algorithm sac|tqc] [--env HalfCheetah-v5] [--seed 0] [--csv
+FILE]
 
-One training, in one thread and with our products of matrices, which are faster, and the mean return
-of 20 episodes with the mean action at its end. An interrupted training starts anew.
+One training, in one thread and with our products of matrices, which are faster, and the
+mean return of 20 episodes with the mean action at its end. An interrupted training
+starts anew.
 """
 
 import time

@@ -1,10 +1,12 @@
-"""Measures how much each channel of a task's observation varies: the scale of its sensors' noise.
+"""Measures how much each channel of a task's observation varies: the scale of its
+sensors' noise.
 
     python -m benchmarks.spreads
 
-writes `envs/spreads.json`. Where there is a trained policy of the robot, its deterministic actions
-lead through the task, as they would where it matters how much a sensor errs; elsewhere actions are
-random. A policy of a robot's plain task sees those channels of its variants that it knows.
+writes `envs/spreads.json`. Where there is a trained policy of the robot, its
+deterministic actions lead through the task, as they would where it matters how much a
+sensor errs; elsewhere actions are random. A policy of a robot's plain task sees those
+channels of its variants that it knows.
 """
 
 import argparse
@@ -14,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from spikepropamine.envs import making
-from spikepropamine.envs.task import said
+from spikepropamine.envs.task import task_attribute
 from spikepropamine.policies.export import load_policy
 from spikepropamine.training.sections import CONFIGS, defaults
 
@@ -26,7 +28,9 @@ RANDOM_STEPS = 20_000
 
 
 def tasks() -> list[str]:
-    """The tasks that have a configuration of their own, and one of this project that has none."""
+    """The tasks that have a configuration of their own, and one of this project that
+    has none.
+    """
     return sorted(
         {"CartPoleNoVelocity-v0", *(file.stem for file in CONFIGS.glob("*-v*.yaml"))}
     )
@@ -36,7 +40,7 @@ def measure(task: str) -> dict[str, object]:
     """The spread of a task, to four digits, and how it was measured."""
     arguments = dict(defaults(task, "snn").env_kwargs)
     env = making.make(task, arguments)
-    if said(env, "told") is not None:
+    if task_attribute(env, "told") is not None:
         arguments["told"] = 0.0
         env = making.make(task, arguments)
     robot = next((name for name in ROBOTS if task.startswith(name)), None)

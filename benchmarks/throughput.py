@@ -1,14 +1,17 @@
-"""Environment steps per second of whole training loops, policies in turn, one thread, CPU time.
+"""Environment steps per second of whole training loops, policies in turn, one thread,
+CPU time.
 
-python -m benchmarks.throughput [--short] [--kind ppo|sac] [--env HalfCheetah-v5] [--csv FILE]
+python -m benchmarks.throughput [--short] [--kind ppo|sac] [--env HalfCheetah-v5] [--csv
+FILE]
 
-Every policy is trained as configured and with hidden layers of one size, beside Stable-Baselines3's
-own PPO on its own environments (`sb3`, with the settings of `mlp`) and, where it is installed
-(benchmarks/requirements-sbx.txt), SBX's, which JAX compiles. By SAC (suite `sac`) it is trained as
-configured and with Stable-Baselines3's settings of SAC, beside that. The physics limit is what
-MuJoCo alone makes in the same process, on random controls: no training can be faster. A step's time
-is split into physics, the rest of the environments, inference (with all that is left of a rollout),
-the buffer, and the update.
+Every policy is trained as configured and with hidden layers of one size, beside
+Stable-Baselines3's own PPO on its own environments (`sb3`, with the settings of `mlp`)
+and, where it is installed (benchmarks/requirements-sbx.txt), SBX's, which JAX compiles.
+By SAC (suite `sac`) it is trained as configured and with Stable-Baselines3's settings
+of SAC, beside that. The physics limit is what MuJoCo alone makes in the same process,
+on random controls: no training can be faster. A step's time is split into physics, the
+rest of the environments, inference (with all that is left of a rollout), the buffer,
+and the update.
 """
 
 import importlib
@@ -52,8 +55,8 @@ Clock = defaultdict[str, float]
 
 
 def measure(rows: Rows, options: Any) -> None:
-    """Adds each policy and size, Stable-Baselines3's own algorithm first, of its fastest round
-    (`short`: of one).
+    """Adds each policy and size, Stable-Baselines3's own algorithm first, of its
+    fastest round (`short`: of one).
     """
     os.environ.setdefault(
         "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false"
@@ -101,7 +104,9 @@ def measure(rows: Rows, options: Any) -> None:
 
 
 def _cases(options: Any) -> dict[tuple[str, str], Any]:
-    """Algorithms by policy and size, or by policy and settings; Stable-Baselines3's own first."""
+    """Algorithms by policy and size, or by policy and settings; Stable-Baselines3's own
+    first.
+    """
     env, off_policy, cases = (
         options.env,
         options.kind == "sac",
@@ -136,7 +141,9 @@ def _cases(options: Any) -> dict[tuple[str, str], Any]:
 
 
 def _peer(env: str, name: str, library: Any) -> Any:
-    """The PPO of a library with the settings of `mlp`, on Stable-Baselines3's environments."""
+    """The PPO of a library with the settings of `mlp`, on Stable-Baselines3's
+    environments.
+    """
     settings = defaults(env, "mlp")
 
     def create(
@@ -190,7 +197,9 @@ def _time(algorithm: Any, clock: Clock) -> None:
 
 
 def _physics(env: str) -> Callable[[], float]:
-    """Measures the seconds that MuJoCo takes for an environment step, on random controls."""
+    """Measures the seconds that MuJoCo takes for an environment step, on random
+    controls.
+    """
     task: Any = gym.make(env).unwrapped
     random = np.random.default_rng(0)
     low, high = task.model.actuator_ctrlrange.T

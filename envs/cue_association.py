@@ -1,4 +1,6 @@
-"""Cue association: find out, inside one episode, which action each of a few new cues asks for."""
+"""Cue association: find out, inside one episode, which action each of a few new cues
+asks for.
+"""
 
 from typing import Any
 
@@ -14,50 +16,59 @@ from spikepropamine.envs.task import (
 
 
 class CueAssociation(DrawnTask):
-    """Choose the right action for each cue, where cues and right actions are new in every episode.
+    """Choose the right action for each cue, where cues and right actions are new in
+    every episode.
 
-    Every episode draws `cues` binary patterns and a mapping from cue to action. A policy without
-    memory stays at chance, 1 / actions; one that remembers what followed its earlier responses can
-    be right from the second showing of a cue on (with two actions).
+    Every episode draws `cues` binary patterns and a mapping from cue to action. A
+    policy without memory stays at chance, 1 / actions; one that remembers what followed
+    its earlier responses can be right from the second showing of a cue on (with two
+    actions).
 
-    Time, in environment steps. A trial is `cue_length` steps that show a cue, `feedback_length`
-    steps that show what was done and how it went, and `delay_length` steps of silence. The action
-    taken at the last cue step is the response; all other actions are ignored. Every episode has
-    `episode_steps = trials * (cue_length + feedback_length + delay_length)` steps and ends with
-    terminated=True.
+    Time, in environment steps. A trial is `cue_length` steps that show a cue,
+    `feedback_length` steps that show what was done and how it went, and `delay_length`
+    steps of silence. The action taken at the last cue step is the response; all other
+    actions are ignored. Every episode has `episode_steps = trials * (cue_length +
+    feedback_length + delay_length)` steps and ends with terminated=True.
 
     Observation: Box, float32, shape (bits + 1 + actions + 1,), in this order:
-        bits     the cue pattern, 0 or 1; 0 where no cue is shown (apart from background firing)
+        bits     the cue pattern, 0 or 1; 0 where no cue is shown (apart from background
+                 firing)
         1        respond flag: 1 at the step whose action is the response
-        actions  one-hot of the action taken at the last response, during feedback; else 0
-        1        outcome, always the last channel: the reward of that response (1 or -1), during
-                 feedback; else 0
+        actions  one-hot of the action taken at the last response, during feedback;
+                 else 0
+        1        outcome, always the last channel: the reward of that response
+                 (1 or -1), during feedback; else 0
     The observation that comes with terminated=True is all zeros.
 
     Action: Discrete(actions).
 
-    Reward: 1.0 for a right response and -1.0 for a wrong one, in the `step` call that carries it;
-    0.0 in all others.
+    Reward: 1.0 for a right response and -1.0 for a wrong one, in the `step` call that
+    carries it; 0.0 in all others.
 
-    Info of a step that carries a response, and of no other: `target` (int, the right action),
-    `correct` (bool), `trial` (int, from 0), `cue` (int, index of the cue).
+    Info of a step that carries a response, and of no other: `target` (int, the right
+    action), `correct` (bool), `trial` (int, from 0), `cue` (int, index of the cue).
 
-    Randomness: all of it is drawn in `reset`, the same amount whatever the noise, background and
-    reversal are. So equal seeds give equal cues, mappings and cue orders in all those conditions.
+    Randomness: all of it is drawn in `reset`, the same amount whatever the noise,
+    background and reversal are. So equal seeds give equal cues, mappings and cue orders
+    in all those conditions.
 
     Args:
         cues: number of cue patterns of an episode, at least 1 and at most 2**bits.
         bits: bits of a pattern, at least 1.
-        actions: number of actions, at least 2. The mapping uses them as evenly as it can (it is a
-            bijection if cues == actions), so that no constant action is better than chance.
-        trials: trials of an episode, at least 1. Each shows a cue drawn uniformly at random.
+        actions: number of actions, at least 2. The mapping uses them as evenly as it
+            can (it is a bijection if cues == actions), so that no constant action is
+            better than chance.
+        trials: trials of an episode, at least 1. Each shows a cue drawn uniformly at
+            random.
         cue_length: steps that a cue is shown, at least 1.
         feedback_length: steps of feedback, at least 1.
         delay_length: steps of silence, at least 0.
-        noise: probability in [0, 1] that a cue bit is flipped, drawn anew at each step and bit.
+        noise: probability in [0, 1] that a cue bit is flipped, drawn anew at each step
+            and bit.
         background: probability in [0, 1] that a bit is 1 at a step that shows no cue.
-        reversal: trial, in [1, trials - 1], from which on every cue asks for another action (all
-            actions are shifted by the same nonzero amount, modulo `actions`). None: never.
+        reversal: trial, in [1, trials - 1], from which on every cue asks for another
+            action (all actions are shifted by the same nonzero amount, modulo
+            `actions`). None: never.
         render_mode: "rgb_array" lets `render` draw the task; None: nothing is drawn.
 
     Raises ValueError where an argument is outside its range.
@@ -122,7 +133,8 @@ class CueAssociation(DrawnTask):
         self.observation_space = gym.spaces.Box(low, np.ones_like(low))
         self.action_space = gym.spaces.Discrete(self.actions)
 
-        # What every episode has in common. One row more than there are steps: the final one.
+        # What every episode has in common. One row more than there are steps: the final
+        # one.
         self._template = np.zeros((self.episode_steps + 1, channels), dtype=np.float32)
         self._template[self.cue_length - 1 : -1 : self.trial_steps, self.bits] = 1.0
         self._shows_cue = (
@@ -143,8 +155,8 @@ class CueAssociation(DrawnTask):
             patterns.setdefault(pattern.tobytes(), pattern)
         self.patterns = np.stack(list(patterns.values()))
         self.order = random.integers(self.cues, size=self.trials)
-        # The inner permutation decides which actions are used once more where cues / actions is
-        # no whole number; the outer one which cue gets which.
+        # The inner permutation decides which actions are used once more where cues /
+        # actions is no whole number; the outer one which cue gets which.
         self.mapping = random.permutation(
             np.resize(random.permutation(self.actions), self.cues)
         )

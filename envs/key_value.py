@@ -1,4 +1,6 @@
-"""Key and value: a memory that is written, asked and overwritten, at every step of an episode."""
+"""Key and value: a memory that is written, asked and overwritten, at every step of an
+episode.
+"""
 
 from typing import Any
 
@@ -14,12 +16,14 @@ from spikepropamine.envs.task import (
 
 
 class KeyValue(DrawnTask):
-    """Say which value a key was last shown with, where keys and values are new in every episode.
+    """Say which value a key was last shown with, where keys and values are new in every
+    episode.
 
-    Every episode draws random keys, between half of `keys` and `keys` of them. Each step shows one
-    of them and either writes or asks. A step that writes shows a value, another one than the key
-    had before; a key that comes for the first time is written. A step that asks shows the key alone
-    and reads the action. So keys are bound, held while others come, and bound again.
+    Every episode draws random keys, between half of `keys` and `keys` of them. Each
+    step shows one of them and either writes or asks. A step that writes shows a value,
+    another one than the key had before; a key that comes for the first time is written.
+    A step that asks shows the key alone and reads the action. So keys are bound, held
+    while others come, and bound again.
 
     Observation: Box, float32, shape (bits + values + 2,), in this order:
         bits     the key, 0 or 1
@@ -29,12 +33,13 @@ class KeyValue(DrawnTask):
 
     Action: Discrete(values), read at steps that ask.
 
-    Reward: 1.0 for a right answer and -1.0 for a wrong one; 0.0 at steps that write. Rewards are
-    not observed.
+    Reward: 1.0 for a right answer and -1.0 for a wrong one; 0.0 at steps that write.
+    Rewards are not observed.
 
-    Info of a step that asks: `target` (int, the right action), `correct` (bool), `trial` (int, the
-    step), `lag` (int, steps since the key was written), `bindings` (int, how often the key was
-    written so far) and `feedback` (always 0.0, so that rewards show nowhere). Else empty.
+    Info of a step that asks: `target` (int, the right action), `correct` (bool),
+    `trial` (int, the step), `lag` (int, steps since the key was written), `bindings`
+    (int, how often the key was written so far) and `feedback` (always 0.0, so that
+    rewards show nowhere). Else empty.
 
     All is drawn in `reset`.
 
@@ -44,9 +49,10 @@ class KeyValue(DrawnTask):
         values: number of values, at least 2.
         steps: steps of an episode, at least 2.
         write: probability in [0, 1] that a step writes a key that was shown before.
-        ask: "value", the value that the key has; or "count", how often it was written, modulo
-            `values`.
-        noise: probability in [0, 1] that a bit of a key is flipped, drawn anew at each step.
+        ask: "value", the value that the key has; or "count", how often it was written,
+            modulo `values`.
+        noise: probability in [0, 1] that a bit of a key is flipped, drawn anew at each
+            step.
         render_mode: "rgb_array" lets `render` draw the task; None: nothing is drawn.
 
     Raises ValueError where an argument is outside its range.

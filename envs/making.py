@@ -1,4 +1,6 @@
-"""Making a task as training and evaluation both need it: perturbed, and with a longer memory."""
+"""Making a task as training and evaluation both need it: perturbed, and with a longer
+memory.
+"""
 
 import difflib
 import inspect
@@ -15,7 +17,7 @@ import numpy as np
 
 from spikepropamine.common import UsageError, shown
 from spikepropamine.envs import quiet_mujoco
-from spikepropamine.envs.checked import Checked, told
+from spikepropamine.envs.checked import Checked, error_line
 from spikepropamine.envs.perturbations import Perturbed, parse, reason_against
 from spikepropamine.envs.perturbations.notation import (
     Term,
@@ -24,14 +26,15 @@ from spikepropamine.envs.perturbations.notation import (
     suite_names,
 )
 from spikepropamine.envs.shown import PreviousActionAndReward, Revealed
-from spikepropamine.envs.task import said
+from spikepropamine.envs.task import task_attribute
 from spikepropamine.reading import read_json
 
 SPREADS = Path(__file__).with_name("spreads.json")
 SPREAD_STEPS = 2000
 SPREAD_SEED = 0
 ENDLESS = 1000  # steps after which an episode is cut, of a task that has no time limit
-# arguments that are others in training and evaluation, or change no channel of an observation
+# arguments that are others in training and evaluation, or change no channel of an
+# observation
 HELP = ("noise", "told", "max_episode_steps", "render_mode")
 Arguments = Mapping[str, Any] | None
 _spreads: dict[tuple[str, str], np.ndarray | float] = {}  # found in this process
@@ -44,70 +47,94 @@ def make(
     previous: bool = False,
     reveal: str | None = None,
 ) -> gym.Env:
-    """An environment, perhaps perturbed, perhaps with its previous action and reward observed.
+    """An environment, perhaps perturbed, perhaps with its previous action and reward
+    observed.
 
     Args:
         environment: Gymnasium id.
         arguments: of the environment's constructor.
-        perturb: text for `Perturbed`; None: the task as it is. Noise of its sensors is scaled by
-            the task's `spread`.
-        previous: wrapped, outermost, in `PreviousActionAndReward`, which shows what the policy did
-            and not what became of it.
-        reveal: wrapped in `Revealed`, which shows the task's own context, and the contexts and
-            values of this text for `Perturbed`, also where `perturb` has none of them, and no
-            others.
+        perturb: text for `Perturbed`; None: the task as it is. Noise of its sensors is
+            scaled by the task's `spread`.
+        previous: wrapped, outermost, in `PreviousActionAndReward`, which shows what the
+            policy did and not what became of it.
+        reveal: wrapped in `Revealed`, which shows the task's own context, and the
+            contexts and values of this text for `Perturbed`, also where `perturb` has
+            none of them, and no others.
 
     Raises:
         ValueError: the environment cannot be made so; the message says why.
     """
-    meant = f"{environment} with {dict(arguments)}" if arguments else environment
-    try:
-        entry = gym.spec(environment).entry_point
-        if isinstance(entry, str):
-            gym.envs.registration.load_env_creator(
-                entry
-            )  # imports MuJoCo, if it is needed
-        if "mujoco" in sys.modules:
-            quiet_mujoco()
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Gymnasium's advice about older versions of a task
-            env: gym.Env = Checked(gym.make(environment, **dict(arguments or {})))
-    except (TypeError, ValueError, ImportError, gym.error.Error) as error:
-        own = isinstance(error, gym.error.UnregisteredEnv)
-        hint = "; one of your own needs --import MODULE" if own else ""
-        raise ValueError(f"{meant}: {error}{hint}") from error
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # of any kind: the arguments meet code of others
-        raise ValueError(f"{meant}: {told(error)}") from error
+    env = _made(environment, arguments)
     try:
         if reveal is not None:
             perturb = with_contexts(perturb or "", reveal) or None
         if perturb is not None:
-            needed = any(term.family.scaled_by_spread for term in terms_of(perturb))
-            env = Perturbed(
-                env, perturb, spread(environment, arguments) if needed else 1.0
-            )
+            needs_spread = any(t.family.scaled_by_spread for t in terms_of(perturb))
+            scale = spread(environment, arguments) if needs_spread else 1.0
+            env = Perturbed(env, perturb, scale)
         if reveal is not None:
             env = Revealed(env, contexts_of(reveal), nominal_values(reveal))
-        return PreviousActionAndReward(env) if previous else env
+        if previous:
+            env = PreviousActionAndReward(env)
+        return env
     except ValueError as error:
         env.close()
         raise ValueError(f"{environment}: {error}") from error
 
 
-def unhelped(environment: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a task without noise and help of its own, as evaluation has it."""
-    arguments = dict(arguments) | ({"noise": 0.0} if _has_noise(environment) else {})
-    with closing(make(environment, arguments)) as env:
-        return arguments | ({} if said(env, "told") is None else {"told": 0.0})
+def _made(environment: str, arguments: Arguments) -> gym.Env:
+    """An environment as Gymnasium makes it, checked. Raises ValueError: it cannot be made."""
+    meant = f"{environment} with {dict(arguments)}" if arguments else environment
+    try:
+        entry_point = gym.spec(environment).entry_point
+        if isinstance(entry_point, str):
+            # imports MuJoCo, if it is needed
+            gym.envs.registration.load_env_creator(entry_point)
+        if "mujoco" in sys.modules:
+            quiet_mujoco()
+        with warnings.catch_warnings():
+            # Gymnasium's advice about older versions of a task
+            warnings.simplefilter("ignore")
+            return Checked(gym.make(environment, **dict(arguments or {})))
+    except gym.error.UnregisteredEnv as error:
+        raise ValueError(
+            f"{meant}: {error}; one of your own needs --import MODULE"
+        ) from error
+    except (TypeError, ValueError, ImportError, gym.error.Error) as error:
+        raise ValueError(f"{meant}: {error}") from error
+    except (Exception, SystemExit) as error:  # the arguments meet code of others
+        raise ValueError(f"{meant}: {error_line(error)}") from error
+
+
+def plain_arguments(environment: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of the plain task: without noise and help that training may have.
+
+    Evaluation, `enjoy`, `export` and `make_env` of a policy all have this task.
+
+    Args:
+        environment: Gymnasium id.
+        arguments: of the task's constructor in training.
+
+    Returns:
+        The arguments with `noise` and `told` 0 where the task has them, and without a
+        `render_mode`.
+
+    Raises:
+        ValueError: the task cannot be made.
+    """
+    plain = {name: x for name, x in arguments.items() if name != "render_mode"}
+    if _has_noise(environment):
+        plain["noise"] = 0.0
+    with closing(make(environment, plain)) as env:
+        if task_attribute(env, "told") is not None:
+            plain["told"] = 0.0
+    return plain
 
 
 def _has_noise(environment: str) -> bool:
-    """Whether the environment has a noise of its own: a number, as an argument `noise`."""
+    """Whether the environment has a noise of its own: a number, as an argument
+    `noise`.
+    """
     try:
         entry: Any = gym.spec(environment).entry_point
         create = (
@@ -122,42 +149,55 @@ def _has_noise(environment: str) -> bool:
 
 
 def split_env(env: str) -> tuple[str, list[str]]:
-    """The Gymnasium id in ID or MODULE:ID, and the module, if there is one, in a list."""
+    """The Gymnasium id in ID or MODULE:ID; and the module, in a list, or an empty one."""
     module, _, name = env.rpartition(":")
     return name, [module] if module else []
 
 
 def check_env_id(env: str, imports: Sequence[str] = ()) -> None:
-    """Raises UsageError, with the nearest names, unless Gymnasium knows `env`, an id; `imports` are
-    the user's own modules, which have been imported.
+    """Checks that Gymnasium knows an environment.
+
+    Args:
+        env: its id.
+        imports: the user's own modules, which have been imported.
+
+    Raises:
+        UsageError: it does not; the message has the nearest names.
     """
     try:
         gym.spec(env)
     except (gym.error.Error, ValueError) as error:
+        hint = "`spikepropamine list envs` has all;"
         near = difflib.get_close_matches(env, gym.registry, n=3)
-        hint = (
-            f"did you mean {', '.join(near)}?"
-            if near
-            else "`spikepropamine list envs` has all;"
-        )
-        own = f"{', '.join(imports)} registers none of that name"
-        own = own if imports else "one of your own needs --import MODULE"
-        raise UsageError(f"unknown environment {shown(env)}; {hint} {own}") from error
+        if near:
+            hint = f"did you mean {', '.join(near)}?"
+        where = "one of your own needs --import MODULE"
+        if imports:
+            where = f"{', '.join(imports)} registers none of that name"
+        raise UsageError(f"unknown environment {shown(env)}; {hint} {where}") from error
 
 
 def horizon_of(env: gym.Env) -> int | None:
     """Steps of an episode at most; None where there is no limit."""
-    limit = env.spec.max_episode_steps if env.spec else None
-    return min((x for x in (limit, said(env, "episode_steps")) if x), default=None)
+    limits = [task_attribute(env, "episode_steps")]
+    if env.spec is not None:
+        limits.append(env.spec.max_episode_steps)
+    return min((limit for limit in limits if limit), default=None)
 
 
 def training_text(perturb: str, environment: str, arguments: Arguments = None) -> str:
-    """What training under `perturb` means: a text for `Perturbed`.
+    """What training under some perturbations means, as a text for `Perturbed`.
 
-    Such a text is what it is. Of a suite, each episode draws one of the conditions that training
-    may use and that change something here, or none (but contexts include the plain one). Raises
-    ValueError: the environment cannot be made, or a part of the text, or all of the suite, would
-    change nothing in it.
+    Args:
+        perturb: such a text, which stays as it is; or the name of a suite. Of a suite, each
+            episode draws one of the conditions that training may use and that change
+            something here, or none of them (but contexts include the plain one).
+        environment: Gymnasium id.
+        arguments: of the environment's constructor.
+
+    Raises:
+        ValueError: the environment cannot be made; or a part of the text, or all of the
+            suite, would change nothing in it.
     """
     if is_suite(perturb):
         reasons = training_conditions(perturb, environment, arguments)
@@ -167,38 +207,47 @@ def training_text(perturb: str, environment: str, arguments: Arguments = None) -
             raise ValueError(
                 f"nothing of the suite {perturb} applies to {environment}: {why}"
             )
-        return " | ".join(
-            texts if all(contexts_of(text) for text in texts) else ["none", *texts]
-        )
+        if not all(contexts_of(text) for text in texts):
+            texts = ["none", *texts]
+        return " | ".join(texts)
     with closing(make(environment, arguments)) as env:
         reason = reason_against(env, perturb, horizon=horizon_of(env))
-    if reason:
-        suite = difflib.get_close_matches(perturb, suite_names(), n=1, cutoff=0.8)
-        reason = f"did you mean the suite {suite[0]}? Or: {reason}" if suite else reason
-        raise ValueError(f"{environment}: {reason}")
-    return perturb
+    if not reason:
+        return perturb
+    near = difflib.get_close_matches(perturb, suite_names(), n=1, cutoff=0.8)
+    if near:
+        reason = f"did you mean the suite {near[0]}? Or: {reason}"
+    raise ValueError(f"{environment}: {reason}")
 
 
 def training_conditions(
     suite: str, environment: str, arguments: Arguments = None
 ) -> dict[str, str]:
-    """The texts of a suite that training may use, each with the reason why it would change nothing
-    in the environment; empty where it would. Raises ValueError: the environment cannot be made, or
-    the suite needs a limit of its episodes.
+    """The conditions of a suite that training may use.
+
+    Args:
+        suite: name of a suite, or a file.
+        environment: Gymnasium id.
+        arguments: of the environment's constructor.
+
+    Returns:
+        Their texts, each with the reason why it would change nothing in the environment;
+        empty where it would.
+
+    Raises:
+        ValueError: the environment cannot be made, or the suite needs a limit of its
+            episodes.
     """
     with closing(make(environment, arguments)) as env:
         horizon = horizon_of(env)
-        texts = [
-            c.text
-            for c in load_suite(suite, environment, horizon)
-            if c.split == "train"
-        ]
+        conditions = load_suite(suite, environment, horizon)
+        texts = [one.text for one in conditions if one.split == "train"]
         return {text: reason_against(env, text, horizon=horizon) for text in texts}
 
 
 def revealed_text(settings: Mapping[str, Any]) -> str | None:
-    """What `make` has to reveal to a policy that was trained with these settings. Raises ValueError
-    where what they perturb cannot be made.
+    """What `make` has to reveal to a policy that was trained with these settings.
+    Raises ValueError where what they perturb cannot be made.
     """
     if not settings.get("reveal", False):
         return None
@@ -220,8 +269,8 @@ def nominal_values(text: str) -> dict[str, float]:
 
 
 def with_contexts(text: str, trained: str) -> str:
-    """The text, with all contexts of another one there: as in the plain task where it has none.
-    Raises ValueError: it has contexts of the same family on other channels.
+    """The text, with all contexts of another one there: as in the plain task where it
+    has none. Raises ValueError: it has contexts of the same family on other channels.
     """
     families = {term.family.name for term in terms_of(trained) if term.family.contexts}
     for term in terms_of(text):
@@ -242,20 +291,25 @@ def with_contexts(text: str, trained: str) -> str:
 
 
 def terms_of(text: str) -> list[Term]:
-    """All terms of a text for `Perturbed`, whatever alternative they are of; none of no text."""
+    """All terms of a text for `Perturbed`, whatever alternative they are of; none of no
+    text.
+    """
     return [term for one in parse(text) for term in one] if text else []
 
 
 def spread(environment: str, arguments: Arguments = None) -> np.ndarray | float:
-    """Natural standard deviation of each dimension of the task's own observation, which noise of
-    the sensors is scaled by: the same in training and evaluation, for every policy.
+    """Natural standard deviation of each dimension of the task's own observation, which
+    noise of the sensors is scaled by: the same in training and evaluation, for every
+    policy.
 
-    It is stored for the tasks of `benchmarks.spreads`, as measured there. For others, and where
-    arguments change the shape of the observation (for what is no trained robot, where they are
-    others than those it was measured with), it is measured under random actions, once a process.
+    It is stored for the tasks of `benchmarks.spreads`, as measured there. For others,
+    and where arguments change the shape of the observation (for what is no trained
+    robot, where they are others than those it was measured with), it is measured under
+    random actions, once a process.
 
-    Returns float64, in the shape of the observation, 0 where it does not vary; 1 where the
-    observation is no array of floats. Raises ValueError where the environment cannot be made.
+    Returns float64, in the shape of the observation, 0 where it does not vary; 1 where
+    the observation is no array of floats. Raises ValueError where the environment
+    cannot be made.
     """
     kept = {
         name: value for name, value in (arguments or {}).items() if name not in HELP
@@ -282,8 +336,8 @@ def spread(environment: str, arguments: Arguments = None) -> np.ndarray | float:
 
 
 def measured_spread(env: gym.Env, steps: int = SPREAD_STEPS) -> np.ndarray:
-    """Standard deviation of each dimension of the observation under random actions, float64; the
-    environment is closed.
+    """Standard deviation of each dimension of the observation under random actions,
+    float64; the environment is closed.
     """
     env.action_space.seed(SPREAD_SEED)
     observation, _ = env.reset(seed=SPREAD_SEED)

@@ -1,4 +1,6 @@
-"""Pictures of environments without a display: finding a way to draw MuJoCo, and a camera."""
+"""Pictures of environments without a display: finding a way to draw MuJoCo, and a
+camera.
+"""
 
 import os
 import subprocess
@@ -11,7 +13,10 @@ import numpy as np
 
 # Windows and macOS draw by what they bring; elsewhere these do without a display
 BACKENDS = {"win32": ("wgl",), "darwin": ("cgl",)}.get(sys.platform, ("egl", "osmesa"))
-INSTALL = "on Debian or Ubuntu: apt-get install libegl1 libgl1 (or: apt-get install libosmesa6)"
+INSTALL = (
+    "on Debian or Ubuntu: apt-get install libegl1 libgl1 "
+    "(or: apt-get install libosmesa6)"
+)
 PROBE = """
 import mujoco
 model = mujoco.MjModel.from_xml_string("<mujoco/>")
@@ -19,10 +24,12 @@ renderer = mujoco.Renderer(model, 8, 8)
 renderer.update_scene(mujoco.MjData(model))
 renderer.render()
 """
-# degrees and a share of the distance: what runs is seen best from nearby and not from high above
+# degrees and a share of the distance: what runs is seen best from nearby and not from
+# high above
 ELEVATION, NEARER = -20.0, 0.75
-# seconds by which the camera follows late, so that one sees where a robot runs, and a share of the
-# camera's distance, by which it may be behind, so that a fast one stays in the picture
+# seconds by which the camera follows late, so that one sees where a robot runs, and a
+# share of the camera's distance, by which it may be behind, so that a fast one stays in
+# the picture
 LAG, BEHIND = 0.35, 0.2
 
 
@@ -33,9 +40,10 @@ class CannotDraw(Exception):
 def choose_backend() -> str | None:
     """Finds what draws MuJoCo without a display, and sets `MUJOCO_GL` to it.
 
-    Call it before MuJoCo is imported, which reads that variable once. Each candidate draws a
-    picture in a process of its own (under a second each), because a failed one cannot be
-    unloaded. A value that the user has set is the only candidate. None: nothing works.
+    Call it before MuJoCo is imported, which reads that variable once. Each candidate
+    draws a picture in a process of its own (under a second each), because a failed one
+    cannot be unloaded. A value that the user has set is the only candidate. None:
+    nothing works.
     """
     chosen = os.environ.get("MUJOCO_GL")
     for backend in [chosen] if chosen else BACKENDS:
@@ -54,19 +62,27 @@ def cannot_draw() -> str:
     """Why MuJoCo cannot draw here, and what would help, in one line."""
     chosen = os.environ.get("MUJOCO_GL")
     if chosen:
-        return f"MuJoCo cannot draw with MUJOCO_GL={chosen}; unset it, or install what it needs"
+        return (
+            f"MuJoCo cannot draw with MUJOCO_GL={chosen}; unset it, or install what it "
+            "needs"
+        )
     if sys.platform in ("win32", "darwin"):
         return "MuJoCo cannot draw outside of a desktop session"
-    return f"MuJoCo cannot draw, since neither EGL nor OSMesa works; install one, {INSTALL}"
+    return (
+        "MuJoCo cannot draw, since neither EGL nor OSMesa works; install one, "
+        f"{INSTALL}"
+    )
 
 
 class Camera:
-    """Takes pictures of one environment, [height, width, 3]: of a MuJoCo robot by itself, else by
-    `render`, for which it was made with render_mode="rgb_array". It is not closed.
+    """Takes pictures of one environment, [height, width, 3]: of a MuJoCo robot by
+    itself, else by `render`, for which it was made with render_mode="rgb_array". It is
+    not closed.
 
-    MuJoCo is drawn by its own renderer, not by Gymnasium's, of which two in one process disturb
-    each other; without shadows and reflections, which would take most of the time. Raises
-    CannotDraw where the environment has no pictures, or nothing here can draw them.
+    MuJoCo is drawn by its own renderer, not by Gymnasium's, of which two in one process
+    disturb each other; without shadows and reflections, which would take most of the
+    time. Raises CannotDraw where the environment has no pictures, or nothing here can
+    draw them.
     """
 
     def __init__(self, env: gym.Env, width: int, height: int) -> None:
@@ -84,7 +100,9 @@ class Camera:
             )
 
     def picture(self) -> np.ndarray:
-        """The environment as it is now, uint8 [height, width, 3]. Raises CannotDraw, as above."""
+        """The environment as it is now, uint8 [height, width, 3]. Raises CannotDraw, as
+        above.
+        """
         if self._is_mujoco:
             return self._robot()
         try:
@@ -179,8 +197,8 @@ def _renderer(model: Any, width: int, height: int) -> Any:
 
 
 def view(task: Any) -> Any:
-    """A camera as Gymnasium sets it up where it says how to look; `trackbodyid` is the body that
-    it is to follow, -1 for none.
+    """A camera as Gymnasium sets it up where it says how to look; `trackbodyid` is the
+    body that it is to follow, -1 for none.
     """
     import mujoco
 
@@ -202,8 +220,8 @@ def view(task: Any) -> Any:
 def move_ground(model: Any, scene: Any, centre: np.ndarray) -> None:
     """Draws the ground below the robot, which else runs off the drawn part of it.
 
-    To MuJoCo's physics every plane is infinite. It moves by whole periods of its texture, so that
-    nothing can be seen of it.
+    To MuJoCo's physics every plane is infinite. It moves by whole periods of its
+    texture, so that nothing can be seen of it.
     """
     import mujoco
 

@@ -1,5 +1,5 @@
-"""What is shown beside an observation: the previous action and reward, or what is hidden; and what
-is hidden undone, in what is seen and done.
+"""What is shown beside an observation: the previous action and reward, or what is
+hidden; and what is hidden undone, in what is seen and done.
 """
 
 from abc import ABC, abstractmethod
@@ -10,12 +10,13 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.wrappers import FlattenObservation, TransformAction, TransformObservation
 
-from spikepropamine.envs.task import Start, Step
+from spikepropamine.envs.checked import numbers_in
+from spikepropamine.envs.task import ResetResult, StepResult
 
 
 class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs, ABC):
-    """Appends numbers to the observation, in its own dtype (floats, where it is of integers). An
-    observation of choices is one-hot.
+    """Appends numbers to the observation, in its own dtype (floats, where it is of
+    integers). An observation of choices is one-hot.
     """
 
     def __init__(self, env: gym.Env, **arguments: Any) -> None:
@@ -44,7 +45,9 @@ class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs, ABC):
     def _appended(
         self, info: Mapping[str, Any], action: Any, reward: Any
     ) -> tuple[Any, ...]:
-        """Sequences of numbers to append after a step; after `reset` the action is None."""
+        """Sequences of numbers to append after a step; after `reset` the action is
+        None.
+        """
 
     def extended(
         self, observation: np.ndarray, info: Mapping[str, Any], action: Any, reward: Any
@@ -56,13 +59,13 @@ class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs, ABC):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> Start:
-        """Start an episode."""
+    ) -> ResetResult:
+        """Starts an episode."""
         observation, info = self.env.reset(seed=seed, options=options)
         return self.extended(observation, info, None, 0.0), info
 
-    def step(self, action: Any) -> Step:
-        """Take one step."""
+    def step(self, action: Any) -> StepResult:
+        """Takes one step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         observation = self.extended(observation, info, action, reward)
         return observation, reward, terminated, truncated, info
@@ -71,15 +74,17 @@ class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs, ABC):
 class PreviousActionAndReward(_Wider):
     """Appends the last action and the last reward to the observation.
 
-    Observation: Box of the same dtype (floats, where it is of integers), shape (channels + action
-    channels + 1,): the observation and the action (one-hot where they are discrete), and the
-    reward, always the last channel. After `reset` action and reward are 0.
+    Observation: Box of the same dtype (floats, where it is of integers), shape
+    (channels + action channels + 1,): the observation and the action (one-hot where
+    they are discrete), and the reward, always the last channel. After `reset` action
+    and reward are 0.
 
-    A task that limits what may be known of the reward says so by `info["feedback"]`, which then
-    stands in for the reward: else this wrapper would give the task's secret away.
+    A task that limits what may be known of the reward says so by `info["feedback"]`,
+    which then stands in for the reward: else this wrapper would give the task's secret
+    away.
 
-    Raises ValueError unless observations are a Box [channels] or discrete, and actions a Box or
-    Discrete.
+    Raises ValueError unless observations are a Box [channels] or discrete, and actions
+    a Box or Discrete.
     """
 
     def __init__(self, env: gym.Env) -> None:
@@ -118,30 +123,46 @@ def hidden_numbers(
     values: Mapping[str, float],
     one_hot: bool = False,
 ) -> list[float]:
-    """What an info, of a perturbed environment or a task with a context of its own, tells that no
-    observation does: the task's own latent and context, the contexts with these labels, and the
-    present value of each perturbation (where it does not act, that in `values`). With `one_hot`
-    each place of an order is told as one number for each place there is.
+    """What an info tells that no observation does.
+
+    Args:
+        info: of a perturbed environment, or of a task that hides something itself.
+        labels: of the contexts that are told, besides the task's own latent and
+            context.
+        values: of the perturbations that are told, by label: the value that each has
+            where it does not act.
+        one_hot: tells each place of an order as one number for each place there is.
+
+    Returns:
+        The task's latent, its context, the contexts in the order of their labels, and
+        the present values.
+
+    Raises:
+        EnvironmentFailed: the task's latent or context is no list of numbers.
     """
-    contexts = info.get("contexts", {"task": info.get("context", [])})
-    numbers = list(info.get("hidden", []))
+    numbers = numbers_in(info, "hidden")
+    contexts = info.get("contexts")
+    if contexts is None:  # nothing perturbs the task
+        contexts = {"task": numbers_in(info, "context")}
     for label in ("task", *labels):
         context = contexts[label]
-        if one_hot and label.partition(":")[0].endswith("_order"):
+        is_order = label.partition(":")[0].endswith("_order")
+        if one_hot and is_order:
             context = np.eye(len(context))[context].ravel().tolist()
         numbers += context
     acting = info.get("perturbations", {})
-    return numbers + [
-        acting.get(label, {"value": x})["value"] for label, x in values.items()
-    ]
+    for label, value in values.items():
+        numbers.append(acting[label]["value"] if label in acting else value)
+    return numbers
 
 
 class Revealed(_Wider):
-    """Appends what is hidden to the observation, for policies that are told (`hidden_numbers`).
+    """Appends what is hidden to the observation, for policies that are told
+    (`hidden_numbers`).
 
-    Observation: Box of the same dtype (floats, where it is of integers), shape (channels +
-    numbers,). Raises ValueError unless observations are a Box [channels] or discrete, and something
-    is hidden.
+    Observation: Box of the same dtype (floats, where it is of integers), shape
+    (channels + numbers,). Raises ValueError unless observations are a Box [channels] or
+    discrete, and something is hidden.
     """
 
     def __init__(
@@ -169,12 +190,13 @@ class Revealed(_Wider):
 
 
 def translated(env: gym.Env) -> gym.Env:
-    """A perturbed environment without its contexts: they are undone in what is seen, and actions
-    have the effect that they have in the plain task.
+    """A perturbed environment without its contexts: they are undone in what is seen,
+    and actions have the effect that they have in the plain task.
     """
     into, out_of = (
         env.get_wrapper_attr(name) for name in ("in_context", "out_of_context")
     )
-    # functions, since Gymnasium copies its wrappers' arguments, and no perturbed environment
+    # functions, since Gymnasium copies its wrappers' arguments, and no perturbed
+    # environment
     env = TransformAction(env, lambda action: into(action), None)
     return TransformObservation(env, lambda observation: out_of(observation), None)

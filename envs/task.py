@@ -1,81 +1,102 @@
-"""What a task may say of itself besides what Gymnasium asks for, what our cue tasks share, and
-checks of constructor arguments, with messages that name the argument and its valid range.
+"""What a task may say of itself besides what Gymnasium asks for, what our cue tasks
+share, and checks of constructor arguments, with messages that name the argument and its
+valid range.
 """
 
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import gymnasium as gym
 import numpy as np
 
-Start = tuple[Any, dict[str, Any]]  # what `reset` returns: observation, info
-Step = tuple[Any, Any, bool, bool, dict[str, Any]]
+Choice = TypeVar("Choice")
+ResetResult = tuple[Any, dict[str, Any]]
+"""What `reset` returns: observation, info."""
+StepResult = tuple[Any, Any, bool, bool, dict[str, Any]]
 """What `step` returns: observation, reward, terminated, truncated, info."""
 
 
-class Task(Protocol):
-    """Attributes of an unwrapped environment that training, evaluation and perturbations look for.
-    All are optional: a task that lacks one is as if it had the value below.
+class TaskAttributes(Protocol):
+    """Attributes of an unwrapped environment that training, evaluation and
+    perturbations look for. All are optional: a task that lacks one is as if it had the
+    value below.
     """
 
-    episode_steps: int | None = None  # of an episode that ends by itself
-    trials: int | None = (
-        None  # the info of a response has `trial` (from 0) and `correct`
-    )
+    episode_steps: int | None = None
+    """Steps of an episode that ends by itself."""
+    trials: int | None = None
+    """Trials of an episode; the info of a response has `trial` (from 0) and `correct`.
+    """
     trial_steps: int | None = None
-    actions: int | None = (
-        None  # answers to choose among; None: those of a Discrete space
-    )
-    return_range: tuple[float, float] | None = (
-        None  # the least and the most of an episode
-    )
-    # share of episodes or trials in which training tells what is hidden; evaluation tells none
+    """Steps of a trial."""
+    actions: int | None = None
+    """Answers to choose among; None: those of a Discrete space."""
+    return_range: tuple[float, float] | None = None
+    """The least and the largest return of an episode."""
     told: float | None = None
-    context: Sequence[
-        int
-    ] = ()  # numbers of the present one, which a policy that is told observes
-    context_began: int = 0  # the step of the episode
+    """Share of episodes or trials in which training tells what is hidden; evaluation
+    tells none.
+    """
+    context: Sequence[int] = ()
+    """Numbers of the present context, which a policy that is told observes."""
+    context_began: int = 0
+    """The step of the episode at which the present context began."""
 
-    def told_again(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
-        """The observation after a perturbation changed what the task asks; `info` changes too."""
+    def observe_again(
+        self, observation: np.ndarray, info: dict[str, Any]
+    ) -> np.ndarray:
+        """The observation after a perturbation changed what the task asks for; `info`
+        changes, too.
+        """
 
     def overlay(self, picture: np.ndarray) -> np.ndarray:
-        """A picture of the robot, uint8 [height, width, 3], with what is asked drawn over it."""
+        """A picture of the robot, uint8 [height, width, 3], with what is asked for
+        drawn over it.
+        """
 
 
-def said(env: gym.Env, name: str) -> Any:
-    """An attribute that `Task` names, of the environment; the default where it has none."""
-    return getattr(env.unwrapped, name, getattr(Task, name))
+def task_attribute(env: gym.Env, name: str) -> Any:
+    """An attribute that `TaskAttributes` names; its default where the task has none."""
+    return getattr(env.unwrapped, name, getattr(TaskAttributes, name))
 
 
 class DrawnTask(gym.Env[np.ndarray, Any], ABC):
-    """A task whose observations `reset` draws: actions are answers, read at some of the steps.
+    """A task whose observations `reset` draws: actions are answers, read at some of the
+    steps.
 
     It ends with terminated=True after `episode_steps`, and observes all zeros then.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012  as Gymnasium has it
+    # as Gymnasium has it
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012
     render_mode: str | None = None
     action_space: Any  # Discrete; of `MotorMap` Box
     episode_steps: int
-    parts: dict[
-        str, int
-    ]  # of the observation, by name, and their channels, for `render`
-    steps: int = sys.maxsize  # taken in this episode; none has started yet
-    answers: list[
-        tuple[int, bool]
-    ]  # the steps that were answered, and whether that was rewarded
+    parts: dict[str, int]
+    """Channels of each part of the observation, by name, for `render`."""
+    steps: int = sys.maxsize
+    """Steps taken in this episode; before the first one, more than any has."""
+    answers: list[tuple[int, bool]]
+    """The steps that were answered, and whether that was rewarded."""
     _observations: np.ndarray  # float32 [episode_steps + 1, channels]
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> Start:
-        """Start an episode; returns the first observation, float32 [channels], and an empty info.
-        The seed is of everything that is drawn, now and in later episodes. Raises ValueError where
-        there are options.
+    ) -> ResetResult:
+        """Starts an episode.
+
+        Args:
+            seed: of everything that is drawn, now and in later episodes.
+            options: must be empty.
+
+        Returns:
+            The first observation, float32 [channels], and an empty info.
+
+        Raises:
+            ValueError: there are options.
         """
         if options:
             raise ValueError(
@@ -86,10 +107,18 @@ class DrawnTask(gym.Env[np.ndarray, Any], ABC):
         self.steps, self.answers = 0, []
         return self._observations[0].copy(), {}
 
-    def step(self, action: Any) -> Step:
-        """Take one action. Observations are float32 [channels], and no episode is truncated. Raises
-        ValueError where the action is not in the action space, gymnasium.error.ResetNeeded before
-        the first `reset` and after the end of an episode.
+    def step(self, action: Any) -> StepResult:
+        """Takes one action.
+
+        Returns:
+            The observation, float32 [channels], reward, end and info; no episode is
+            truncated.
+
+        Raises:
+            ValueError: the action is not in the action space.
+            gymnasium.error.ResetNeeded: before the first `reset`, and after the end of
+            an
+                episode.
         """
         if self.steps >= self.episode_steps:
             raise gym.error.ResetNeeded(
@@ -99,9 +128,11 @@ class DrawnTask(gym.Env[np.ndarray, Any], ABC):
         if "target" in info:
             self.answers.append((self.steps, self._is_right(reward)))
         self.steps += 1
-        # a copy, so that keeping one observation does not keep the whole episode in memory
+        # a copy, so that keeping one observation does not keep the whole episode in
+        # memory
         observation = self._observations[self.steps].copy()
-        return observation, reward, self.steps == self.episode_steps, False, info
+        terminated = self.steps == self.episode_steps
+        return observation, reward, terminated, False, info
 
     @property
     def observed(self) -> np.ndarray:
@@ -137,7 +168,17 @@ class DrawnTask(gym.Env[np.ndarray, Any], ABC):
 
 
 def check_integer(name: str, value: int, low: int, high: int | None = None) -> int:
-    """Return `value` as an int if it is an integer in [low, high], else raise ValueError."""
+    """The value as an int.
+
+    Args:
+        name: of the argument.
+        value: to be checked; a bool is no integer.
+        low: the least that is valid.
+        high: the largest that is valid; None: there is none.
+
+    Raises:
+        ValueError: the value is no integer, or out of range.
+    """
     valid = f">= {low}" if high is None else f"in [{low}, {high}]"
     is_integer = isinstance(value, Integral) and not isinstance(value, bool)
     if not is_integer or value < low or (high is not None and value > high):
@@ -146,7 +187,17 @@ def check_integer(name: str, value: int, low: int, high: int | None = None) -> i
 
 
 def check_number(name: str, value: float, low: float, high: float) -> float:
-    """Return `value` as a float if it is a number in [low, high], else raise ValueError."""
+    """The value as a float.
+
+    Args:
+        name: of the argument.
+        value: to be checked; neither a bool nor NaN is valid.
+        low: the least that is valid.
+        high: the largest that is valid.
+
+    Raises:
+        ValueError: the value is no number, or out of range.
+    """
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number or not low <= value <= high:  # a NaN fails the comparison, too
         raise ValueError(
@@ -155,10 +206,18 @@ def check_number(name: str, value: float, low: float, high: float) -> float:
     return float(value)
 
 
-def check_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
-    """Return `value` if it is one of the choices, else raise ValueError."""
+def check_choice(name: str, value: Choice, choices: Sequence[Choice]) -> Choice:
+    """The value itself.
+
+    Args:
+        name: of the argument.
+        value: to be checked.
+        choices: all that is valid.
+
+    Raises:
+        ValueError: the value is none of the choices.
+    """
     if value not in choices:
-        raise ValueError(
-            f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}"
-        )
+        valid = ", ".join(map(repr, choices))
+        raise ValueError(f"{name} must be one of {valid}, got {value!r}")
     return value

@@ -1,1 +1,3 @@
-"""Policies for other places: as ONNX and NIR files, which need nothing of this project to run."""
+"""Policies for other places: as ONNX and NIR files, which need nothing of this project
+to run.
+"""

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import torch
 
 from spikepropamine.common import (
@@ -28,7 +29,8 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     """The options of a command line."""
     parser = parser_of(program, __doc__, "of the check")
     text = (
-        "onnx: the whole policy, plasticity included, for ONNX Runtime; nir: the spiking network "
+        "onnx: the whole policy, plasticity included, for ONNX Runtime; nir: the "
+        "spiking network "
         "without plasticity, for neuromorphic hardware and its simulators"
     )
     parser.add_argument("--format", choices=FORMATS, required=True, help=text)
@@ -38,7 +40,9 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine export") -> int:
-    """Writes the file, once it has been found to do what the policy does; returns the exit code."""
+    """Writes the file, once it has been found to do what the policy does; returns the
+    exit code.
+    """
     torch.set_num_threads(1)
     options = parse(arguments, program)
     run, task = run_of(options)
@@ -55,7 +59,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine export") -> in
     with bad_input():
         env = make_env(task, CLEAN, run.previous, run.revealed)
         with closing(env), whole_file(out) as part:
-            told = write(part, run, env, options)
+            told = write(part, run, task, env, options)
     if drawn:
         told += "; its fixed weights are those of one episode of the training"
     print(f"{out}: {told}")
@@ -63,7 +67,9 @@ def main(arguments: Sequence[str], program: str = "spikepropamine export") -> in
 
 
 def parser_of(program: str, description: str | None, seed: str) -> Parser:
-    """A command line for a run and the seed of an episode, which is for what `seed` says."""
+    """A command line for a run and the seed of an episode, which is for what `seed`
+    says.
+    """
     parser = Parser(program, description=description, allow_abbrev=False)
     parser.add_argument(
         "run", metavar="RUN|NAME", help="folder of a run, or one in trained/"
@@ -76,8 +82,8 @@ def parser_of(program: str, description: str | None, seed: str) -> Parser:
 
 
 def run_of(options: argparse.Namespace) -> tuple[Run, Task]:
-    """The run that `parser_of` has read, and its task. Raises UsageError: there is none, or an
-    episode with that seed is not for it.
+    """The run that `parser_of` has read, and its task. Raises UsageError: there is
+    none, or an episode with that seed is not for it.
     """
     import_modules(options.imports)
     if options.seed < 0:
@@ -88,25 +94,34 @@ def run_of(options: argparse.Namespace) -> tuple[Run, Task]:
 
 
 ONNX_CALL = (
-    "One call is one environment step; zero the state where an episode starts. Observations are "
+    "One call is one environment step; zero the state where an episode starts. "
+    "Observations are "
     "taken as the environment gives them; the action is the likeliest one."
 )
 NIR_CALL = (
-    "An environment step is `ticks` steps of the graph, all on the same observation, choices as "
-    "one-hot; zero the membrane potentials where an episode starts. The output after the last of "
+    "An environment step is `ticks` steps of the graph, all on the same observation, "
+    "choices as "
+    "one-hot; zero the membrane potentials where an episode starts. The output after "
+    "the last of "
     "them is what `action` says."
 )
 
 
-def model_card(run: Run, call: str) -> dict[str, Any]:
-    """What a file tells about the policy in it, and about how it is called."""
+def model_card(run: Run, task: Task, call: str) -> dict[str, Any]:
+    """What a file tells about the policy in it.
+
+    Args:
+        run: of the policy.
+        task: the plain task, without noise and help in training.
+        call: how the policy is called, in sentences.
+    """
     settings = run.policy.metadata["settings"]
     return {
-        "summary": f"{run.name} on {run.environment}, trained for {run.steps} steps (seed "
-        f"{run.seed}) with spikepropamine. {call}",
+        "summary": f"{run.name} on {run.environment}, trained for {run.steps} steps "
+        f"(seed {run.seed}) with spikepropamine. {call}",
         "task": {
             "env": run.environment,
-            "env_kwargs": run.arguments,
+            "env_kwargs": dict(task.arguments),
             "previous": run.previous,
             "revealed": run.revealed,
         },
@@ -117,32 +132,39 @@ def model_card(run: Run, call: str) -> dict[str, Any]:
     }
 
 
-def _write_onnx(part: Path, run: Run, env: Any, options: argparse.Namespace) -> str:
+def _write_onnx(
+    part: Path, run: Run, task: Task, env: gym.Env, options: argparse.Namespace
+) -> str:
     for module in ("onnx", "onnxruntime"):
         require(module, "export", "--format onnx")
     from spikepropamine.export import onnx_file
 
     contents = onnx_file.to_onnx(
-        run.policy, model_card(run, ONNX_CALL), env.observation_space
+        run.policy, model_card(run, task, ONNX_CALL), env.observation_space
     )
     found = onnx_file.check(contents, run.policy, env, options.seed)
     part.write_bytes(contents)
-    told = f"{len(contents) / 1000:.0f} kB, {found.steps} steps beside the policy: actions "
-    same = found.difference == 0.0
-    told += "are the same" if same else f"differ by {found.difference:.1e} at most"
+    size = f"{len(contents) / 1000:.0f} kB"
+    compared = "actions are the same"
+    if found.difference > 0.0:
+        compared = f"actions differ by {found.difference:.1e} at most"
     if found.apart:
-        told += f", and in {found.apart} steps rounding decided whether a neuron fires"
-    return told
+        compared += (
+            f", and in {found.apart} steps rounding decided whether a neuron fires"
+        )
+    return f"{size}, {found.steps} steps beside the policy: {compared}"
 
 
-def _write_nir(part: Path, run: Run, env: Any, options: argparse.Namespace) -> str:
+def _write_nir(
+    part: Path, run: Run, task: Task, env: gym.Env, options: argparse.Namespace
+) -> str:
     require("nir", "export", "--format nir")
     import nir
 
     from spikepropamine.export import nir_file
 
     deployed: Any = run.policy
-    graph = nir_file.to_nir(deployed, model_card(run, NIR_CALL))
+    graph = nir_file.to_nir(deployed, model_card(run, task, NIR_CALL))
     spikes = nir_file.check(graph, deployed, env, options.seed)
     nir.write(part, graph)
     told = f"all {spikes:,} spikes of {nir_file.STEPS} steps are those of the policy"

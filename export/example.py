@@ -1,4 +1,6 @@
-"""Drives a robot by a policy exported to ONNX: python example.py policy.onnx [episodes]."""
+"""Drives a robot by a policy exported to ONNX: python example.py policy.onnx
+[episodes].
+"""
 
 import json
 import sys

@@ -1,7 +1,9 @@
-"""A spiking actor as a NIR graph (Neuromorphic Intermediate Representation, Pedersen et al. 2024).
+"""A spiking actor as a NIR graph (Neuromorphic Intermediate Representation, Pedersen et
+al. 2024).
 
-NIR has no plasticity: the graph holds the synapses as they are where an episode starts, and the
-rules and neuromodulators only as metadata of the node of the synapses that they change.
+NIR has no plasticity: the graph holds the synapses as they are where an episode starts,
+and the rules and neuromodulators only as metadata of the node of the synapses that they
+change.
 """
 
 import json
@@ -24,12 +26,16 @@ from spikepropamine.policies.spaces import space_to_json, stacked
 from spikepropamine.policies.spiking import PlasticSpikingPolicy
 
 TICK = 1e-4
-"""Seconds that stand for one tick: the step of time that snnTorch takes for every NIR graph."""
+"""Seconds that stand for one tick: the step of time that snnTorch takes for every NIR
+graph.
+"""
 STEPS = 300  # of the check
 
 
 def refusal(deployed: DeployedPolicy) -> str | None:
-    """Why NIR cannot say what the policy is, and which setting would do; None where it can."""
+    """Why NIR cannot say what the policy is, and which setting would do; None where it
+    can.
+    """
     policy: Any = deployed.policy
     if not isinstance(policy, PlasticSpikingPolicy):
         return "NIR holds spiking networks only; use --format onnx for this policy"
@@ -39,7 +45,11 @@ def refusal(deployed: DeployedPolicy) -> str | None:
     if config.units != "spiking":
         return "NIR holds spiking networks only; use --format onnx for graded units"
     if config.readout != "spikes":
-        return "NIR's neurons put out spikes, not potentials; train with --network.readout spikes"
+        return (
+            "NIR's neurons put out spikes, not potentials; train with "
+            "--network.readout "
+            "spikes"
+        )
     if config.encoder:
         return "NIR's tools have no tanh units; train without --network.encoder"
     if config.phases:
@@ -50,19 +60,24 @@ def refusal(deployed: DeployedPolicy) -> str | None:
         deployed.normalisation is not None
         and "" not in deployed.normalisation.statistics
     ):
-        return "NIR takes one vector; observations that are a Dict cannot be normalised in it"
+        return (
+            "NIR takes one vector; observations that are a Dict cannot be normalised "
+            "in "
+            "it"
+        )
     return None
 
 
 def to_nir(deployed: DeployedPolicy, card: Mapping[str, Any]) -> nir.NIRGraph:
-    """The graph: normalisation, then synapses and neurons of each layer, readout and action.
+    """The graph: normalisation, then synapses and neurons of each layer, readout and
+    action.
 
-    A node `layerN` holds the neurons of a layer, `layerN.synapses` what comes before, and
-    `layerN.recurrent` the synapses among them, which see the spikes of the tick before. Each is a
-    forward Euler step of `TICK`: tau = TICK / (1 - beta). The network runs `ticks` ticks for each
-    environment step, with the observation held; the action is read after the last of them. The
-    `card` is what the graph tells about itself, in its metadata. Raises ValueError: `refusal` has
-    something against the policy.
+    A node `layerN` holds the neurons of a layer, `layerN.synapses` what comes before,
+    and `layerN.recurrent` the synapses among them, which see the spikes of the tick
+    before. Each is a forward Euler step of `TICK`: tau = TICK / (1 - beta). The network
+    runs `ticks` ticks for each environment step, with the observation held; the action
+    is read after the last of them. The `card` is what the graph tells about itself, in
+    its metadata. Raises ValueError: `refusal` has something against the policy.
     """
     if why := refusal(deployed):
         raise ValueError(why)
@@ -129,7 +144,9 @@ def _array(x: torch.Tensor) -> np.ndarray:
 
 
 def _plasticity(layer: Any) -> dict[str, Any]:
-    """What changes these synapses: names of the rule and its kind, and all trainable parameters."""
+    """What changes these synapses: names of the rule and its kind, and all trainable
+    parameters.
+    """
     spec, p = layer.spec, layer.parameters_in_use()
     names = (*PLASTICITY, "modulator_weight", "modulator_exogenous", "modulator_bias")
     found = {name: getattr(p, name, getattr(layer, name, None)) for name in names}
@@ -152,9 +169,9 @@ def _meaning(policy: Any) -> str:
 
 
 def simulate(graph: nir.NIRGraph, inputs: np.ndarray) -> dict[str, np.ndarray]:
-    """The output of each node, [ticks, width], of a graph as `to_nir` makes it, on inputs [ticks,
-    channels]: by forward Euler steps of `TICK`. A Linear node closes a loop, and sees the spikes of
-    the tick before.
+    """The output of each node, [ticks, width], of a graph as `to_nir` makes it, on
+    inputs [ticks, channels]: by forward Euler steps of `TICK`. A Linear node closes a
+    loop, and sees the spikes of the tick before.
     """
     sources: dict[str, list[str]] = {name: [] for name in graph.nodes}
     for before, after in graph.edges:
@@ -200,11 +217,13 @@ def simulate(graph: nir.NIRGraph, inputs: np.ndarray) -> dict[str, np.ndarray]:
 def check(
     graph: nir.NIRGraph, deployed: DeployedPolicy, env: gym.Env, seed: int
 ) -> int:
-    """Runs a policy's graph and its network side by side on what it observes in its own task, which
-    is not closed, in episodes from this seed on; returns the number of spikes.
+    """Runs a policy's graph and its network side by side on what it observes in its own
+    task, which is not closed, in episodes from this seed on; returns the number of
+    spikes.
 
-    The network's fast weights are held at zero, and neither is reset between episodes. Compared are
-    the spikes of every layer. Raises ValueError: they differ, or an observation is clipped.
+    The network's fast weights are held at zero, and neither is reset between episodes.
+    Compared are the spikes of every layer. Raises ValueError: they differ, or an
+    observation is clipped.
     """
     policy: Any = deployed.policy
     network, layout = policy.network, policy.layout
@@ -214,7 +233,8 @@ def check(
     normalised = batch if normalisation is None else normalisation(batch)
     if normalisation is not None and (np.abs(normalised) >= normalisation.clip).any():
         raise ValueError(
-            f"observations of its task are clipped at {normalisation.clip:g} standard deviations, "
+            f"observations of its task are clipped at {normalisation.clip:g} standard "
+            "deviations, "
             "which NIR cannot say; take --format onnx"
         )
     with torch.no_grad():
@@ -235,7 +255,8 @@ def check(
         if differing.any():
             tick = int(differing.argmax())
             raise ValueError(
-                f"layer {index} of the graph fires other than the policy's at tick {tick} "
+                f"layer {index} of the graph fires other than the policy's at tick "
+                f"{tick} "
                 f"of {len(expected)}"
             )
     return spikes

@@ -1,7 +1,8 @@
-"""A policy as one ONNX file: observation and state in, action and state out, one step at a time.
+"""A policy as one ONNX file: observation and state in, action and state out, one step
+at a time.
 
-Normalisation, plasticity and neuromodulators are inside, so that the file keeps on learning
-wherever ONNX runs. The equations are those of `policies.reference`.
+Normalisation, plasticity and neuromodulators are inside, so that the file keeps on
+learning wherever ONNX runs. The equations are those of `policies.reference`.
 """
 
 import io
@@ -26,18 +27,20 @@ from spikepropamine.policies.state import StateLayout
 
 OPSET = 17
 STEPS = 1000  # of the check
-TOLERANCE = 1e-3  # of numbers up to 1, and relative of larger ones; they differ by rounding alone
+# of numbers up to 1, and relative of larger ones; they differ by rounding alone
+TOLERANCE = 1e-3
 NUMPY = {"float": "float32", "double": "float64"}
 """Types of arrays by ONNX's names, where these are others."""
 OBSERVATION, STATE, ACTION, NEW_STATE = "observation", "state", "action", "new_state"
 
 
 class Step(nn.Module):
-    """One step of a deployed policy as a function of tensors, all with the batch first; the `space`
-    is that of the observations, and `watched` as in `state_layout`.
+    """One step of a deployed policy as a function of tensors, all with the batch first;
+    the `space` is that of the observations, and `watched` as in `state_layout`.
 
     Attributes:
-        layout: of the state, one flat float32 vector for each row; None where there is none.
+        layout: of the state, one flat float32 vector for each row; None where there is
+            none.
     """
 
     def __init__(
@@ -67,8 +70,8 @@ class Step(nn.Module):
         self.turned = {k for k, (ours, its) in pairs.items() if ours.shape != its.shape}
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Observations, one tensor for each key of a Dict, and the state [B, D] where there is
-        one; to actions as the environment takes them, and the new state.
+        """Observations, one tensor for each key of a Dict, and the state [B, D] where
+        there is one; to actions as the environment takes them, and the new state.
         """
         policy, space = self.policy, self.policy.action_space
         observation: Any = self._normalised("", inputs[0])
@@ -115,7 +118,9 @@ class Step(nn.Module):
         return self.layout.pack(dict(fields))
 
     def _normalised(self, key: str, x: Tensor) -> Tensor:
-        """As `policies.deployed.Normalisation`, to the last bit; pictures as the policy's are."""
+        """As `policies.deployed.Normalisation`, to the last bit; pictures as the
+        policy's are.
+        """
         if key in self.turned:
             return x.permute(0, 3, 1, 2)
         if self.normalisation is None or key not in self.normalisation.statistics:
@@ -128,11 +133,13 @@ class Step(nn.Module):
 
 
 def state_layout(policy: Any, watched: bool = False) -> StateLayout | None:
-    """Fields of the state that the file takes and gives; None for a policy without memory.
+    """Fields of the state that the file takes and gives; None for a policy without
+    memory.
 
-    A spiking policy's are its own, less what only experiments on it need. `plasticity_off` is
-    among them: where it is 1 the fast weights keep the value that they have. Where the policy is
-    `watched`, the neuromodulators are among them too: what they were at the latest step.
+    A spiking policy's are its own, less what only experiments on it need.
+    `plasticity_off` is among them: where it is 1 the fast weights keep the value that
+    they have. Where the policy is `watched`, the neuromodulators are among them too:
+    what they were at the latest step.
     """
     if isinstance(policy, PlasticSpikingPolicy):
         needless = {"modulator_held"}
@@ -156,12 +163,13 @@ def to_onnx(
 ) -> bytes:
     """The contents of an ONNX file.
 
-    Inputs are `observation` [B, ...], of the environment's own type, or `observation.KEY` for each
-    key of a Dict observation, and `state` [B, D] float32, zero where an episode starts; outputs are
-    `action` [B, ...], the likeliest one, and `new_state`. A policy without memory has no state. The
-    `card` is what the file tells about itself, in its metadata: name to anything that JSON holds.
-    The `space` is that of the environment's observations; None: as the policy's, whose pictures
-    have their channels first. The state has the neuromodulators where the policy is `watched`.
+    Inputs are `observation` [B, ...], of the environment's own type, or
+    `observation.KEY` for each key of a Dict observation, and `state` [B, D] float32,
+    zero where an episode starts; outputs are `action` [B, ...], the likeliest one, and
+    `new_state`. A policy without memory has no state. The `card` is what the file tells
+    about itself, in its metadata: name to anything that JSON holds. The `space` is that
+    of the environment's observations; None: as the policy's, whose pictures have their
+    channels first. The state has the neuromodulators where the policy is `watched`.
     """
     import onnx
 
@@ -202,14 +210,17 @@ def to_onnx(
 
 
 def _by_input(whole: Any) -> dict[str, Any]:
-    """What there is one of, or one for each key, by the names of the inputs of a file."""
+    """What there is one of, or one for each key, by the names of the inputs of a
+    file.
+    """
     if isinstance(whole, dict):
         return {f"{OBSERVATION}.{key}": part for key, part in whole.items()}
     return {OBSERVATION: whole}
 
 
 class OnnxPolicy:
-    """The contents of a file, as `to_onnx` makes it, run by ONNX Runtime for a single environment.
+    """The contents of a file, as `to_onnx` makes it, run by ONNX Runtime for a single
+    environment.
 
     Attributes:
         state: what the file carries from step to step: by name, one row.
@@ -250,7 +261,8 @@ class Check(NamedTuple):
     steps: int  # that were compared
     # largest one between actions that are numbers, without the steps below; else 0
     difference: float
-    apart: int  # steps in which the two went apart, since rounding decided whether a neuron fires
+    # steps in which the two went apart, since rounding decided whether a neuron fires
+    apart: int
 
 
 def check(
@@ -260,13 +272,16 @@ def check(
     seed: int,
     steps: int = STEPS,
 ) -> Check:
-    """Runs the file on ONNX Runtime beside the policy, whose actions its task takes, which is not
-    closed, in so many steps of episodes from this seed on.
+    """Runs the file on ONNX Runtime beside the policy, whose actions its task takes,
+    which is not closed, in so many steps of episodes from this seed on.
 
-    Both see the same observations and carry their own state. Sums are rounded in another order, so
-    once in ten thousand steps a neuron of one fires where the potential of the other's is a
-    rounding error below the threshold; the file then goes on from the policy's state. Raises
-    ValueError: they differ by more than rounding can explain.
+    Both see the same observations and carry their own state. Sums are rounded in
+    another order, so once in ten thousand steps a neuron of one fires where the
+    potential of the other's is a rounding error below the threshold; the file then goes
+    on from the policy's state.
+
+    Raises:
+        ValueError: they differ by more than rounding can explain.
     """
     exported = OnnxPolicy(contents)
     policy: Any = deployed.policy

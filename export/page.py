@@ -24,11 +24,11 @@ from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
 
 from spikepropamine.common import UsageError, bad_input, require, whole_file
 from spikepropamine.envs.cue_association import CueAssociation
-from spikepropamine.envs.half_cheetah import HalfCheetahCue
 from spikepropamine.envs.making import spread
 from spikepropamine.envs.perturbations.catalogue import CATALOGUE
 from spikepropamine.envs.perturbations.signals import actuators, joint_of_actuator
 from spikepropamine.envs.perturbations.wrapper import reason_against
+from spikepropamine.envs.robots import CLASSES
 from spikepropamine.evaluation.ask.conditions import CLEAN, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.evaluation.run.episodes import recorded_layer
@@ -55,6 +55,7 @@ class Robot:
     velocity_noise: str = "normal"  # of the velocities that an episode starts with
 
 
+HalfCheetahCue = CLASSES["HalfCheetahCue"]
 ROBOTS: Mapping[type, Robot] = {
     HalfCheetahEnv: Robot("qpos"),
     HalfCheetahCue: Robot("qpos"),

@@ -6,6 +6,7 @@ can).
 """
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -23,6 +24,7 @@ from stable_baselines3.common import torch_layers
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from spikepropamine.common import reason, shown, whole_file, whole_folder
 from spikepropamine.policies.actors import Squashed
@@ -33,6 +35,7 @@ from spikepropamine.policies.fast import NETWORKS
 from spikepropamine.policies.spaces import (
     LstmCombinedExtractor,
     LstmFlattenExtractor,
+    check_width,
     extractor_for,
     is_normalised,
     space_from_json,
@@ -48,9 +51,11 @@ from spikepropamine.reading import (
 )
 
 FORMAT = 2
+DIGEST = re.compile("[0-9a-f]{64}")  # of SHA-256
 AGAIN = 0.01  # seconds; a training that replaces a policy takes less
 LARGEST_DESCRIPTION = 2**24  # bytes
 LARGEST_ARGUMENTS = 2**12  # characters, which are some hundred layers
+MOST_LSTM_LAYERS = 100  # which are a number, and no list
 BROKEN = (
     LookupError,
     TypeError,
@@ -189,15 +194,19 @@ def _loaded(folder: Path) -> DeployedPolicy:
         settings = description["normalisation"]
         digests = dict(description["sha256"])
         metadata = dict(description["metadata"])
+        held = (folder / "weights.safetensors").stat().st_size
+        for name in ("observation_space", "action_space"):
+            check_width(description[name], most=held)
         make = _maker(description)
         shapes = _shapes_of(make)
         size = sum(prod(shape) * dtype.itemsize for shape, dtype in shapes.values())
-        if size > (folder / "weights.safetensors").stat().st_size:
+        if size > held:
             raise ValueError(
                 "it describes more weights than weights.safetensors, which may be cut, "
                 "holds"
             )
         policy = make()
+        policy.optimizer_class = torch.optim.Adam
     except BROKEN as error:
         raise Unreadable(
             f"{folder / 'policy.json'} is damaged: {reason(error)}"
@@ -244,9 +253,10 @@ def _digest(description: Mapping[str, Any]) -> str:
 def _maker(description: dict[str, Any]) -> "partial[ActorCriticPolicy]":
     """Makes the policy of a description, with weights that are yet to be loaded."""
     given = description["arguments"]
-    if len(json.dumps(given)) > LARGEST_ARGUMENTS:
-        raise ValueError("it describes more layers than there may be")
     arguments = {name: given[name] for name in OF_ALL + OF_LSTM if name in given}
+    too_many = len(json.dumps(given)) > LARGEST_ARGUMENTS
+    if too_many or arguments.get("n_lstm_layers", 1) > MOST_LSTM_LAYERS:
+        raise ValueError("it describes more layers than there may be")
     arguments["activation_fn"] = ACTIVATIONS[given["activation_fn"]]
     if "network" in given:
         arguments["network"] = NetworkConfig.of(completed_network(given["network"]))
@@ -256,6 +266,7 @@ def _maker(description: dict[str, Any]) -> "partial[ActorCriticPolicy]":
     if name.startswith("Recurrent"):
         images = arguments.get("normalize_images", True)
         arguments["features_extractor_class"] = extractor_for(observations, images)
+    arguments["optimizer_class"] = NoOptimizer
     return partial(POLICIES[name], observations, actions, lambda _: 0.0, **arguments)
 
 
@@ -267,10 +278,45 @@ def _shapes_of(make: "partial[ActorCriticPolicy]") -> Shapes:
     no memory.
     """
     cls: Any = make.func
-    on_meta = type("OnMeta", (cls,), {"device": torch.device("meta")})
-    with torch.device("meta"):  # where fused Adam is not
-        policy = on_meta(*make.args, **make.keywords, optimizer_class=torch.optim.SGD)
+    on_meta: Any = type("OnMeta", (cls,), {"device": torch.device("meta")})
+    with torch.device("meta"), _ScaledByShape():
+        policy = on_meta(*make.args, **make.keywords)
     return _shapes(policy.state_dict())
+
+
+class NoOptimizer:
+    """Stands in for the optimiser of a policy that is loaded to act.
+
+    PyTorch's optimisers import its compiler when they are made, which takes over a second.
+    """
+
+    def __init__(self, parameters: Any, **settings: Any) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"a loaded policy has no optimizer, and so no {name}; to train it, make one: "
+            "policy.optimizer = policy.optimizer_class(policy.parameters(), lr=3e-4)"
+        )
+
+
+class _ScaledByShape(TorchFunctionMode):
+    """Tensors on the meta device, multiplied or divided: tensors of the same shape.
+
+    PyTorch imports its compiler for such arithmetic, which takes more than a second. Drawn
+    weights are scaled when a policy is made, and their numbers do not matter here.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Calls a function of PyTorch, or stands in for it."""
+        if func in (torch.Tensor.mul, torch.Tensor.div):
+            tensors = [x for x in args if isinstance(x, torch.Tensor)]
+            if all(tensor.is_meta for tensor in tensors):
+                shape = torch.broadcast_shapes(*(tensor.shape for tensor in tensors))
+                return torch.empty(shape, dtype=tensors[0].dtype, device="meta")
+        return func(*args, **(kwargs or {}))
 
 
 def _shapes(tensors: Mapping[str, torch.Tensor]) -> Shapes:
@@ -286,7 +332,10 @@ def _load(
     """The tensors in a file, if their names, shapes and types are the expected ones."""
     file = folder / f"{what}.safetensors"
     most = sum(8 * prod(shape) for shape, _ in expected.values()) + LARGEST_DESCRIPTION
-    arrays, _ = read_tensors(file, most, inside=folder, digest=str(digests[file.name]))
+    digest = digests[file.name]
+    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
+        raise ValueError(f"the sha256 of {file.name} is {shown(digest)}, and no digest")
+    arrays, _ = read_tensors(file, most, inside=folder, digest=digest)
     if arrays.keys() != expected.keys():
         odd = sorted(arrays.keys() ^ expected.keys())
         raise ValueError(f"{file.name} should not have, or lacks, {', '.join(odd[:3])}")

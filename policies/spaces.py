@@ -182,6 +182,40 @@ def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
     )
 
 
+def check_width(description: Mapping[str, Any], most: int) -> None:
+    """Checks what a network has to see of a described space, before it takes memory.
+
+    Args:
+        description: of a space, as `space_to_json` made it.
+        most: the largest number of numbers; a choice among n counts n. Those of a picture
+            are limited by `MOST_PIXELS` instead, since a CNN has no weight for each.
+
+    Raises:
+        ValueError: it is wider.
+    """
+    width = _declared_width(description)
+    if width > most:
+        raise ValueError(
+            f"it describes a {description['type']} of {width:.3g} numbers, and has no "
+            "weights for so many"
+        )
+
+
+def _declared_width(description: Mapping[str, Any]) -> int:
+    kind = description["type"]
+    if kind == "Dict":
+        return sum(_declared_width(part) for part in description["spaces"].values())
+    if kind == "Box":
+        return prod(description["shape"])
+    if kind == "Discrete":
+        return int(description["n"])
+    if kind == "MultiDiscrete":
+        return sum(int(n) for n in np.ravel(np.array(description["nvec"], object)))
+    if kind == "MultiBinary":
+        return prod(int(n) for n in np.ravel(np.array(description["n"], object)))
+    return 0
+
+
 def space_from_json(description: Mapping[str, Any]) -> spaces.Space[Any]:
     """The space that `space_to_json` described."""
     kind = description["type"]

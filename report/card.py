@@ -92,9 +92,13 @@ def latest_evaluation(run: RunFolder) -> Path:
         suites = set(results.frame["suite"].drop_nulls())
         if suites == {results.description.suite_or_texts}:
             return path.parent
+    command = f"spikepropamine evaluate {run.path}"
+    modules = _metadata(run)["settings"].get("imports", [])
+    if modules:
+        command += f" --import {' '.join(modules)}"
     raise UsageError(
         f"{run.path} has no usual evaluation in its folder, which its card is made "
-        f"from; name one by --evaluation, or run: spikepropamine evaluate {run.path}"
+        f"from; name one by --evaluation, or run: {command}"
     )
 
 

@@ -1,7 +1,8 @@
-"""Plastic spiking actors for Stable-Baselines3: agents whose synapses keep learning after training.
+"""Plastic spiking actors for Stable-Baselines3: agents that keep learning after
+training.
 
-Importing this package registers its environments with Gymnasium. The names below load what they
-need when they are first used, so that the import itself is quick.
+Importing this package registers its environments with Gymnasium. The names below load
+what they need when they are first used, so that the import itself is quick.
 """
 
 import importlib
@@ -11,30 +12,70 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 _here = Path(__file__).parent
-if not (_here / "envs").is_dir():  # a checkout, where the folders lie beside this one
-    __path__.append(str(_here.parent))
+IS_CHECKOUT = (_here / "envs").is_symlink() or not (_here / "envs").is_dir()
+"""Whether the folders of this package lie beside it, as in a checkout, and not in it.
+"""
+# There, links stand in their places, so that editors, mypy and the site find them.
+# Nothing is imported through a link: each file has one name, in tracebacks and for
+# breakpoints.
+if IS_CHECKOUT:
+    __path__.insert(0, str(_here.parent))
 
 from spikepropamine import envs  # noqa: E402  registers the environments
 
 if TYPE_CHECKING:
     from spikepropamine.agents import PlasticPPO, PlasticSAC, PlasticTQC, save_run
+    from spikepropamine.agents.zoo import Agent
+    from spikepropamine.agents.zoo import register as register_policy
     from spikepropamine.api import evaluate, load, train
     from spikepropamine.environments import make_gymnasium_vec, make_vec
-    from spikepropamine.envs.perturbations import Perturbed
+    from spikepropamine.envs.perturbations import Family, Perturbed
+    from spikepropamine.envs.perturbations import register as register_perturbation
     from spikepropamine.policies import PlasticSpikingPolicy
     from spikepropamine.policies.export import load_policy
+    from spikepropamine.policies.rules import register as register_rule
 
 __all__ = [
-    "Perturbed", "PlasticPPO", "PlasticSAC", "PlasticSpikingPolicy", "PlasticTQC", "envs",
-    "evaluate", "load", "load_policy", "make_gymnasium_vec", "make_vec", "save_run", "train",
-]  # fmt: skip
+    "Agent",
+    "Family",
+    "Perturbed",
+    "PlasticPPO",
+    "PlasticSAC",
+    "PlasticSpikingPolicy",
+    "PlasticTQC",
+    "envs",
+    "evaluate",
+    "load",
+    "load_policy",
+    "make_gymnasium_vec",
+    "make_vec",
+    "register_perturbation",
+    "register_policy",
+    "register_rule",
+    "save_run",
+    "train",
+]
 
-_HOMES = {
-    "PlasticPPO": "agents", "PlasticSAC": "agents", "PlasticTQC": "agents", "save_run": "agents",
-    "load": "api", "train": "api", "evaluate": "api", "PlasticSpikingPolicy": "policies",
-    "load_policy": "policies.export", "Perturbed": "envs.perturbations",
-    "make_vec": "environments", "make_gymnasium_vec": "environments",
-}  # fmt: skip
+# where each name is loaded from when it is first used: the module, and its name there
+_PLACES = {
+    "Agent": ("agents.zoo", "Agent"),
+    "Family": ("envs.perturbations", "Family"),
+    "Perturbed": ("envs.perturbations", "Perturbed"),
+    "PlasticPPO": ("agents", "PlasticPPO"),
+    "PlasticSAC": ("agents", "PlasticSAC"),
+    "PlasticSpikingPolicy": ("policies", "PlasticSpikingPolicy"),
+    "PlasticTQC": ("agents", "PlasticTQC"),
+    "evaluate": ("api", "evaluate"),
+    "load": ("api", "load"),
+    "load_policy": ("policies.export", "load_policy"),
+    "make_gymnasium_vec": ("environments", "make_gymnasium_vec"),
+    "make_vec": ("environments", "make_vec"),
+    "register_perturbation": ("envs.perturbations", "register"),
+    "register_policy": ("agents.zoo", "register"),
+    "register_rule": ("policies.rules", "register"),
+    "save_run": ("agents", "save_run"),
+    "train": ("api", "train"),
+}
 
 
 def __dir__() -> list[str]:
@@ -42,6 +83,7 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"spikepropamine.{_HOMES[name]}"), name)
+    module, there = _PLACES[name]
+    return getattr(importlib.import_module(f"spikepropamine.{module}"), there)

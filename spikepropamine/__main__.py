@@ -1,4 +1,6 @@
-"""The command line: `spikepropamine COMMAND ...`, or `python -m spikepropamine COMMAND ...`."""
+"""The command line: `spikepropamine COMMAND ...`, or `python -m spikepropamine COMMAND
+...`.
+"""
 
 import importlib
 import sys
@@ -8,8 +10,8 @@ from spikepropamine import __version__
 from spikepropamine.common import UsageError, run_command, unknown
 from spikepropamine.versions import versions
 
-# each module has a `main(arguments, program)` that returns the exit code; PyTorch and the rest are
-# imported with the one that is asked for
+# each module has a `main(arguments, program)` that returns the exit code; PyTorch and
+# the rest are imported with the one that is asked for
 COMMANDS = {
     "train": ("training.run", "train a policy"),
     "tune": ("training.tune", "find settings of a policy"),
@@ -47,7 +49,8 @@ USAGE = f"""usage: spikepropamine COMMAND ...
 
 {LISTED}
 
-`spikepropamine COMMAND --help` says more; `--verbose` shows where an error came from."""
+`spikepropamine COMMAND --help` says more; `--verbose` shows where an error came from.
+""".rstrip()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

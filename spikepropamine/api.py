@@ -1,6 +1,7 @@
 """What a script uses: load a trained policy by name, train, evaluate."""
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 class Policy(DeployedPolicy):
     """A trained policy that acts in a loop.
 
-    `act` keeps the state between steps, one for each thread, so that a policy can be shared among
-    threads that run an episode each. A copy starts without that state. `predict` is
-    Stable-Baselines3's, with the state given.
+    `act` keeps the state between steps, one for each thread, so that a policy can be
+    shared among threads that run an episode each. A copy starts without that state.
+    `predict` is Stable-Baselines3's, with the state given.
     """
 
     def __init__(self, *parts: Any) -> None:
@@ -42,14 +43,13 @@ class Policy(DeployedPolicy):
 
     @property
     def state(self) -> dict[str, np.ndarray]:
-        """What `act` keeps for the next step, for example `layer1.fast_weights` [neurons, inputs].
+        """What `act` keeps for the next step, for example `layer1.fast_weights`
+        [neurons, inputs].
 
         Empty before the first step, and for policies without spiking layers.
         """
-        layout, state = (
-            getattr(self.policy, "layout", None),
-            getattr(self._local, "state", None),
-        )
+        layout = getattr(self.policy, "layout", None)
+        state = getattr(self._local, "state", None)
         if layout is None or state is None:
             return {}
         return {name: layout.get(state[0][0], name).copy() for name in layout.shapes}
@@ -59,45 +59,69 @@ class Policy(DeployedPolicy):
         self._local.state = None
 
     def act(self, observation: Any, deterministic: bool = True) -> Any:
-        """The action for an observation of one environment; the first call begins an episode.
+        """The action for an observation of one environment; the first call begins an
+        episode.
 
         Args:
             observation: as the environment gives it, of `observation_space`.
             deterministic: the mode of the distribution of actions, or a sample of it.
 
         Raises:
-            ValueError: an observation of another shape, or one that is not finite.
+            ValueError: an observation of another shape or structure, or one that is not
+                of finite numbers.
         """
         batch = batch_of_one(observation, self.observation_space)
         state = getattr(self._local, "state", None)
-        action, state = self.predict(
-            batch, state, np.array([state is None]), deterministic
-        )
+        starts = np.array([state is None])
+        actions, state = self.predict(batch, state, starts, deterministic)
         self._local.state = state
-        return action[0]
+        return actions[0]
 
     def make_env(self, **arguments: Any) -> "gym.Env":
         """The task that it was trained on, unperturbed, with what it observes besides.
 
+        It is the task that `evaluate` has: without noise and help in training, such as
+        an argument `told`, unless they are given here.
+
         Args:
             arguments: of the environment, beside those of the training.
-        """
-        from spikepropamine.envs.making import make, revealed_text
 
-        settings = self.metadata["settings"]
-        given = {**settings["env_kwargs"], **arguments}
-        told = {
-            "reveal": revealed_text(settings),
-            "previous": settings.get("previous", False),
-        }
-        return make(settings["env"], given, **told)
+        Raises:
+            ValueError: the policy does not say which task it was trained on, or the
+                task cannot be made.
+        """
+        from spikepropamine.envs.making import make, plain_arguments, revealed_text
+
+        settings = _task_settings(self.metadata)
+        plain = plain_arguments(settings["env"], settings["env_kwargs"])
+        return make(
+            settings["env"],
+            plain | arguments,
+            reveal=revealed_text(settings),
+            previous=settings.get("previous", False),
+        )
+
+
+def _task_settings(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of a policy's training. Raises ValueError: they name no task."""
+    settings = metadata.get("settings")
+    if isinstance(settings, Mapping):
+        is_named = isinstance(settings.get("env"), str)
+        if is_named and isinstance(settings.get("env_kwargs"), Mapping):
+            return settings
+    raise ValueError(
+        "the policy does not say which task it was trained on: its settings need a "
+        "text "
+        "`env` and a mapping `env_kwargs`"
+    )
 
 
 def load(name: str | Path) -> Policy:
     """A trained policy.
 
     Args:
-        name: of one in `spikepropamine list trained`, or the folder of a run or of its policy.
+        name: of one in `spikepropamine list trained`, or the folder of a run or of its
+            policy.
 
     Raises:
         UsageError: there is none; the message has the nearest name.
@@ -154,7 +178,8 @@ def train(env: str, policy: str, **settings: Any) -> Run:
         env: id of a Gymnasium environment.
         policy: one of `spikepropamine list policies`.
         settings: options by their names, those in a group as a dict:
-            `train("CueAssociation-v0", "ndp-oja", steps=100_000, trainer={"gamma": 0.0})`.
+            `train("CueAssociation-v0", "ndp-oja", steps=100_000, trainer={"gamma":
+            0.0})`.
 
     Raises:
         UsageError: a setting that cannot be.
@@ -212,7 +237,8 @@ def evaluate(*runs: str | Path, **options: Any) -> Evaluation:
 
     Args:
         runs: folders of runs, or names of trained policies.
-        options: by their names: `evaluate(run, suite="noise", episodes=20, lesions=["off"])`.
+        options: by their names: `evaluate(run, suite="noise", episodes=20,
+            lesions=["off"])`.
 
     Raises:
         UsageError: an option that cannot be, or a run that is not there.

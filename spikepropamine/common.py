@@ -1,4 +1,6 @@
-"""What every folder may use: errors for the person at the command line, names, whole files."""
+"""What every folder may use: errors for the person at the command line, names, whole
+files.
+"""
 
 import argparse
 import difflib
@@ -28,8 +30,8 @@ LONGEST = 2000  # characters of a message
 
 
 class UsageError(Exception):
-    """Bad input, explained in one line for the person at the command line; `code` is that of the
-    command's end.
+    """Bad input, explained in one line for the person at the command line; `code` is
+    that of the command's end.
     """
 
     code = 2
@@ -37,8 +39,8 @@ class UsageError(Exception):
 
 @contextmanager
 def bad_input(where: str = "", *kinds: type[Exception]) -> Iterator[None]:
-    """Makes a ValueError, or an error of other kinds, of what is done in a `with` a UsageError,
-    whose message begins with `where`.
+    """Makes a ValueError, or an error of other kinds, of what is done in a `with` a
+    UsageError, whose message begins with `where`.
     """
     caught: tuple[type[Exception], ...] = (ValueError, *kinds)
     try:
@@ -50,13 +52,14 @@ def bad_input(where: str = "", *kinds: type[Exception]) -> Iterator[None]:
 def run_command(
     program: str, action: Callable[[], int | None], interrupted: str | Callable[[], str]
 ) -> int:
-    """The exit code of a command, the name of which was typed as `program`. What is not its own
-    fault becomes one line on standard error, with `--verbose` after all of the traceback; SIGTERM
-    and SIGHUP are as Ctrl-C, after which `interrupted` is said.
+    """The exit code of a command, the name of which was typed as `program`. What is not
+    its own fault becomes one line on standard error, with `--verbose` after all of the
+    traceback; SIGTERM and SIGHUP are as Ctrl-C, after which `interrupted` is said.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:  # it was closed when the command began
-            setattr(sys, name, open(os.devnull, "r" if number == 0 else "w"))  # noqa: SIM115
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
         if isinstance(stream := getattr(sys, name), io.TextIOWrapper) and number:
             stream.reconfigure(
                 errors="backslashreplace"
@@ -71,7 +74,8 @@ def run_command(
             _say(traceback.format_exc().rstrip())
         said = one_line(error)
         _say(
-            f"{program}: error: {said if len(said) < LONGEST else f'{said[:LONGEST]} ...'}"
+            f"{program}: error: "
+            f"{said if len(said) < LONGEST else f'{said[:LONGEST]} ...'}"
         )
         return error.code
     except (
@@ -118,15 +122,17 @@ def _end_by_signals() -> None:
 
 
 def _end_with_parent() -> None:
-    """Ends this process as by SIGTERM, once what had it started has closed its standard input."""
+    """Ends this process as by SIGTERM, once what had it started has closed its standard
+    input.
+    """
     with suppress(OSError):
         os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def become_worker() -> None:
-    """Has a process that `multiprocessing` started end with the one that started it, which alone
-    hears of Ctrl-C.
+    """Has a process that `multiprocessing` started end with the one that started it,
+    which alone hears of Ctrl-C.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -152,8 +158,8 @@ OF_SB3 = {"--total-timesteps": "--steps", "--n-timesteps": "--steps"}
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises UsageError, one line, in the place of printing its usage. All take
-    `--verbose`, which is for `run_command`.
+    """A parser that raises UsageError, one line, in the place of printing its usage.
+    All take `--verbose`, which is for `run_command`.
     """
 
     verbose = False
@@ -175,7 +181,9 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As `argparse` does it, but that the nearest option is named where one is unknown."""
+        """As `argparse` does it, but that the nearest option is named where one is
+        unknown.
+        """
         namespace, left = self.parse_known_args(args, namespace)
         known = [option for action in self._actions for option in action.option_strings]
         for argument in left:
@@ -190,19 +198,33 @@ class Parser(argparse.ArgumentParser):
         return namespace
 
 
+def message_of(error: BaseException) -> str:
+    """The message of an error; empty where it has none, or fails to say it."""
+    try:
+        return str(error).strip()
+    except Exception:  # of any kind: it is someone else's code
+        return ""
+
+
 def one_line(message: object) -> str:
     """A message whose line breaks have become spaces."""
     return " ".join(str(message).split())
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error's message, without its full stop; its kind where it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    """The first line of an error's message, without its full stop; its kind where it
+    has none.
+    """
+    message = message_of(error) or type(error).__name__
+    return message.splitlines()[0].rstrip(".")
 
 
 def shown(value: object) -> str:
     """A value in a message: not longer than a line can bear."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # of any kind: it is someone else's code
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:56]} ..."
 
 
@@ -229,13 +251,17 @@ def check_known(
     where: str = "",
     error: Any = UsageError,
 ) -> None:
-    """Raises an error unless a name is one of the choices; the message says `where` it stands."""
+    """Raises an error unless a name is one of the choices; the message says `where` it
+    stands.
+    """
     if name not in choices:
         raise error(where + unknown(what, name, choices))
 
 
 def require(module: str, extra: str, what: str) -> None:
-    """Raises UsageError, which names the extra, unless a module of an extra is there."""
+    """Raises UsageError, which names the extra, unless a module of an extra is
+    there.
+    """
     if importlib.util.find_spec(module) is None:
         raise UsageError(
             f"{what} needs the extra {extra!r}: pip install 'spikepropamine[{extra}]', "
@@ -245,11 +271,12 @@ def require(module: str, extra: str, what: str) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """The path of an empty file beside `path`, to be written; when all went well it becomes `path`.
+    """The path of an empty file beside `path`, to be written; when all went well it
+    becomes `path`.
 
-    Nobody ever finds half a file there, neither after a crash nor after a power cut. The folder is
-    made if it is missing. Raises UsageError: what is there is no regular file: a link, a folder, a
-    device.
+    Nobody ever finds half a file there, neither after a crash nor after a power cut.
+    The folder is made if it is missing. Raises UsageError: what is there is no regular
+    file: a link, a folder, a device.
     """
     check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -270,8 +297,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """The path of an empty folder beside `path`, to be filled; when all went well it takes the
-    place of whatever `path` is: not of what a link there leads to.
+    """The path of an empty folder beside `path`, to be filled; when all went well it
+    takes the place of whatever `path` is: not of what a link there leads to.
     """
     new, old = (path.with_name(f"{path.name}.{end}") for end in ("new", "old"))
     _remove(new)
@@ -287,7 +314,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def _remove(path: Path) -> None:
-    """Removes a file, a link (and not what it points to) or a folder, if there is one."""
+    """Removes a file, a link (and not what it points to) or a folder, if there is
+    one.
+    """
     if path.is_symlink() or path.is_file():
         path.unlink()
     elif path.is_dir():
@@ -295,7 +324,9 @@ def _remove(path: Path) -> None:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raises UsageError where a file cannot be written since something else than one is there."""
+    """Raises UsageError where a file cannot be written since something else than one is
+    there.
+    """
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
         raise UsageError(
             f"{path} is there, and no regular file: nothing is written over it"
@@ -303,7 +334,9 @@ def check_replaceable(path: Path) -> None:
 
 
 def appended(path: Path) -> TextIO:
-    """A file of text, new or to be written on at its end; raises UsageError as `whole_file`."""
+    """A file of text, new or to be written on at its end; raises UsageError as
+    `whole_file`.
+    """
     check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.open("a", newline="", encoding="utf-8")
@@ -337,8 +370,8 @@ def command_words() -> list[str]:
 class _Lines:
     """Writes each state of a bar as a line of its own.
 
-    tqdm goes back to the start of its line with a carriage return, and clears it with spaces; in a
-    file, what others write would end up in the same line.
+    tqdm goes back to the start of its line with a carriage return, and clears it with
+    spaces; in a file, what others write would end up in the same line.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -351,8 +384,8 @@ class _Lines:
 
 
 def progress_bar(total: int, unit: str, **options: Any) -> Any:
-    """A bar on standard error that counts to `total` of a unit, in the plural, with the rate and
-    the time left. Options are others of `tqdm`.
+    """A bar on standard error that counts to `total` of a unit, in the plural, with the
+    rate and the time left. Options are others of `tqdm`.
     """
     from tqdm import tqdm
 

@@ -1,4 +1,6 @@
-"""Folders of training runs, and by name those in trained/: nothing else knows what is in them."""
+"""Folders of training runs, and by name those in trained/: nothing else knows what is
+in them.
+"""
 
 import contextlib
 import csv
@@ -13,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from spikepropamine.common import UsageError, did_you_mean
+from spikepropamine import IS_CHECKOUT
+from spikepropamine.common import UsageError, did_you_mean, shown
 from spikepropamine.reading import Missing, read_text
 
 POLICY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
@@ -24,7 +27,9 @@ RESULTS, ASKED = "results.csv", "evaluation.json"
 
 
 def plain_name(text: str) -> str:
-    """A text as a file's name or a part of one, which has a digest for what is too long."""
+    """A text as a file's name or a part of one, which has a digest for what is too
+    long.
+    """
     name = re.sub(r"[^\w=.,@~+-]+", "_", text, flags=re.ASCII)
     return (
         name
@@ -40,7 +45,9 @@ def _inside(name: str) -> Any:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What a run leaves, in RUNS/ENV/POLICY/seed-N; the folder need not be there yet."""
+    """What a run leaves, in RUNS/ENV/POLICY/seed-N; the folder need not be there
+    yet.
+    """
 
     path: Path
 
@@ -84,8 +91,8 @@ class RunFolder:
     evaluations = _inside("evaluations")
 
     def check_links(self) -> None:
-        """Raises UsageError where the folder, or what is in it, is a link: it may come from a
-        stranger, and nothing outside of it is to be written because of that.
+        """Raises UsageError where the folder, or what is in it, is a link: it may come
+        from a stranger, and nothing outside of it is to be written because of that.
         """
         for path in (self.path, *(self.path.iterdir() if self.path.is_dir() else ())):
             if path.is_symlink():
@@ -103,7 +110,9 @@ def refuse_link(path: Path, option: str) -> None:
 
 
 def check_writable(folder: Path, option: str) -> None:
-    """Raises UsageError where a folder, for which there is an option, cannot be made or written."""
+    """Raises UsageError where a folder, for which there is an option, cannot be made or
+    written.
+    """
     place = folder
     while not os.path.lexists(place) and place != place.parent:
         place = place.parent
@@ -118,8 +127,9 @@ def check_writable(folder: Path, option: str) -> None:
 
 
 HERE = Path(__file__).parent
-TRAINED = (HERE if (HERE / "envs").is_dir() else HERE.parent) / "trained"
-"""The trained policies of the checkout, or those few that the installed package brings."""
+TRAINED = (HERE.parent if IS_CHECKOUT else HERE) / "trained"
+"""The trained policies of the checkout, or those few that the installed package brings.
+"""
 DESCRIPTION = "policy.json"  # in the folder of a policy
 
 
@@ -137,18 +147,27 @@ def name_of(folder: Path) -> str:
 
 
 def find(name: str | Path) -> Path:
-    """The run folder of this path, which may be that of its policy, or the run in trained/ whose
-    path has these parts. Raises UsageError: there is none, or there are several; the message has
-    the nearest ones.
+    """The run folder of a path or a name.
+
+    Args:
+        name: a run folder, the folder of its policy, or parts of the path of a run in
+            trained/.
+
+    Raises:
+        UsageError: there is none, or there are several; the message has the nearest
+            ones.
     """
-    if Path(name).exists():
+    if _exists(Path(name)):
         return _run_folder(Path(name))
     wanted = f"/{str(name).strip('/')}/"
     fit = [folder for folder in trained_runs() if wanted in f"/{name_of(folder)}/"]
     if len(fit) == 1:
         return fit[0]
-    if policies := [name_of(folder.parent) for folder in fit]:
-        some = ", ".join(policies[:3]) + (", ..." if len(policies) > 3 else "")
+    if fit:
+        policies = [name_of(folder.parent) for folder in fit]
+        some = ", ".join(policies[:3])
+        if len(policies) > 3:
+            some += ", ..."
         raise UsageError(
             f"{str(name)!r} is the name of {len(policies)} policies: {some}"
         )
@@ -156,15 +175,25 @@ def find(name: str | Path) -> Path:
     known += [name.partition("/")[2] for name in known]  # which are enough
     nearest = did_you_mean(str(name), sorted(set(known)))
     raise UsageError(
-        f"{str(name)!r} is neither a run folder nor in trained/; {nearest}"
+        f"{shown(str(name))} is neither a run folder nor in trained/; {nearest}"
         "`spikepropamine list trained` lists them"
     )
 
 
 def policy_folder(name: str | Path) -> Path:
-    """The policy of what `find` finds; or the policy in this folder, which need be of no run."""
-    alone = (Path(name) / DESCRIPTION).is_file()
-    return Path(name) if alone else RunFolder(find(name)).policy
+    """The policy of what `find` finds; or the policy in this folder, which need be of
+    no run.
+    """
+    if _exists(Path(name) / DESCRIPTION):
+        return Path(name)
+    return RunFolder(find(name)).policy
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # no file can have such a name
+        return False
 
 
 def _run_folder(path: Path) -> Path:
@@ -189,8 +218,8 @@ RETURN = "rollout/ep_rew_mean"
 
 
 def read_progress(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Columns and rows of a progress.csv; without rows that were torn when a process died, and with
-    none where there is no file.
+    """Columns and rows of a progress.csv; without rows that were torn when a process
+    died, and with none where there is no file.
     """
     try:
         text = read_text(path, inside=path.parent, errors="replace").replace("\0", "")
@@ -214,7 +243,9 @@ def value_of(text: str | None) -> float:
 
 
 def read_curve(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and finite values of a column, float64 [rows] each; empty where there are none."""
+    """Steps and finite values of a column, float64 [rows] each; empty where there are
+    none.
+    """
     rows = read_progress(path)[1]
     found = np.array(
         [[value_of(row.get(key)) for key in (STEPS, name)] for row in rows]

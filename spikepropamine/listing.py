@@ -1,4 +1,6 @@
-"""`spikepropamine list`: the names that the other commands take, each with what it is."""
+"""`spikepropamine list`: the names that the other commands take, each with what it
+is.
+"""
 
 import inspect
 import itertools
@@ -80,7 +82,9 @@ def perturbations() -> Rows:
 
 
 def matrices() -> Rows:
-    """What `matrix` takes, besides files, with how many of its cells have rows on file."""
+    """What `matrix` takes, besides files, with how many of its cells have rows on
+    file.
+    """
     from spikepropamine.matrix.cells import MATRICES, load_matrix
     from spikepropamine.matrix.rows import missing
 
@@ -101,7 +105,9 @@ def _says_of_itself(file: Path) -> str:
 
 
 def trained() -> Rows:
-    """Names that `enjoy` and `evaluate` take for trained policies, with what their cards say."""
+    """Names that `enjoy` and `evaluate` take for trained policies, with what their
+    cards say.
+    """
     for folder in trained_runs():
         yield name_of(folder), what_card_says(RunFolder(folder).card)
 

@@ -1,17 +1,19 @@
 """Settings in nested dataclasses, out of plain values (YAML) and out of command lines.
 
-Both go the same way: names are checked, then Pydantic brings every value to the type of its field
-and checks its range, which the types below say. What is wrong is one line.
+Both go the same way: names are checked, then Pydantic brings every value to the type of
+its field and checks its range, which the types below say. What is wrong is one line.
 """
 
 import argparse
 import ast
 import inspect
 import itertools
+import numbers
+import os
 import re
 import textwrap
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -75,10 +77,11 @@ _adapter: Any = cache(TypeAdapter)  # making one takes forty times as long as us
 
 
 def updated(settings: T, changes: Any, where: str | None = None) -> T:
-    """A copy of a (nested) settings dataclass with nested `changes` applied, of the right types.
+    """A copy of a (nested) settings dataclass with nested `changes` applied, of the
+    right types.
 
-    `where` they come from, messages say; None: the command line. Raises UsageError where a name is
-    unknown, or a value is refused.
+    `where` they come from, messages say; None: the command line. Raises UsageError
+    where a name is unknown, or a value is refused.
     """
     cls: Any = type(settings)
     values = _merged(settings, changes, where or "command line")
@@ -130,7 +133,9 @@ WORDS = {
 
 
 def _message(cls: Any, error: Any, as_option: bool) -> str:
-    """What Pydantic found, in this project's words: the setting, what is wrong, what was given."""
+    """What Pydantic found, in this project's words: the setting, what is wrong, what
+    was given.
+    """
     name, prefix = "", ""
     for part in error[
         "loc"
@@ -143,7 +148,8 @@ def _message(cls: Any, error: Any, as_option: bool) -> str:
         cls = get_type_hints(cls)[part]
     text, given = error["msg"], f", got {shown(error['input'])}"
     if error["type"] == "value_error":
-        # raised by a dataclass as a whole, which names its settings itself, or for one value
+        # raised by a dataclass as a whole, which names its settings itself, or for one
+        # value
         text = text.removeprefix("Value error, ")
         return text if is_dataclass(cls) else f"{name} {text}"
     for theirs, ours in WORDS.items():
@@ -161,9 +167,10 @@ def add_options(
     concerned: Callable[[str], bool],
     prefix: str = "",
 ) -> None:
-    """An option for every setting of a dataclass, named like it: --steps, --trainer.gamma and so
-    on. Its values are shown as defaults; options that are not given leave nothing in the namespace.
-    `concerned` says of a setting's dotted name whether --help shows it.
+    """An option for every setting of a dataclass, named like it: --steps,
+    --trainer.gamma and so on. Its values are shown as defaults; options that are not
+    given leave nothing in the namespace. `concerned` says of a setting's dotted name
+    whether --help shows it.
     """
     cls: Any = type(settings)
     hints, helps = get_type_hints(cls, include_extras=True), docstrings(cls)
@@ -262,8 +269,8 @@ class Pairs(argparse.Action):
 
 
 def parsed(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
-    """The values that were given, nested like the settings. Raises UsageError where an option is
-    unknown or lacks its value, SystemExit after --help.
+    """The values that were given, nested like the settings. Raises UsageError where an
+    option is unknown or lacks its value, SystemExit after --help.
     """
     # options may be spelt with underscores, as in YAML
     spelt = [
@@ -295,34 +302,69 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+Typed = str | numbers.Real | os.PathLike  # of which a bool is one
+"""A single value that can be typed."""
+
+
 def words(settings: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
-    """Settings as what would be typed; None says that there is no value. Raises UsageError: an
-    argument of an environment is nothing that can be typed.
+    """Settings as what would be typed at the command line.
+
+    Args:
+        settings: values by the names of options; a mapping has those of a group, None
+            says that there is no value.
+        prefix: of the options.
+
+    Raises:
+        UsageError: a value cannot be typed.
     """
     for name, value in settings.items():
         option = f"{prefix}{name.rstrip('_').replace('_', '-')}"
-        if isinstance(value, Mapping) and name != "env_kwargs":
+        if name == "env_kwargs" and isinstance(value, Mapping):
+            yield from _pairs(option, value)
+        elif isinstance(value, Mapping):
             yield from words(value, f"{option}.")
         elif isinstance(value, bool):
             yield option if value else option.replace("--", "--no-", 1)
         elif value is not None:
-            for key, part in value.items() if isinstance(value, Mapping) else ():
-                if type(literal(str(part))) is not type(part):
-                    what = "a number, true, false or a text that is none of these"
-                    raise UsageError(
-                        f"env_kwargs {key}: must be {what}, got {shown(part)}"
-                    )
-            several = (
-                itertools.chain(*value.items()) if isinstance(value, Mapping) else value
+            yield from _values(option, value)
+
+
+def _pairs(option: str, arguments: Mapping[str, Any]) -> Iterator[str]:
+    """Arguments of an environment as typed. Raises UsageError: one cannot be."""
+    for name, value in arguments.items():
+        if type(literal(str(value))) is not type(value):
+            raise UsageError(
+                f"env_kwargs {name}: must be a number, true, false or a text that is "
+                "none "
+                f"of these, got {shown(value)}"
             )
-            single = isinstance(value, str) or not hasattr(value, "__iter__")
-            typed = map(str, [value] if single else several)
-            # -1e-05 is no number to argparse
-            yield from (
-                [f"{option}={value}"]
-                if str(value).startswith("-")
-                else (option, *typed)
+    yield option
+    for name, value in arguments.items():
+        yield str(name)
+        yield str(value)
+
+
+def _values(option: str, value: Any) -> Iterator[str]:
+    """A value, or several, as typed. Raises UsageError: it cannot be."""
+    if isinstance(value, Typed):
+        single = str(value)
+        if single.startswith("-"):  # -1e-05 is no number to argparse
+            yield f"{option}={single}"
+        else:
+            yield option
+            yield single
+        return
+    is_list = isinstance(value, Iterable) and not isinstance(value, bytes)
+    several = list(value) if is_list else [value]
+    for one in several:
+        if not isinstance(one, Typed):
+            name = option.lstrip("-")
+            raise UsageError(
+                f"{name}: must be a number, a text, true, false or a list of such, "
+                f"got {shown(value)}"
             )
+    yield option
+    yield from map(str, several)
 
 
 @cache

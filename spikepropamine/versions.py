@@ -1,4 +1,6 @@
-"""What results depend on: packages, the revision, files, and modules of the user's own."""
+"""What results depend on: packages, the revision, files, and modules of the user's
+own.
+"""
 
 import argparse
 import hashlib
@@ -14,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from spikepropamine import IS_CHECKOUT
 from spikepropamine.common import UsageError, shown
 from spikepropamine.reading import read_bytes
 
@@ -32,16 +35,18 @@ RESULTS = ("trained", "benchmarks/results")  # folders of the checkout that runs
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, the packages that results depend on, the processor, and the revision.
+    """Versions of Python, the packages that results depend on, the processor, and the
+    revision.
 
-    The revision is that of the checkout, or the version of the installed package. It is marked
-    "dirty" where files differ from it, other than those that runs leave (RESULTS).
+    The revision is that of the checkout, or the version of the installed package. It is
+    marked "dirty" where files differ from it, other than those that runs leave
+    (RESULTS).
     """
     found = {"python": platform.python_version(), "processor": platform.machine()}
     for name in PACKAGES:
         there = name != "numba" or importlib.util.find_spec(name) is not None
         found[name] = version(name) if there else "none"
-    if (HERE / "envs").is_dir():
+    if not IS_CHECKOUT:
         return found | {"revision": version("spikepropamine")}
     revision = git("describe", "--always").stdout.strip()
     kept = [f":(top,exclude){folder}" for folder in RESULTS]
@@ -59,8 +64,8 @@ def digest_of(files: Iterable[str | Path]) -> str:
 
 
 def digests_of(texts: Iterable[str], root: Path = Path()) -> dict[str, str]:
-    """Of what lies where texts, relative to a folder, say: of a file, or of the policy of a run;
-    those that name neither are left out.
+    """Of what lies where texts, relative to a folder, say: of a file, or of the policy
+    of a run; those that name neither are left out.
     """
     found = {}
     for text in texts:
@@ -94,8 +99,9 @@ imported: list[
 
 
 def import_modules(names: Sequence[str]) -> None:
-    """Imports modules of the user's own, installed or in the working directory, which register what
-    they bring. Raises UsageError where there is none, or it does not work.
+    """Imports modules of the user's own, installed or in the working directory, which
+    register what they bring. Raises UsageError where there is none, or it does not
+    work.
     """
     for name in names:
         if name in imported:
@@ -122,7 +128,9 @@ def import_modules(names: Sequence[str]) -> None:
 
 
 def unless_imported() -> str:
-    """A hint, for what the user's own modules may register, to import them; once any is, none."""
+    """A hint, for what the user's own modules may register, to import them; once any
+    is, none.
+    """
     return "" if imported else "; your own needs --import MODULE"
 
 
@@ -134,13 +142,14 @@ def add_import(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="MODULE",
-        help="your own modules, which register environments, policies, rules or perturbations",
+        help="your own modules, which register environments, policies, rules or "
+        "perturbations",
     )
 
 
 def check_imported(names: Sequence[str], what: str) -> None:
-    """Raises ValueError unless the user has named these modules, which come from a file: nothing
-    is imported because a file says so.
+    """Raises ValueError unless the user has named these modules, which come from a
+    file: nothing is imported because a file says so.
     """
     left = [name for name in names if name not in imported]
     if left:
@@ -150,7 +159,9 @@ def check_imported(names: Sequence[str], what: str) -> None:
 
 
 def code_of(modules: Iterable[str]) -> dict[str, str]:
-    """Digests of the user's own modules: of a package all that is in it, of a module its file."""
+    """Digests of the user's own modules: of a package all that is in it, of a module
+    its file.
+    """
     found = {}
     for name in modules:
         spec = importlib.util.find_spec(name.partition(".")[0])

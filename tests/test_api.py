@@ -1,15 +1,39 @@
 """Python first: load by name, act in a loop, train, evaluate."""
 
+import ast
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
 import numpy as np
 import pytest
 
 import spikepropamine as sp
-from spikepropamine.api import Run
+from spikepropamine.api import Run, _batch_of_one, _check_numbers
 from spikepropamine.common import UsageError
+from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
+from spikepropamine.evaluation.ask.runs import load_runs
+from spikepropamine.folder import find
 from spikepropamine.policies.deployed import LostState
 from spikepropamine.policies.spaces import BadObservation
 
 NAME = "spikes/CueAssociation-v0/ndp-oja"
+
+
+def test_the_names_at_the_front_are_there_and_editors_know_them():
+    """`from spikepropamine import X` of an editor is what `spikepropamine.X` is."""
+    assert sorted(sp._PLACES) == sorted(set(sp.__all__) - {"envs"})
+    known = {}
+    for node in ast.walk(ast.parse(Path(sp.__file__).read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith(
+            "spikepropamine."
+        ):
+            module = node.module.removeprefix("spikepropamine.")
+            known |= {x.asname or x.name: (module, x.name) for x in node.names}
+    assert known == sp._PLACES
+    assert all(callable(getattr(sp, name)) for name in sp._PLACES)
 
 
 def test_a_loop_of_act_is_one_of_predict_with_the_state_carried():
@@ -74,6 +98,130 @@ def test_a_policy_gets_an_environment_that_tells_what_it_was_told():
     policy = sp.load("teachers/told/HalfCheetah-v5/mlp")
     env = policy.make_env()
     assert policy.act(env.reset(seed=0)[0]).shape == env.action_space.shape
+
+
+LESSON = "cue-lesson/HalfCheetahCueLesson-v0/ndp-hebb"
+
+
+def test_the_task_of_a_policy_is_the_one_it_is_evaluated_in():
+    """Without what helped in training: half of the trials told the direction there."""
+    policy = sp.load(LESSON)
+    assert policy.metadata["settings"]["env_kwargs"]["told"] == 0.5
+    (_,), task = load_runs([find(LESSON)])
+    env = policy.make_env()
+    assert task.arguments["told"] == env.unwrapped.told == env.unwrapped.noise == 0.0
+    assert policy.make_env(told=0.3).unwrapped.told == 0.3
+    theirs = make_env(task, CLEAN).reset(seed=5)[0]
+    np.testing.assert_array_equal(env.reset(seed=5)[0], theirs)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [None, {}, {"env": 3, "env_kwargs": {}}, {"env": "X-v0", "env_kwargs": None}],
+)
+def test_a_policy_that_does_not_say_its_task_has_no_environment(settings):
+    policy = sp.load(NAME)
+    policy.metadata = {"settings": settings}
+    with pytest.raises(ValueError, match="does not say which task it was trained on"):
+        policy.make_env()
+
+
+BATCH = np.zeros((2, 24), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("observation", "message"),
+    [
+        (
+            {"a": np.zeros(24)},
+            r"is a dict of \['a'\], and should be an array of the shape",
+        ),
+        (np.zeros(24, complex), "of the type complex128, and should be of real"),
+        (np.array(["a"] * 24), "of the type <U1, and should be of real"),
+        (np.ma.masked_array(np.zeros(24), [True] * 24), "a masked array"),
+        (None, r"has the shape \(\)"),
+    ],
+)
+def test_an_observation_that_is_none_is_named(observation, message):
+    policy = sp.load(NAME)
+    with pytest.raises(ValueError, match=message):
+        policy.act(observation)
+    assert policy.state == {}
+
+
+def test_an_observation_of_parts_needs_all_of_them():
+    space = gym.spaces.Dict(a=gym.spaces.Box(0, 1, (2,)), b=gym.spaces.Discrete(3))
+    for wrong, message in (
+        (np.zeros(2), "should be a dict of"),
+        ({"a": np.zeros(2)}, r"has \['a'\], not \['a', 'b'\]"),
+        ({"a": np.zeros(2), "b": "x"}, "of the type <U1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            _check_numbers(_batch_of_one(wrong, space), space)
+    batch = _batch_of_one({"a": np.zeros(2), "b": 1}, space)
+    _check_numbers(batch, space)
+    assert batch["a"].shape == (1, 2) and batch["b"].shape == (1,)
+
+
+def test_a_batch_and_a_state_are_whole():
+    policy = sp.load(NAME)
+    _, state = policy.predict(BATCH)
+    with pytest.raises(ValueError, match="the observation is empty"):
+        policy.predict(BATCH[:0], state)
+    with pytest.raises(LostState):
+        policy.predict(BATCH, (), np.zeros(2, bool))
+    bad = tuple(np.full_like(part, np.nan) for part in state)
+    with pytest.raises(ValueError, match="the state has numbers that are not finite"):
+        policy.predict(BATCH, bad)
+    with pytest.raises(ValueError, match=r"\[1, 3\] is nan"):
+        policy.predict(np.where(np.arange(48) == 27, np.nan, 0).reshape(2, 24), state)
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a/" * 3000, "a\0b", "no/such/policy"])
+def test_a_name_that_no_policy_has_is_one_line(name):
+    with pytest.raises(
+        UsageError, match="neither a run folder nor in trained/"
+    ) as caught:
+        sp.load(name)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [
+        ({"runs": object()}, "runs: must be a number, a text"),
+        ({"trainer": {"gamma": 1j}}, "trainer.gamma: must be"),
+        ({"network": {"hidden": [8, None]}}, "network.hidden: must be"),
+        ({"seed": b"1"}, "seed: must be"),
+    ],
+)
+def test_a_setting_that_cannot_be_typed_is_refused(
+    setting, name, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=name):
+        sp.train("CueAssociation-v0", "snn", **setting)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_policy_that_acts_does_without_pytorchs_compiler():
+    """It takes more than a second to import."""
+    code = f"""
+import sys, numpy as np, spikepropamine as sp
+assert not {{"torch", "gymnasium.envs.mujoco", "mujoco", "polars"}} & set(sys.modules)
+sp.load({NAME!r}).act(np.zeros(24, np.float32))
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_loaded_policy_has_no_optimizer_and_can_get_one():
+    policy = sp.load(NAME).policy
+    with pytest.raises(AttributeError, match="has no optimizer, and so no step"):
+        policy.optimizer.step()
+    policy.optimizer = policy.optimizer_class(policy.parameters(), lr=3e-4)
+    policy.optimizer.step()
+    copy.deepcopy(sp.load(NAME)).act(np.zeros(24, np.float32))
 
 
 def test_a_column_may_begin_late(tmp_path):

@@ -5,14 +5,22 @@ import re
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import RandomEnv
+from conftest import OBSERVATIONS, RandomEnv
 from saved_runs import save_run
 
 from spikepropamine.common import UsageError
 from spikepropamine.envs.checked import Checked, EnvironmentFailed
 from spikepropamine.envs.making import make
+from spikepropamine.envs.shown import hidden_numbers
 from spikepropamine.export import enjoy
 from spikepropamine.report import evaluate
+
+
+class Speechless(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
 
 
 def raising(error):
@@ -22,21 +30,87 @@ def raising(error):
     return answer
 
 
+def informed(**info):
+    return lambda good: (*good[:4], info)
+
+
 ANSWERS = {
-    "an error of its own": (raising(AttributeError("no x")), "AttributeError: no x [(].*, line "),
-    "the learner's word": (raising(ValueError("a constraint")), "ValueError: a constraint [(]"),
+    "an error of its own": (
+        raising(AttributeError("no x")),
+        "AttributeError: no x [(].*, line ",
+    ),
+    "the learner's word": (
+        raising(ValueError("a constraint")),
+        "ValueError: a constraint [(]",
+    ),
     "a pipe": (raising(BrokenPipeError("gone")), "BrokenPipeError: gone"),
     "an end": (raising(SystemExit(3)), "SystemExit: 3"),
     "nothing": (lambda good: None, "TypeError: cannot unpack"),
     "too little": (lambda good: good[:4], "ValueError: not enough values"),
     "no observation": (lambda good: (None, *good[1:]), r"the shape \(\), and should"),
-    "another shape": (lambda good: (np.zeros(4), *good[1:]), r"the shape \(4,\), and should"),
-    "texts": (lambda good: (np.array(["a"] * 3), *good[1:]), "should be of numbers"),
-    "no reward": (lambda good: (good[0], None, *good[2:]), "TypeError: float"),
-    "a reward in words": (lambda good: (good[0], "much", *good[2:]), "could not convert"),
-    "no end": (lambda good: (*good[:2], None, *good[3:]), "true or false"),
+    "another shape": (
+        lambda good: (np.zeros(4), *good[1:]),
+        r"the shape \(4,\), and should",
+    ),
+    "texts": (lambda good: (np.array(["a"] * 3), *good[1:]), "should be numbers"),
+    "no reward": (lambda good: (good[0], None, *good[2:]), "its reward is None, and"),
+    "a reward in words": (
+        lambda good: (good[0], "much", *good[2:]),
+        "its reward is 'much', and",
+    ),
+    "a number as a text": (
+        lambda good: (good[0], "1.0", *good[2:]),
+        "its reward is '1.0', and",
+    ),
+    "two rewards": (
+        lambda good: (good[0], np.ones(2), *good[2:]),
+        "its reward is array",
+    ),
+    "a complex reward": (
+        lambda good: (good[0], 1j, *good[2:]),
+        "its reward is 1j, and",
+    ),
+    "an endless reward": (
+        lambda good: (good[0], np.inf, *good[2:]),
+        "its reward is inf, and",
+    ),
+    "no end": (
+        lambda good: (*good[:2], None, *good[3:]),
+        "its terminated is None, and",
+    ),
+    "an end in words": (
+        lambda good: (*good[:2], "False", *good[3:]),
+        "terminated is 'False', and",
+    ),
+    "an end that is no number": (
+        lambda good: (*good[:3], np.nan, good[4]),
+        "truncated is nan, and",
+    ),
+    "an end of two": (
+        lambda good: (*good[:2], 2, *good[3:]),
+        "its terminated is 2, and",
+    ),
     "no info": (lambda good: (*good[:4], None), "its info is None"),
-}  # fmt: skip
+    "a trial in words": (
+        informed(correct=True, trial="x"),
+        "has trial 'x', which should be a whole",
+    ),
+    "a trial before the first": (informed(trial=-1), "trial -1, which"),
+    "a wrong answer": (
+        informed(correct="x", trial=0),
+        "correct 'x', which should be true or false",
+    ),
+    "half an answer": (informed(correct=0.5), "correct 0.5, which"),
+    "a context of no step": (informed(context_began="x"), "context_began 'x', which"),
+    "a success in words": (informed(is_success="x"), "is_success 'x', which"),
+    "no feedback": (informed(feedback=np.nan), "feedback nan, which"),
+    "speechless": (raising(Speechless()), "step: Speechless [(]"),
+}
+RIGHT = {
+    "NumPy's": ((np.float32(2), np.bool_(True), np.bool_(False)), (2.0, True, False)),
+    "integers": ((2, 0, 1), (2.0, False, True)),
+    "arrays": ((np.array([2.0]), np.array(True), np.array([0])), (2.0, True, False)),
+}
 
 
 class Misbehaving(RandomEnv):
@@ -103,7 +177,7 @@ def test_judging_and_watching_say_so(tmp_path, capsys):
     run = save_run(tmp_path, "Misbehaving-v0", "mlp")
     for arguments, words in (
         ({"answer": "a pipe"}, "failed in step: BrokenPipeError"),
-        ({"value": np.nan}, "observation[0, 1] is nan"),
+        ({"value": np.nan}, "failed in step: ValueError: its observation[1] is nan"),
     ):
 
         def replaced(env, given=None, *more, arguments=arguments, **other):
@@ -118,7 +192,66 @@ def test_judging_and_watching_say_so(tmp_path, capsys):
             assert words in str(caught.value)
 
 
-def test_what_is_right_comes_through_unchanged():
-    env, plain = Checked(RandomEnv("dict")), RandomEnv("dict")
+@pytest.mark.parametrize("observation", OBSERVATIONS)
+def test_what_is_right_comes_through_unchanged(observation):
+    env, plain = Checked(RandomEnv(observation)), RandomEnv(observation)
     np.testing.assert_equal(env.reset(seed=1), plain.reset(seed=1))
     np.testing.assert_equal(env.step(0), plain.step(0))
+
+
+class Answering(RandomEnv):
+    """Answers with the reward, the ends and the info that it was given."""
+
+    def __init__(self, answer, info=None):
+        super().__init__("box", "box")
+        self.answer, self.info = answer, info or {}
+
+    def step(self, action):
+        return super().step(action)[0], *self.answer, self.info
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+def test_other_kinds_of_numbers_and_ends_become_the_usual_ones(kind):
+    given, expected = RIGHT[kind]
+    env = Checked(Answering(given))
+    env.reset(seed=0)
+    _, *got, _ = env.step(env.action_space.sample())
+    assert got == list(expected)
+    assert [type(x) for x in got] == [float, bool, bool]
+
+
+@pytest.mark.parametrize(("over", "kept"), [(False, {"x"}), (True, {"x", "episode"})])
+def test_an_episode_that_is_not_over_is_none(over, kept):
+    """SB3 takes an "episode" in an info as the end of one, whenever it comes."""
+    info = {"x": 1, "episode": {"r": 1.0, "l": 2}}
+    env = Checked(Answering((0.0, over, False), info))
+    env.reset(seed=0)
+    assert set(env.step(env.action_space.sample())[-1]) == kept
+    assert set(info) == {"x", "episode"}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("observation", ["box", "dict"])
+def test_numbers_of_an_observation_are_finite(observation, value):
+    env = RandomEnv(observation)
+    parts, _ = env.reset(seed=0)
+    array = parts["cue"] if observation == "dict" else parts
+    array[1] = value
+    with pytest.raises(
+        ValueError, match=r"observation.*\[1\] is .*(nan|inf), and should"
+    ):
+        Checked(env)._check_observation(parts)
+    assert not Checked(env)._is_sound_vector(parts)
+
+
+def test_huge_numbers_are_sound():
+    env = Checked(Answering((0.0, False, False)))
+    env._check_observation(np.array([1e38, -1e38, 1e38], np.float32))
+
+
+@pytest.mark.parametrize("context", ["abc", [np.nan], {"a": 1}, 3, [[1]]])
+def test_a_context_that_cannot_be_told_is_named(context):
+    with pytest.raises(
+        EnvironmentFailed, match=r"its info has context .*, which should be"
+    ):
+        hidden_numbers({"context": context}, [], {})

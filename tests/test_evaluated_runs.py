@@ -343,6 +343,17 @@ def test_a_model_whose_task_cannot_be_made_again_is_refused(tmp_path):
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             save_run_of(tmp_path, PPO("MlpPolicy", venv, n_steps=8, batch_size=8))
+    shifted = make_vec_env(
+        lambda: gym.wrappers.TransformObservation(
+            gym.make("Pendulum-v1"), lambda x: x + 1, None
+        ),
+        n_envs=2,
+    )
+    with pytest.raises(ValueError, match="wrapped in TransformObservation"):
+        save_run_of(tmp_path, PPO("MlpPolicy", shifted, n_steps=8, batch_size=8))
+    twice = VecNormalize(VecNormalize(make_vec_env("Pendulum-v1")))
+    with pytest.raises(ValueError, match="in 2 VecNormalize, one in the other"):
+        save_run_of(tmp_path, PPO("MlpPolicy", twice, n_steps=8, batch_size=8))
     told = PlasticSAC("MlpPolicy", "Pendulum-v1", policy_kwargs={"told": 1})
     with pytest.raises(ValueError, match="told"):
         save_run_of(tmp_path, told)

@@ -7,7 +7,7 @@ import sys
 
 import onnx
 import pytest
-from saved_runs import CUES, PENDULUM, ROOT, save_run
+from saved_runs import ARGUMENTS, CUES, PENDULUM, ROBOT, ROOT, save_run
 
 from spikepropamine.__main__ import main
 from spikepropamine.evaluation.ask.runs import load_runs
@@ -39,6 +39,16 @@ def test_an_exported_file_drives_its_task_by_onnx_runtime_alone(tmp_path, capsys
     assert json.loads(card["task"])["env"] == PENDULUM
     assert json.loads(card["training"]) == {"seed": 0, "steps": 123, "perturb": None}
     assert example(file).stdout.startswith("episode 0: return -")
+
+
+def test_an_exported_file_names_the_plain_task(tmp_path):
+    """Without what helped in training: the robot's arguments have told=0.5."""
+    run = save_run(tmp_path, ROBOT, "mlp")
+    assert export(run, "--format", "onnx") == 0
+    model = onnx.load(run / "exports" / "policy.onnx")
+    card = {entry.key: entry.value for entry in model.metadata_props}
+    expected = ARGUMENTS[ROBOT] | {"told": 0.0, "noise": 0.0}
+    assert json.loads(card["task"])["env_kwargs"] == expected
 
 
 def test_the_example_refuses_what_it_cannot_make_in_one_line(tmp_path):

@@ -13,6 +13,7 @@ from conftest import (
     DICT,
     OBSERVATIONS,
     POLICIES,
+    SMALL,
     RandomEnv,
     by_stable_baselines,
     make_venv,
@@ -25,8 +26,9 @@ from stable_baselines3.common.logger import Logger
 
 from spikepropamine.agents import PlasticPPO, zoo
 from spikepropamine.agents.zoo import TrainerSettings, build
-from spikepropamine.policies import NetworkConfig, fast
+from spikepropamine.policies import NetworkConfig, PlasticSpikingPolicy, fast
 from spikepropamine.policies.deployed import DeployedPolicy
+from spikepropamine.policies.fast import way
 from spikepropamine.policies.fast.environments import Normalised
 from spikepropamine.policies.fast.ppo import policy_loss
 from spikepropamine.training.sections import defaults
@@ -189,6 +191,19 @@ def test_what_is_trained_by_name_has_a_shorter_way(agent, action, capsys):
     model.verbose = 1
     model.learn(8)
     assert "rollouts and updates: by the fast path" in capsys.readouterr().out
+
+
+def test_a_shorter_way_that_runs_layers_slowly_says_so():
+    assert way(small_policy("reference")).endswith(
+        "layers by the reference, many times slower"
+    )
+    assert way(small_policy("numba")) == "by the fast path"
+
+
+def small_policy(backend):
+    venv = make_venv()
+    spaces = venv.observation_space, venv.action_space, lambda _: 0.0
+    return PlasticSpikingPolicy(*spaces, network=SMALL, backend=backend)
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.2])

@@ -3,6 +3,7 @@
 import ast
 import functools
 import graphlib
+import importlib
 import tomllib
 from pathlib import Path
 
@@ -108,6 +109,42 @@ def test_the_command_line_starts_without_the_libraries_of_its_commands():
         assert (
             not folders(alias.name for node in tops for alias in node.names) & LEARNING
         )
+
+
+def test_links_stand_for_the_folders_in_the_package():
+    """Editors, mypy and the site find the one package as it is when it is installed."""
+    links = [path for path in (ROOT / "spikepropamine").iterdir() if path.is_symlink()]
+    assert {link.name for link in links} == PACKAGES - {"benchmarks"}
+    assert all(link.readlink() == Path("..") / link.name for link in links)
+
+
+@pytest.mark.parametrize(
+    "name", ["policies", "agents.ppo", "envs.making", "report.html", "common"]
+)
+def test_nothing_is_imported_through_a_link(name):
+    module = importlib.import_module(f"spikepropamine.{name}")
+    assert not {path for path in Path(module.__file__).parents if path.is_symlink()}
+
+
+DEFINITIONS = {
+    "from spikepropamine.policies.rules import register": "policies/rules.py",
+    "from spikepropamine.agents import PlasticPPO": "agents/ppo.py",
+    "from spikepropamine import PlasticSAC": "agents/sac.py",
+    "from spikepropamine import register_rule": "policies/rules.py",
+    "from spikepropamine.envs.making import make": "envs/making.py",
+    "from spikepropamine.training.run import train": "training/run.py",
+    "from spikepropamine import load": "spikepropamine/api.py",
+}
+
+
+@pytest.mark.parametrize("line", DEFINITIONS)
+def test_editors_go_to_definitions_in_a_fresh_clone(line):
+    """With Jedi, which knows the checkout alone: nothing that is installed."""
+    jedi = pytest.importorskip("jedi")
+    checkout = jedi.Project(ROOT, sys_path=[])
+    script = jedi.Script(line, path=ROOT / "script.py", project=checkout)
+    (definition,) = script.goto(1, len(line), follow_imports=True)
+    assert definition.module_path.resolve() == ROOT / DEFINITIONS[line]
 
 
 def test_every_folder_is_installed():

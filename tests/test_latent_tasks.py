@@ -1,5 +1,11 @@
 """Tasks with hidden latents: what they hide, what they show, and what they pay."""
 
+import copy
+import hashlib
+import json
+import pickle
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -7,6 +13,9 @@ from gymnasium.utils.env_checker import check_env as check_gymnasium
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
 from spikepropamine.envs import making
+from spikepropamine.envs.cue_robot import CueRobot
+from spikepropamine.envs.ids import ROBOTS as BODIES
+from spikepropamine.envs.latent import DirectionRobot
 from spikepropamine.envs.perturbations import Perturbed
 from spikepropamine.envs.shown import PreviousActionAndReward
 
@@ -20,6 +29,7 @@ OTHERS = (
     "HalfCheetahCue-v0", "HalfCheetahCueLesson-v0", "CartPoleNoVelocity-v0",
     "PendulumNoVelocity-v0", "HalfCheetahNoVelocity-v0",
 )  # fmt: skip
+HASHES = Path(__file__).parent / "data" / "latent_tasks.json"
 SHORT = {"cue_length": 4, "feedback_length": 2, "trials": 6}
 
 
@@ -39,11 +49,140 @@ def play(env, steps, seed=0, options=None, action=None):
     return np.array(observations), np.array(rewards), infos
 
 
-@pytest.mark.parametrize("task", [*(f"{robot}Sparse-v0" for robot in ROBOTS), *OTHERS])
+@pytest.mark.parametrize("task", OTHERS)
 def test_checkers_accept_it(task):
+    accepted(task)
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize(
+    "task", ["Direction", "VelocitySparse", "VelocityOpening", "Cue", "CueLesson"]
+)
+def test_checkers_accept_every_robot(body, task):
+    accepted(f"{body}{task}-v0")
+
+
+def accepted(task):
+    """Gymnasium's and Stable-Baselines3's checkers of environments raise where not."""
     env = gym.make(task).unwrapped
     check_gymnasium(env, skip_render_check=True)
     check_sb3(env, skip_render_check=True)
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_every_robot_can_be_told_to_go_back(body):
+    """Its reward then differs from that of its plain task by twice the part for speed."""
+    plain = gym.make(f"{body}-v5")
+    forward, backward = (gym.make(f"{body}Direction-v0") for _ in range(2))
+    plain.reset(seed=3)
+    first, _ = forward.reset(seed=3, options={"direction": 1})
+    other, _ = backward.reset(seed=3, options={"direction": -1})
+    np.testing.assert_array_equal(first, other)
+    tape = np.random.default_rng(0)
+    for _ in range(10):
+        action = tape.uniform(-0.4, 0.4, plain.action_space.shape).astype(np.float32)
+        expected, reward, fallen, _, info = plain.step(action)
+        there, same, forward_fallen, _, _ = forward.step(action)
+        back, less, _, _, _ = backward.step(action)
+        speed = info["reward_forward"]
+        assert same == reward and forward_fallen == fallen
+        assert less == pytest.approx(reward - 2 * speed)
+        np.testing.assert_array_equal(there, [*expected, speed])
+        np.testing.assert_array_equal(back, [*expected, -speed])
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_every_robot_can_have_a_target_velocity_and_a_cue(body):
+    plain, velocity = gym.make(f"{body}-v5"), gym.make(f"{body}Velocity-v0")
+    cue = gym.make(f"{body}CueLesson-v0").unwrapped
+    expected, _ = plain.reset(seed=3)
+    velocity.reset(seed=3, options={"target_velocity": 0.2})
+    observation, info = cue.reset(seed=3)
+    assert 0 < velocity.unwrapped.fastest == BODIES[body].fastest
+    np.testing.assert_array_equal(observation[: len(expected)], expected)
+    for _ in range(5):
+        action = np.zeros(plain.action_space.shape, np.float32)
+        _, reward, _, _, plainly = plain.step(action)
+        weight = plain.unwrapped._forward_reward_weight
+        speed = plainly["x_velocity"]
+        without = reward - weight * speed
+        _, got, _, _, _ = velocity.step(action)
+        assert got == pytest.approx(without - weight * abs(speed - 0.2))
+        (direction,) = info["context"]
+        _, got, _, _, info = cue.step(action)
+        assert got == pytest.approx(without + weight * direction * speed)
+        assert info["feedback"] == direction  # of a lesson
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_trials_of_every_robot_last_as_long(body):
+    env = gym.make(f"{body}CueLesson-v0").unwrapped
+    assert env.dt == pytest.approx(BODIES[body].step_seconds)
+    assert env.cue_length * env.dt == pytest.approx(1.25, abs=env.dt)
+    assert env.settle_length * env.dt == pytest.approx(0.5, abs=env.dt)
+
+
+def test_a_robot_that_falls_ends_its_episode():
+    env = gym.make("HopperCue-v0")
+    env.reset(seed=0)
+    for _ in range(200):
+        *_, terminated, truncated, info = env.step(np.ones(3, np.float32))
+        if terminated:
+            break
+    assert terminated and not truncated and not env.unwrapped.is_healthy
+    assert "feedback" in info
+
+
+@pytest.mark.parametrize(
+    "task", ["HalfCheetahNoVelocity", "AntVelocity", "HopperDirectionSparse", "AntCue"]
+)
+def test_a_copy_has_the_arguments(task):
+    arguments = {"reset_noise_scale": 0.0}
+    arguments |= {"told": 0.3} if "NoVelocity" not in task else {}
+    arguments |= {"fastest": 1.5} if "Velocity" in task and "No" not in task else {}
+    env = gym.make(f"{task}-v0", **arguments).unwrapped
+    for copied in (copy.deepcopy(env), pickle.loads(pickle.dumps(env))):
+        assert type(copied) is type(env)
+        for name in ("told", "fastest", "_reset_noise_scale", "trials", "feedback"):
+            assert getattr(copied, name, None) == getattr(env, name, None)
+        np.testing.assert_array_equal(copied.reset(seed=1)[0], env.reset(seed=1)[0])
+
+
+def test_a_robot_of_ones_own_takes_a_task_or_says_why_not():
+    from gymnasium.envs.mujoco.inverted_pendulum_v5 import InvertedPendulumEnv
+    from gymnasium.envs.mujoco.swimmer_v5 import SwimmerEnv
+
+    class Slow(DirectionRobot, SwimmerEnv):
+        pass
+
+    class Pendulum(CueRobot, InvertedPendulumEnv):
+        pass
+
+    env = Slow(frame_skip=2, told=0.5)
+    assert env.told == 0.5 and env.frame_skip == 2
+    with pytest.raises(TypeError, match="Pendulum: the robot has no method _get_rew"):
+        Pendulum()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("case", json.loads(HASHES.read_text()))
+def test_trajectories_are_those_on_file(case):
+    """Of the tasks as they were when there was HalfCheetah alone, to the last bit."""
+    task, arguments, options = json.loads(case)
+    env = gym.make(task, **arguments)
+    total = hashlib.sha256()
+    for seed in (7, None):
+        random = np.random.default_rng(0)
+        observation, info = env.reset(seed=seed, options=options)
+        over = False
+        total.update(observation.tobytes() + repr(sorted(info.items())).encode())
+        while not over:
+            action = random.uniform(-1, 1, 6).astype(np.float32)
+            observation, reward, terminated, truncated, info = env.step(action)
+            over = terminated or truncated
+            total.update(observation.tobytes() + np.float64(reward).tobytes())
+            total.update(repr(sorted(info.items())).encode())
+    assert total.hexdigest() == json.loads(HASHES.read_text())[case]
 
 
 @pytest.mark.parametrize("robot", ROBOTS)

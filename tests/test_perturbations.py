@@ -314,6 +314,8 @@ def test_what_changes_nothing_has_a_reason_against_it():
         assert "changes nothing: there mass is what it is anyway" in reason_against(
             env, text
         )
+    why = reason_against(env, "action_flip=1@50")
+    assert why.endswith("from 1 to -1 (x nominal), as action_flip=-1")
     assert reason_against(env, "none") == "'none' changes nothing"
     assert not reason_against(env, "mass=1 | mass=2")
     assert not reason_against(env, "none | mass=2")

@@ -15,9 +15,7 @@ import gymnasium as gym
 import numpy as np
 from stable_baselines3 import PPO
 
-from spikepropamine.agents import zoo
-from spikepropamine.envs.perturbations import Family, catalogue
-from spikepropamine.policies import rules
+import spikepropamine as sp
 
 
 class Corridor(gym.Env):
@@ -52,10 +50,10 @@ def small(venv, network, trainer, backend, arguments):
 
 
 gym.register("Corridor-v0", entry_point=Corridor, max_episode_steps=10)
-rules.register("half", half)
-zoo.register("small", zoo.Agent("four neurons", small))
-catalogue.register(
-    Family("blinded", "sensing", "sees less.", "share", nominal=0, hardest=1, observe=blinded)
+sp.register_rule("half", half)
+sp.register_policy("small", sp.Agent("four neurons", small))
+sp.register_perturbation(
+    sp.Family("blinded", "sensing", "sees less.", "share", nominal=0, hardest=1, observe=blinded)
 )
 '''
 

@@ -47,7 +47,7 @@ def evaluation_envs(settings: Settings) -> VecEnv:
     """Environments to evaluate in while a policy trains, which nothing normalises;
     without noise and help of their own, and with a time limit where the task has none.
     """
-    arguments = making.unhelped(settings.env, settings.env_kwargs)
+    arguments = making.plain_arguments(settings.env, settings.env_kwargs)
     with closing(env_maker(settings)(arguments=arguments)) as env:
         if making.horizon_of(env) is None:
             arguments["max_episode_steps"] = making.ENDLESS

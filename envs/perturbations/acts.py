@@ -1,4 +1,6 @@
-"""Terms of a perturbation at work in an environment: what each is worth at a step of an episode."""
+"""Terms of a perturbation at work in an environment: what each is worth at a step of an
+episode.
+"""
 
 import itertools
 from typing import Any
@@ -20,7 +22,8 @@ class Act:
         self, env: gym.Env, term: Term, alternative: int, spread: np.ndarray
     ) -> None:
         self.term, self.family, self.alternative = term, term.family, alternative
-        # spaces are those that the wrapper sees: other wrappers may lie between it and the task
+        # spaces are those that the wrapper sees: other wrappers may lie between it and
+        # the task
         seen: Any = env if self.family.group in ("sensing", "acting") else env.unwrapped
         if reason := self.family.reason_against(seen):
             name = env.spec.id if env.spec else type(env.unwrapped).__name__
@@ -58,8 +61,8 @@ class Act:
         self.move_to(0, None)
 
     def move_to(self, time: int, task: Any) -> bool:
-        """Find the value at a step, and whether it is another than at the step before; the posture
-        at the onset is that of the task's data.
+        """Find the value at a step, and whether it is another than at the step before;
+        the posture at the onset is that of the task's data.
         """
         strength = self.term.schedule.strength(time) if self.chosen else 0.0
         value = self.family.scaled(self._episode_value, strength)
@@ -72,7 +75,9 @@ class Act:
         return self.changed
 
     def hook(self, name: str, changed: Any, value: float | None = None) -> Any:
-        """Let a hook of the family change something, to the present value unless told another."""
+        """Let a hook of the family change something, to the present value unless told
+        another.
+        """
         value = self.value if value is None else value
         return getattr(self.family, name)(changed, value, self.bound)
 
@@ -135,8 +140,8 @@ class ContextAct(Act):
         self.move_to(0, None)
 
     def hold(self, code: int | str) -> None:
-        """Let one context, or the "opposite" of the one it began with, hold for the whole episode
-        that has just begun.
+        """Let one context, or the "opposite" of the one it began with, hold for the
+        whole episode that has just begun.
         """
         first, of = self.context, self._contexts
         self._plan = [
@@ -170,17 +175,18 @@ def undone(acts: list[Act], changed: np.ndarray) -> np.ndarray:
 
 
 def act_of(env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> Act:
-    """The term of a text, of which it is in this alternative, at work in an environment. Raises
-    ValueError where it could change nothing there, or has a target or context that is not there.
+    """The term of a text, of which it is in this alternative, at work in an
+    environment. Raises ValueError where it could change nothing there, or has a target
+    or context that is not there.
     """
     kind = ContextAct if term.family.contexts else Act
     return kind(env, term, alternative, spread)
 
 
 def by_label(acts: list[ContextAct]) -> dict[str, list[ContextAct]]:
-    """The contexts of a text by their labels, sorted. Raises ValueError where two of one family, of
-    which one draws from a set, meet in a channel, so that what both do may be a context that is
-    held out.
+    """The contexts of a text by their labels, sorted. Raises ValueError where two of
+    one family, of which one draws from a set, meet in a channel, so that what both do
+    may be a context that is held out.
     """
     labels: dict[str, list[ContextAct]] = {}
     for act in acts:
@@ -191,7 +197,8 @@ def by_label(acts: list[ContextAct]) -> dict[str, list[ContextAct]]:
         channels = one.bound.target.channels, other.bound.target.channels
         if alike and drawn and len(np.intersect1d(*channels)):
             raise ValueError(
-                f"{one.term.label} and {other.term.label} have contexts of the same channel, "
+                f"{one.term.label} and {other.term.label} have contexts of the same "
+                "channel, "
                 "which together may be one that is held out"
             )
     return dict(sorted(labels.items()))

@@ -1,4 +1,6 @@
-"""What a family of perturbations is, a value from harmless to hardest and hooks; all, by name."""
+"""What a family of perturbations is, a value from harmless to hardest and hooks; all,
+by name.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -16,14 +18,14 @@ Need = tuple[Callable[[Any], Any], str]
 class Family:
     """One family of perturbations.
 
-    Severity runs from 0 (nothing changes) to 1. It is linear in the physical value, on each side
-    of the nominal one: severity 1 is `hardest` on one side and, where the family works both ways,
-    `other` on the other.
+    Severity runs from 0 (nothing changes) to 1. It is linear in the physical value, on
+    each side of the nominal one: severity 1 is `hardest` on one side and, where the
+    family works both ways, `other` on the other.
 
-    Hooks do the work. They get what they change, the value now, and the `Bound` that holds target,
-    random numbers and memory. `observe` and `act` are called at every step, also while nothing is
-    to change, so that draws and memories do not depend on the schedule; what they return is dropped
-    at the nominal value.
+    Hooks do the work. They get what they change, the value now, and the `Bound` that
+    holds target, random numbers and memory. `observe` and `act` are called at every
+    step, also while nothing is to change, so that draws and memories do not depend on
+    the schedule; what they return is dropped at the nominal value.
 
     Attributes:
         name: as it is written in a text.
@@ -32,27 +34,34 @@ class Family:
         unit: of the value.
         nominal: value at which nothing changes.
         hardest: value of severity 1.
-        other: the value of severity 1 on the other side of `nominal`; None: no values there.
-        whole: values are whole numbers; severities between two of them round away from nominal.
-        unbounded: perturbed observations respect no bounds, so the observation space has none.
-        scaled_by_spread: its values are in units of the spread of each dimension observed.
-        contexts: its targets are `Contexts`, of which an episode has one or several; the value is
-            the share of their channels that is changed.
-        constants: MuJoCo has to recompute the constants that derive from an edited model.
-        needs: what a task must have, asked in this order, so that it can change anything there. The
-            task is unwrapped; for sensing and acting it is the environment that the wrapper sees,
-            whose spaces count.
-        targets: from the same to what may be targeted, by name; None: it acts on the whole.
+        other: the value of severity 1 on the other side of `nominal`; None: no values
+            there.
+        whole: values are whole numbers; severities between two of them round away from
+            nominal.
+        unbounded: perturbed observations respect no bounds, so the observation space
+            has none.
+        scaled_by_spread: its values are in units of the spread of each dimension
+            observed.
+        contexts: its targets are `Contexts`, of which an episode has one or several;
+            the value is the share of their channels that is changed.
+        constants: MuJoCo has to recompute the constants that derive from an edited
+            model.
+        needs: what a task must have, asked in this order, so that it can change
+            anything there. The task is unwrapped; for sensing and acting it is the
+            environment that the wrapper sees, whose spaces count.
+        targets: from the same to what may be targeted, by name; None: it acts on the
+            whole.
         default: the target where none is named; None: the first.
         observe: (observation, value, bound) -> observation of the same shape and dtype.
-        act: (action, value, bound) -> action; it is clipped to the action space afterwards.
+        act: (action, value, bound) -> action; it is clipped to the action space
+            afterwards.
         edit_spec: (MjSpec, value, bound); the result is compiled.
         edit_model: (MjModel, value, bound); the model is nominal before.
-        edit_task: (task, value, bound); once after each reset, and whenever the value changes.
-            With the nominal value it undoes itself, and forgets what it found.
+        edit_task: (task, value, bound); once after each reset, and whenever the value
+            changes. With the nominal value it undoes itself, and forgets what it found.
         each_step: (task, value, bound); before every step.
-        add_to_spec: (MjSpec, value, bound); once, with the nominal value, for what no model of the
-            same size can hold.
+        add_to_spec: (MjSpec, value, bound); once, with the nominal value, for what no
+            model of the same size can hold.
     """
 
     name: str
@@ -85,7 +94,9 @@ class Family:
         return min(ends), max(ends)
 
     def reason_against(self, task: Any) -> str | None:
-        """Why it could change nothing in a task, as `needs` has it; None where it can."""
+        """Why it could change nothing in a task, as `needs` has it; None where it
+        can.
+        """
         return next((reason for has, reason in self.needs if not has(task)), None)
 
     def targets_in(self, task: Any) -> Mapping[str, Any]:
@@ -106,7 +117,9 @@ class Family:
         return self.nominal + step
 
     def severity(self, value: float) -> float:
-        """The severity in [0, 1] of a value. Raises ValueError where that is out of range."""
+        """The severity in [0, 1] of a value. Raises ValueError where that is out of
+        range.
+        """
         low, high = self.bounds
         if not low <= value <= high:
             range_ = f"[{low:g}, {high:g}] ({self.unit})"
@@ -127,12 +140,15 @@ class Bound:
     """What a hook knows: its target, its random numbers, the time, and what it kept.
 
     Attributes:
-        target: what `Family.targets` has for the named target; None where there are none.
-        spread: natural standard deviation of each dimension of the observation, broadcastable.
+        target: what `Family.targets` has for the named target; None where there are
+            none.
+        spread: natural standard deviation of each dimension of the observation,
+            broadcastable.
         space: the space that the hook's observation or action is in.
         random: a generator of its own.
         time: environment steps since the episode began.
-        posture: the joint positions (qpos) at the onset; None where the task has no model.
+        posture: the joint positions (qpos) at the onset; None where the task has no
+            model.
         kept: what the hook wants to keep until the episode ends.
     """
 
@@ -150,12 +166,13 @@ CATALOGUE: dict[str, Family] = {}
 
 
 def register(family: Family) -> None:
-    """Adds a family of your own, so that texts may name it and `verify` proves it. Raises
-    ValueError where its name cannot be written in a text, or is taken.
+    """Adds a family of your own, so that texts may name it and `verify` proves it.
+    Raises ValueError where its name cannot be written in a text, or is taken.
     """
     if not family.name.isidentifier():
         raise ValueError(
-            f"a perturbation's name has letters, digits and underscores only, not {family.name!r}"
+            "a perturbation's name has letters, digits and underscores only, not "
+            f"{family.name!r}"
         )
     if CATALOGUE.get(family.name, family) is not family:
         raise ValueError(

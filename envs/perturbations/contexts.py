@@ -1,7 +1,8 @@
-"""Contexts: a sign for each motor or sensor, an order of them, or both, that no observation tells.
+"""Contexts: a sign for each motor or sensor, an order of them, or both, that no
+observation tells.
 
-A context has a code; 0 is the plain task. A quarter of the codes, never 0, is held out, by a rule
-that no seed changes. What a context does can be undone to the last bit.
+A context has a code; 0 is the plain task. A quarter of the codes, never 0, is held out,
+by a rule that no seed changes. What a context does can be undone to the last bit.
 """
 
 import math
@@ -17,16 +18,19 @@ SETS = ("seen", "held_out")
 
 
 class Contexts:
-    """The contexts that some channels, indices into a flattened observation or action, may be in.
+    """The contexts that some channels, indices into a flattened observation or action,
+    may be in.
 
     A context is written as one number for each channel, int64 [channels], by its kind:
 
-        "signs"         1 or -1 for each channel; bit i of the code is set where channel i is -1
+        "signs"         1 or -1 for each channel; bit i of the code is set where
+                        channel i is -1
         "sign"          one sign for all channels, so that there are two codes
-        "order"         channel i gets what is meant for channel `context[i]`; orders are counted
-                        as words in a dictionary
-        "signed_order"  channel i gets what is meant for channel |context[i]| - 1, times the sign of
-                        `context[i]`; the code counts orders first and then signs
+        "order"         channel i gets what is meant for channel `context[i]`; orders
+                        are counted as words in a dictionary
+        "signed_order"  channel i gets what is meant for channel |context[i]| - 1,
+                        times the sign of `context[i]`; the code counts orders first
+                        and then signs
 
     Args:
         channels: int64 [channels].
@@ -44,8 +48,8 @@ class Contexts:
     def of_code(self, code: int) -> np.ndarray:
         """The context with a code; 0 is the plain one.
 
-        Where there are more contexts than codes, a code settles one part of its context, so that no
-        two have the same, and random numbers the rest.
+        Where there are more contexts than codes, a code settles one part of its
+        context, so that no two have the same, and random numbers the rest.
 
         Args:
             code: from 0 to `codes` - 1.
@@ -114,9 +118,9 @@ class Contexts:
         return self.apply(values, self._inverse(context))
 
     def opposite(self, context: np.ndarray) -> np.ndarray:
-        """The context that is as different as can be: the other sign everywhere, or the order from
-        its end to its beginning; of an odd number, where one would stay in its place, moved on by
-        one; or both.
+        """The context that is as different as can be: the other sign everywhere, or the
+        order from its end to its beginning; of an odd number, where one would stay in
+        its place, moved on by one; or both.
         """
         if self.kind in ("signs", "sign"):
             return -context
@@ -144,8 +148,8 @@ def _signs_of(code: int, size: int, random: np.random.Generator | None) -> np.nd
 def _order_of(
     code: int, size: int, codes: int, random: np.random.Generator | None
 ) -> np.ndarray:
-    """The order with a code, int64 [size]: its place among all orders; or, with random numbers, one
-    whose first places are settled by a code below `codes`, and no others.
+    """The order with a code, int64 [size]: its place among all orders; or, with random
+    numbers, one whose first places are settled by a code below `codes`, and no others.
     """
     left, order, settled = list(range(size)), [], 1
     while left and (random is None or settled < codes):

@@ -15,14 +15,17 @@ Pairs = list[tuple[np.ndarray, np.ndarray]]
 class EditableModel:
     """The model of one environment, with edits that can be undone bit for bit.
 
-    Every change starts from the nominal model and makes all edits, so they never compound. What a
-    model can express is written into the live one; a geometry is compiled from an edited MjSpec,
-    whose arrays, of the same sizes, are then copied into the live one. So neither the environment
-    nor its renderer needs to know. The environment is unwrapped, a Gymnasium MujocoEnv.
+    Every change starts from the nominal model and makes all edits, so they never
+    compound. What a model can express is written into the live one; a geometry is
+    compiled from an edited MjSpec, whose arrays, of the same sizes, are then copied
+    into the live one. So neither the environment nor its renderer needs to know. The
+    environment is unwrapped, a Gymnasium MujocoEnv.
 
-    Additions to the MjSpec are what no edit of a compiled model could bring about; with these the
-    environment gets another model (and data) until `restore`. Raises ValueError where the model is
-    not the one of its file.
+    Additions to the MjSpec are what no edit of a compiled model could bring about; with
+    these the environment gets another model (and data) until `restore`.
+
+    Raises:
+        ValueError: the model is not the one of its file.
     """
 
     def __init__(self, task: Any, additions: Sequence[Edit] = ()) -> None:
@@ -45,8 +48,9 @@ class EditableModel:
     def apply(
         self, spec_edits: Sequence[Edit], model_edits: Sequence[Edit], constants: bool
     ) -> None:
-        """Make the nominal model with all edits the live one: first those of an MjSpec, which is
-        compiled, then those of the live model; MuJoCo may have to recompute its constants.
+        """Make the nominal model with all edits the live one: first those of an MjSpec,
+        which is compiled, then those of the live model; MuJoCo may have to recompute
+        its constants.
         """
         model = self._task.model
         self._undo()
@@ -72,7 +76,9 @@ class EditableModel:
                 mujoco.mjr_uploadHField(model, viewer.con, field)
 
     def find_places(self) -> None:
-        """Find where the parts of the body are that it has now, in the present posture."""
+        """Find where the parts of the body are that it has now, in the present
+        posture.
+        """
         mujoco.mj_kinematics(self._task.model, self._task.data)
         mujoco.mj_comPos(self._task.model, self._task.data)
 
@@ -95,7 +101,8 @@ class EditableModel:
                 model.body_mass, reference.body_mass
             ):
                 raise ValueError(
-                    f"the model is not the one that {self._task.fullpath} describes, so its "
+                    f"the model is not the one that {self._task.fullpath} describes, "
+                    "so its "
                     "geometry cannot be changed: apply this perturbation first"
                 )
             if edits:

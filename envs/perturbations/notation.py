@@ -1,5 +1,6 @@
-"""The notation of perturbations: texts such as "mass:torso=1.5 + obs_noise=0.2@500"; and suites of
-them: conditions by severity, split into those that training may use and those held out.
+"""The notation of perturbations: texts such as "mass:torso=1.5 + obs_noise=0.2@500";
+and suites of them: conditions by severity, split into those that training may use and
+those held out.
 """
 
 import re
@@ -43,7 +44,8 @@ class Schedule:
     end: int | None = (
         None  # the first of full strength, until which it grows; None: at once
     )
-    # of contexts, each time that another one takes over: between which steps an episode draws it
+    # of contexts, each time that another one takes over: between which steps an episode
+    # draws it
     changes: tuple[tuple[int, int], ...] = ()
 
     @property
@@ -54,8 +56,8 @@ class Schedule:
     def strength(self, step: int) -> float:
         """Strength in [0, 1] at a step of the episode, counted from 0.
 
-        It holds for the observation that is seen at the step (the one of `reset` is 0) and for the
-        action and the dynamics that follow it.
+        It holds for the observation that is seen at the step (the one of `reset` is 0)
+        and for the action and the dynamics that follow it.
         """
         if step < self.start:
             return 0.0
@@ -65,8 +67,9 @@ class Schedule:
 
     @classmethod
     def parse(cls, text: str) -> "Schedule":
-        """Read what follows the @: "500", "ramp(200, 800)", "change(100)", or "change(40..160,
-        300)" with several changes. Raises ValueError where the text is none of these.
+        """Read what follows the @: "500", "ramp(200, 800)", "change(100)", or
+        "change(40..160, 300)" with several changes. Raises ValueError where the text is
+        none of these.
         """
         text = text.strip()
         if text.isdecimal():
@@ -118,7 +121,9 @@ class Term:
         return self.family.name + (f":{self.target}" if self.target else "")
 
     def draw(self, random: np.random.Generator) -> float:
-        """The value of an episode; takes one number from the generator, whatever the range is."""
+        """The value of an episode; takes one number from the generator, whatever the
+        range is.
+        """
         fraction = random.random()
         if self.family.whole and not self.severities:
             return self.low + int(fraction * (self.high - self.low + 1))
@@ -126,8 +131,9 @@ class Term:
         return self.family.value(number) if self.severities else number
 
     def codes(self, contexts: int) -> np.ndarray:
-        """The codes, rising, that an episode may draw from, where so many contexts have one. Raises
-        ValueError where there are none, one that does not exist, or no other one to change to.
+        """The codes, rising, that an episode may draw from, where so many contexts have
+        one. Raises ValueError where there are none, one that does not exist, or no
+        other one to change to.
         """
         where = f"in {self.text!r}: "
         if self.context_set is not None:
@@ -151,20 +157,21 @@ def parse(text: str) -> tuple[tuple[Term, ...], ...]:
     Its grammar, by example:
         mass=1.5                       the value, in the family's unit
         mass~0.5                       the severity, from 0 to 1
-        mass:torso=1.5                 of one target; also by number, `crippled_leg:-1=0`
+        mass:torso=1.5                 of one target, or by number: crippled_leg:-1=0
         mass=1.5@500                   from step 500 of an episode
         mass=1.5@ramp(200, 800)        growing from step 200 to step 800
-        mass=0.5..2                    drawn anew in every episode
+        mass=0.5..2                    drawn each episode
         motor_signs=37                 the context with this code
-        motor_signs=seen               one that training may use, drawn anew in every episode
+        motor_signs=seen               one that training may use, drawn each episode
         motor_signs=held_out           one that it may not
-        motor_signs=seen@change(40..160)   another one from some step between these on
+        motor_signs=seen@change(40..160)
+                                       another one from some step between these on
         mass=1.5 + obs_noise=0.2       both
-        mass=1.5 | obs_noise=0.2       one of them, drawn anew in every episode
+        mass=1.5 | obs_noise=0.2       one of them, drawn each episode
         none                           nothing
 
-    Returns the alternatives, each a tuple of terms. Raises ValueError where the text is malformed,
-    or has an unknown name or a value out of range.
+    Returns the alternatives, each a tuple of terms. Raises ValueError where the text is
+    malformed, or has an unknown name or a value out of range.
     """
     return tuple(_alternative(part) for part in text.split("|"))
 
@@ -267,7 +274,9 @@ def suite_names() -> list[str]:
 
 
 def is_suite(text: str) -> bool:
-    """Whether a text is a suite: a name in `configs/suites/`, or the path of a YAML file."""
+    """Whether a text is a suite: a name in `configs/suites/`, or the path of a YAML
+    file.
+    """
     return text in suite_names() or text.endswith(".yaml")
 
 
@@ -276,14 +285,16 @@ def load_suite(
 ) -> tuple[SuiteCondition, ...]:
     """The conditions of a suite for a task.
 
-    A file has `severities` (a list), `train` and `held-out` (each from a condition's name to its
-    text, in which {severity} stands for each severity in turn, {onset} for the suite's onset, and
-    {50%} for the step half-way through an episode), `severities` and `onset` (a step, or 50%) where
-    they are used, and `tasks`: from a task's id to what it has in place of these.
+    A file has `severities` (a list), `train` and `held-out` (each from a condition's
+    name to its text, in which {severity} stands for each severity in turn, {onset} for
+    the suite's onset, and {50%} for the step half-way through an episode), `severities`
+    and `onset` (a step, or 50%) where they are used, and `tasks`: from a task's id to
+    what it has in place of these.
 
-    `suite` is the name of a file there, or the path of a YAML file; `task` a Gymnasium id;
-    `horizon` the steps of an episode, None where it has no limit. Raises ValueError where there is
-    no such suite, it needs a limit, or its file is wrong; the message says where.
+    `suite` is the name of a file there, or the path of a YAML file; `task` a Gymnasium
+    id; `horizon` the steps of an episode, None where it has no limit. Raises ValueError
+    where there is no such suite, it needs a limit, or its file is wrong; the message
+    says where.
     """
     own = str(suite).endswith(".yaml")
     file = Path(suite) if own else SUITES / f"{suite}.yaml"
@@ -360,7 +371,9 @@ def _in_steps(text: str, horizon: int | None) -> str:
 
 
 def _mapping(content: Any, where: str, keys: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The content, a mapping, which has no other keys than these, where any are given."""
+    """The content, a mapping, which has no other keys than these, where any are
+    given.
+    """
     if not isinstance(content, dict):
         raise ValueError(f"{where} must be a mapping, {{}} for none, got {content!r}")
     for key in content if keys else ():

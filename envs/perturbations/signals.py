@@ -18,7 +18,8 @@ from spikepropamine.envs.rendering import is_mujoco
 LATEST = 8  # steps
 
 
-FLOATS: Need = (  # discrete codes have no scale on which a sensor could be slightly wrong
+# discrete codes have no scale on which a sensor could be slightly wrong
+FLOATS: Need = (
     lambda env: (
         isinstance(env.observation_space, gym.spaces.Box)
         and np.issubdtype(env.observation_space.dtype, np.floating)
@@ -94,8 +95,8 @@ def joint_of_actuator(model: Any, actuator: int) -> int | None:
 
 
 def actuators(task: Any) -> dict[str, np.ndarray]:
-    """Indices of actions: each by the name of its actuator or joint, and all; by number where
-    actions are not those of the actuators.
+    """Indices of actions: each by the name of its actuator or joint, and all; by number
+    where actions are not those of the actuators.
     """
     size = int(np.prod(task.action_space.shape))
     model = task.unwrapped.model if is_mujoco(task) else None
@@ -144,7 +145,9 @@ def _drop_sensors(observation: np.ndarray, value: float, bound: Bound) -> np.nda
 
 
 def _stick(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
-    """The sensors that stick at a higher severity include those that stick at a lower one."""
+    """The sensors that stick at a higher severity include those that stick at a lower
+    one.
+    """
     if "rank" not in bound.kept:
         bound.kept["rank"] = bound.random.permutation(observation.size).reshape(
             observation.shape
@@ -161,10 +164,12 @@ def _stick(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
 def _delay(
     first: Callable[[Any], Any], x: np.ndarray, value: float, bound: Bound
 ) -> np.ndarray:
-    """What comes is that of some steps ago; `first` makes what is there before an episode's first.
+    """What comes is that of some steps ago; `first` makes what is there before an
+    episode's first.
 
-    Of observations that is the first itself, unlike in Gymnasium's DelayObservation: zeros would be
-    a perturbation of another kind. Before the first action arrives there is none: zero.
+    Of observations that is the first itself, unlike in Gymnasium's DelayObservation:
+    zeros would be a perturbation of another kind. Before the first action arrives there
+    is none: zero.
     """
     history = bound.kept.setdefault("history", [first(x)] * (LATEST + 1))
     history.append(x.copy())
@@ -196,7 +201,9 @@ def _turn(task: Any, value: float, bound: Bound) -> None:
 
 
 def _remap(task: Any, value: float, bound: Bound) -> None:
-    """From the present trial on; the cues changed at a higher value include those at a lower."""
+    """From the present trial on; the cues changed at a higher value include those at a
+    lower.
+    """
     original = bound.kept.setdefault("targets", task.targets.copy())
     changed = np.where(
         task.order < math.ceil(value * task.cues),
@@ -216,96 +223,201 @@ def _remap(task: Any, value: float, bound: Bound) -> None:
 
 for family in (
     Family(
-        "obs_noise", "sensing",
+        "obs_noise",
+        "sensing",
         "Gaussian noise on every dimension of the observation, anew at every step.",
-        "standard deviation / spread", nominal=0, hardest=1, unbounded=True, scaled_by_spread=True,
-        needs=(FLOATS,), observe=_observe_noise,
+        "standard deviation / spread",
+        nominal=0,
+        hardest=1,
+        unbounded=True,
+        scaled_by_spread=True,
+        needs=(FLOATS,),
+        observe=_observe_noise,
     ),
     Family(
-        "obs_bias", "sensing", "A constant Gaussian offset on every dimension of the observation.",
-        "standard deviation / spread", nominal=0, hardest=1, unbounded=True, scaled_by_spread=True,
-        needs=(FLOATS,), observe=_observe_bias,
+        "obs_bias",
+        "sensing",
+        "A constant Gaussian offset on every dimension of the observation.",
+        "standard deviation / spread",
+        nominal=0,
+        hardest=1,
+        unbounded=True,
+        scaled_by_spread=True,
+        needs=(FLOATS,),
+        observe=_observe_bias,
     ),
     Family(
-        "obs_dropout", "sensing",
+        "obs_dropout",
+        "sensing",
         "Each dimension of the observation reads 0 at some steps, independently.",
-        "probability", nominal=0, hardest=0.5, needs=(FLOATS, ZEROS), observe=_drop_sensors,
+        "probability",
+        nominal=0,
+        hardest=0.5,
+        needs=(FLOATS, ZEROS),
+        observe=_drop_sensors,
     ),
     Family(
-        "obs_stuck", "sensing",
-        "Some dimensions of the observation keep the reading that they had at the onset.",
-        "fraction of the dimensions", nominal=0, hardest=0.5, needs=(FLOATS,),
+        "obs_stuck",
+        "sensing",
+        "Some dimensions of the observation keep the reading that they had at the "
+        "onset.",
+        "fraction of the dimensions",
+        nominal=0,
+        hardest=0.5,
+        needs=(FLOATS,),
         observe=_stick,
     ),
     Family(
-        "obs_delay", "sensing", "The observation is that of some steps ago.",
-        "steps", nominal=0, hardest=LATEST, whole=True, needs=(FLOATS,),
+        "obs_delay",
+        "sensing",
+        "The observation is that of some steps ago.",
+        "steps",
+        nominal=0,
+        hardest=LATEST,
+        whole=True,
+        needs=(FLOATS,),
         observe=partial(_delay, np.copy),
     ),
     Family(
-        "sensor_signs", "sensing",
-        "Each dimension of the observation has a hidden sign: it reads as it is or flipped.",
-        "share of the dimensions", nominal=0, hardest=1, unbounded=True, contexts=True,
-        targets=lambda env: _signs(sensors(env)), needs=(FLOATS,), observe=in_context,
+        "sensor_signs",
+        "sensing",
+        "Each dimension of the observation has a hidden sign: it reads as it is or "
+        "flipped.",
+        "share of the dimensions",
+        nominal=0,
+        hardest=1,
+        unbounded=True,
+        contexts=True,
+        targets=lambda env: _signs(sensors(env)),
+        needs=(FLOATS,),
+        observe=in_context,
     ),
     Family(
-        "sensor_order", "sensing", "The dimensions of the observation have a hidden order.",
-        "share of the dimensions", nominal=0, hardest=1, unbounded=True, contexts=True,
-        targets=lambda env: _orders(sensors(env)), needs=(FLOATS, SENSORS), observe=in_context,
+        "sensor_order",
+        "sensing",
+        "The dimensions of the observation have a hidden order.",
+        "share of the dimensions",
+        nominal=0,
+        hardest=1,
+        unbounded=True,
+        contexts=True,
+        targets=lambda env: _orders(sensors(env)),
+        needs=(FLOATS, SENSORS),
+        observe=in_context,
     ),
     Family(
-        "action_noise", "acting",
+        "action_noise",
+        "acting",
         "Gaussian noise on every dimension of the action, anew at every step.",
-        "standard deviation / half the range", nominal=0, hardest=1, needs=(BOX, BOUNDED),
+        "standard deviation / half the range",
+        nominal=0,
+        hardest=1,
+        needs=(BOX, BOUNDED),
         act=_act_noise,
     ),
     Family(
-        "action_delay", "acting", "The action that arrives is that of some steps ago.",
-        "steps", nominal=0, hardest=LATEST, whole=True, needs=(BOX,),
+        "action_delay",
+        "acting",
+        "The action that arrives is that of some steps ago.",
+        "steps",
+        nominal=0,
+        hardest=LATEST,
+        whole=True,
+        needs=(BOX,),
         act=partial(_delay, np.zeros_like),
     ),
     Family(
-        "action_gain", "acting",
+        "action_gain",
+        "acting",
         "Actions arrive weaker (or stronger, up to the bounds of the action space).",
-        "x nominal", nominal=1, hardest=0.25, other=2, targets=actuators, default="all",
-        needs=(BOX,), act=_scale,
+        "x nominal",
+        nominal=1,
+        hardest=0.25,
+        other=2,
+        targets=actuators,
+        default="all",
+        needs=(BOX,),
+        act=_scale,
     ),
     Family(
-        "action_flip", "acting",
-        "The action of one joint arrives with its sign flipped (halfway there: as nothing).",
-        "x nominal", nominal=1, hardest=-1, targets=actuators, needs=(BOX,), act=_scale,
+        "action_flip",
+        "acting",
+        "The action of one joint arrives with its sign flipped (halfway there: as "
+        "nothing).",
+        "x nominal",
+        nominal=1,
+        hardest=-1,
+        targets=actuators,
+        needs=(BOX,),
+        act=_scale,
     ),
     Family(
-        "action_drop", "acting", "Whole actions get lost at some steps: zero arrives.",
-        "probability", nominal=0, hardest=0.5, needs=(BOX,), act=_drop_action,
+        "action_drop",
+        "acting",
+        "Whole actions get lost at some steps: zero arrives.",
+        "probability",
+        nominal=0,
+        hardest=0.5,
+        needs=(BOX,),
+        act=_drop_action,
     ),
     Family(
-        "motor_signs", "acting",
+        "motor_signs",
+        "acting",
         "Each motor has a hidden sign: its action arrives as it is or flipped.",
-        "share of the motors", nominal=0, hardest=1, contexts=True,
-        targets=lambda env: _signs(actuators(env)), needs=(BOX, SYMMETRIC), act=in_context,
+        "share of the motors",
+        nominal=0,
+        hardest=1,
+        contexts=True,
+        targets=lambda env: _signs(actuators(env)),
+        needs=(BOX, SYMMETRIC),
+        act=in_context,
     ),
     Family(
-        "motor_order", "acting",
+        "motor_order",
+        "acting",
         "The motors have a hidden order: each gets the action of another.",
-        "share of the motors", nominal=0, hardest=1, contexts=True,
-        targets=lambda env: _orders(actuators(env)), needs=(BOX, MOTORS, ALIKE), act=in_context,
+        "share of the motors",
+        nominal=0,
+        hardest=1,
+        contexts=True,
+        targets=lambda env: _orders(actuators(env)),
+        needs=(BOX, MOTORS, ALIKE),
+        act=in_context,
     ),
     Family(
-        "motor_map", "acting",
-        "The motors have a hidden order and hidden signs: each gets another's action, or minus it.",
-        "share of the motors", nominal=0, hardest=1, contexts=True,
+        "motor_map",
+        "acting",
+        "The motors have a hidden order and hidden signs: each gets another's action, "
+        "or minus it.",
+        "share of the motors",
+        nominal=0,
+        hardest=1,
+        contexts=True,
         targets=lambda env: _signed_orders(actuators(env)),
-        needs=(BOX, MOTORS, ALIKE, SYMMETRIC), act=in_context,
+        needs=(BOX, MOTORS, ALIKE, SYMMETRIC),
+        act=in_context,
     ),
     Family(
-        "direction", "task",
-        "Weight of the reward for moving forward: at -1 the robot is paid for going back.",
-        "x nominal", nominal=1, hardest=-1, needs=DIRECTION, edit_task=_turn,
+        "direction",
+        "task",
+        "Weight of the reward for moving forward: at -1 the robot is paid for going "
+        "back.",
+        "x nominal",
+        nominal=1,
+        hardest=-1,
+        needs=DIRECTION,
+        edit_task=_turn,
     ),
     Family(
-        "cue_reversal", "task", "Some cues ask for the next action instead of their own.",
-        "fraction of the cues", nominal=0, hardest=1, needs=(CUES,), edit_task=_remap,
+        "cue_reversal",
+        "task",
+        "Some cues ask for the next action instead of their own.",
+        "fraction of the cues",
+        nominal=0,
+        hardest=1,
+        needs=(CUES,),
+        edit_task=_remap,
     ),
-):  # fmt: skip
+):
     register(family)

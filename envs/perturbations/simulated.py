@@ -47,7 +47,9 @@ def each_body(task: Any) -> dict[str, np.ndarray]:
 
 
 def body_name(model: Any, body: int) -> str:
-    """The name of a body, or else that of its joint or geom (Ant's lower legs have no names)."""
+    """The name of a body, or else that of its joint or geom (Ant's lower legs have no
+    names).
+    """
     if model.body(body).name:
         return model.body(body).name
     joint, geom = int(model.body_jntadr[body]), int(model.body_geomadr[body])
@@ -73,7 +75,8 @@ def joint_name(model: Any, joint: int) -> str:
 def limbs(task: Any) -> dict[str, np.ndarray]:
     """The actuators of each limb, by the name of the limb's first body.
 
-    A limb is a chain of bodies, below the root, that does not branch and has an actuator.
+    A limb is a chain of bodies, below the root, that does not branch and has an
+    actuator.
     """
     model, parents = task.model, task.model.body_parentid
     children = [np.flatnonzero(parents[1:] == body) + 1 for body in range(model.nbody)]
@@ -102,7 +105,9 @@ def segments(task: Any) -> dict[str, np.ndarray]:
 
 
 def damped_joints(task: Any) -> dict[str, np.ndarray]:
-    """The degrees of freedom of each joint that has damping, by its name, and all of them."""
+    """The degrees of freedom of each joint that has damping, by its name, and all of
+    them.
+    """
     model = task.model
     dofs = {
         joint_name(model, j): np.flatnonzero(model.dof_jntid == j)
@@ -114,7 +119,9 @@ def damped_joints(task: Any) -> dict[str, np.ndarray]:
 
 
 def feels(model: Any, direction: np.ndarray) -> bool:
-    """Whether a uniform pull in a direction moves any joint, in a few random postures."""
+    """Whether a uniform pull in a direction moves any joint, in a few random
+    postures.
+    """
     import mujoco
 
     twin = copy.copy(model)
@@ -131,8 +138,8 @@ def feels(model: Any, direction: np.ndarray) -> bool:
 
 
 def has_contacts(model: Any, dimensions: int = 1) -> bool:
-    """Whether any two geoms of different bodies may collide, in contacts of so many dimensions at
-    least (of one they have no friction).
+    """Whether any two geoms of different bodies may collide, in contacts of so many
+    dimensions at least (of one they have no friction).
     """
     may = (model.geom_contype[:, None] & model.geom_conaffinity[None, :]) != 0
     apart = model.geom_bodyid[:, None] != model.geom_bodyid[None, :]
@@ -153,7 +160,9 @@ def floor_of(model: Any) -> int | None:
 
 
 def wind_directions(task: Any) -> dict[str, np.ndarray]:
-    """Where wind may blow to: against the robot, or from its side if it can move sideways."""
+    """Where wind may blow to: against the robot, or from its side if it can move
+    sideways.
+    """
     return {"head": -AXES["x"]} | (
         {"side": AXES["y"]} if feels(task.model, AXES["y"]) else {}
     )
@@ -186,9 +195,9 @@ def _moved_along(axis: str, name: str) -> Need:
 
 
 def _scale(arrays: Sequence[str], model: Any, value: float, bound: Bound) -> None:
-    """Multiply arrays of the model, which older versions of MuJoCo may lack, at the target or all
-    over: mass with inertia, as if of another density; of friction that of all geoms, since MuJoCo
-    takes the larger one of the two that touch.
+    """Multiply arrays of the model, which older versions of MuJoCo may lack, at the
+    target or all over: mass with inertia, as if of another density; of friction that of
+    all geoms, since MuJoCo takes the larger one of the two that touch.
     """
     for name in arrays:
         if hasattr(model, name):
@@ -196,7 +205,9 @@ def _scale(arrays: Sequence[str], model: Any, value: float, bound: Bound) -> Non
 
 
 def _scale_length(spec: Any, value: float, bound: Bound) -> None:
-    """Radius and density stay, so a shorter limb is lighter; what hangs on it moves with it."""
+    """Radius and density stay, so a shorter limb is lighter; what hangs on it moves
+    with it.
+    """
     import mujoco
 
     capsule_like = (mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_CYLINDER)
@@ -228,8 +239,8 @@ def _joint_position(body: Any) -> np.ndarray:
 
 
 def _lock(model: Any, value: float, bound: Bound) -> None:
-    """Narrow the joint's range, half a turn to each side where it has none, around the angle that
-    it has at the onset.
+    """Narrow the joint's range, half a turn to each side where it has none, around the
+    angle that it has at the onset.
     """
     joint = bound.target[0]
     assert bound.posture is not None
@@ -249,8 +260,8 @@ def _scale_gravity(model: Any, value: float, bound: Bound) -> None:
 
 
 def _tilt(direction: np.ndarray, model: Any, degrees: float, bound: Bound) -> None:
-    """Turn gravity by an angle, in the plane and sense from downwards to a level direction, by
-    Rodrigues' formula; what is turned already is turned further.
+    """Turn gravity by an angle, in the plane and sense from downwards to a level
+    direction, by Rodrigues' formula; what is turned already is turned further.
     """
     gravity = model.opt.gravity.copy()
     angle, axis = np.deg2rad(degrees), np.cross(-AXES["z"], direction)
@@ -263,7 +274,9 @@ def _add_viscosity(model: Any, value: float, bound: Bound) -> None:
 
 
 def _blow(model: Any, value: float, bound: Bound) -> None:
-    """Wind acts through the medium, and the tasks on land have none: it comes with air."""
+    """Wind acts through the medium, and the tasks on land have none: it comes with
+    air.
+    """
     model.opt.wind += value * bound.target
     model.opt.density = max(model.opt.density, AIR_DENSITY)
     model.opt.viscosity = max(model.opt.viscosity, AIR_VISCOSITY)
@@ -298,7 +311,8 @@ def _push(task: Any, value: float, bound: Bound) -> None:
 def _add_terrain(spec: Any, value: float, bound: Bound) -> None:
     """Add a field of bumps, once, far below.
 
-    It is two periods wide and moves with the robot, by whole periods, so that it has no end.
+    It is two periods wide and moves with the robot, by whole periods, so that it has no
+    end.
     """
     import mujoco
 
@@ -333,7 +347,9 @@ def _add_terrain(spec: Any, value: float, bound: Bound) -> None:
 
 
 def _raise_terrain(model: Any, value: float, bound: Bound) -> None:
-    """Bumps rise out of the floor like islands out of a sea, which stays where it is."""
+    """Bumps rise out of the floor like islands out of a sea, which stays where it
+    is.
+    """
     import mujoco
 
     kept, geom = bound.kept, model.geom(TERRAIN).id
@@ -351,14 +367,17 @@ def _raise_terrain(model: Any, value: float, bound: Bound) -> None:
     sunk = TERRAIN_SUNK * max(0.0, 1 - value / BUMPS / TERRAIN_RISEN)
     heights = np.maximum(grown * (TERRAIN_DEPTH + value) * bumps - sunk, 0)
     model.hfield_data[:] = heights.ravel() / (BUMPS + TERRAIN_DEPTH)
-    # it moves: its frame is not the world's, and bounding volumes made for one place are void
+    # it moves: its frame is not the world's, and bounding volumes made for one place
+    # are void
     model.geom_sameframe[geom] = 0
     model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)
     _place_terrain(model, kept)
 
 
 def _place_terrain(model: Any, kept: dict[str, Any]) -> None:
-    """The field's middle is whole periods from where it was first, next to the robot."""
+    """The field's middle is whole periods from where it was first, next to the
+    robot.
+    """
     period, origin = TERRAIN_CELLS * TERRAIN_CELL, kept["origin"]
     away = kept.get("robot", origin) - origin
     place = np.append(origin + period * np.round(away / period), kept["height"])
@@ -373,83 +392,174 @@ def _move_terrain(task: Any, value: float, bound: Bound) -> None:
 
 for family in (
     Family(
-        "mass", "body", "Mass and inertia of one body, or of all.",
-        "x nominal", nominal=1, hardest=3, other=0.3, constants=True,
-        targets=lambda task: with_all(each_body(task)), default="all", needs=(MODEL,),
+        "mass",
+        "body",
+        "Mass and inertia of one body, or of all.",
+        "x nominal",
+        nominal=1,
+        hardest=3,
+        other=0.3,
+        constants=True,
+        targets=lambda task: with_all(each_body(task)),
+        default="all",
+        needs=(MODEL,),
         edit_model=partial(_scale, ["body_mass", "body_inertia"]),
     ),
     Family(
-        "limb_length", "body",
-        "Length of one limb segment, or of all, at the same radius and density. The height below "
-        "which a task counts its robot as fallen stays: at 0.5 Walker2d and Humanoid are below.",
-        "x nominal", nominal=1, hardest=0.5, targets=segments, default="all",
-        needs=(MODEL, (segments, "it has one body only")), edit_spec=_scale_length,
+        "limb_length",
+        "body",
+        "Length of one limb segment, or of all, at the same radius and density. The "
+        "height below "
+        "which a task counts its robot as fallen stays: at 0.5 Walker2d and Humanoid "
+        "are below.",
+        "x nominal",
+        nominal=1,
+        hardest=0.5,
+        targets=segments,
+        default="all",
+        needs=(MODEL, (segments, "it has one body only")),
+        edit_spec=_scale_length,
     ),
     Family(
-        "crippled_leg", "body", "The motors of one limb lose their strength.",
-        "x nominal strength", nominal=1, hardest=0, constants=True, targets=limbs,
-        needs=(MODEL, LIMBS, OTHER_MOTORS), edit_model=partial(_scale, STRENGTH),
+        "crippled_leg",
+        "body",
+        "The motors of one limb lose their strength.",
+        "x nominal strength",
+        nominal=1,
+        hardest=0,
+        constants=True,
+        targets=limbs,
+        needs=(MODEL, LIMBS, OTHER_MOTORS),
+        edit_model=partial(_scale, STRENGTH),
     ),
     Family(
-        "joint_lock", "body",
-        "One joint loses its range of motion, around the angle that it has at the onset (from the "
+        "joint_lock",
+        "body",
+        "One joint loses its range of motion, around the angle that it has at the "
+        "onset (from the "
         "first step on: at rest).",
-        "fraction of the range", nominal=0, hardest=1, targets=driven_joints,
-        needs=(MODEL,), edit_model=_lock,
+        "fraction of the range",
+        nominal=0,
+        hardest=1,
+        targets=driven_joints,
+        needs=(MODEL,),
+        edit_model=_lock,
     ),
     Family(
-        "damping", "body", "Damping of one joint, or of all.",
-        "x nominal", nominal=1, hardest=3, other=0.25, targets=damped_joints, default="all",
+        "damping",
+        "body",
+        "Damping of one joint, or of all.",
+        "x nominal",
+        nominal=1,
+        hardest=3,
+        other=0.25,
+        targets=damped_joints,
+        default="all",
         needs=(MODEL, (damped_joints, "no joint of it has damping")),
         edit_model=partial(_scale, ["dof_damping", "dof_dampingpoly"]),
     ),
     Family(
-        "strength", "body", "Strength of one motor, or of all.",
-        "x nominal", nominal=1, hardest=0.25, other=2, constants=True, targets=actuators,
-        default="all", needs=(MODEL,), edit_model=partial(_scale, STRENGTH),
+        "strength",
+        "body",
+        "Strength of one motor, or of all.",
+        "x nominal",
+        nominal=1,
+        hardest=0.25,
+        other=2,
+        constants=True,
+        targets=actuators,
+        default="all",
+        needs=(MODEL,),
+        edit_model=partial(_scale, STRENGTH),
     ),
     Family(
-        "gravity", "world", "Size of gravity.",
-        "x nominal", nominal=1, hardest=2, other=0.25,
-        needs=(MODEL, WEIGHT, _moved_along("z", "gravity")), edit_model=_scale_gravity,
+        "gravity",
+        "world",
+        "Size of gravity.",
+        "x nominal",
+        nominal=1,
+        hardest=2,
+        other=0.25,
+        needs=(MODEL, WEIGHT, _moved_along("z", "gravity")),
+        edit_model=_scale_gravity,
     ),
     Family(
-        "gravity_tilt", "world", "Gravity turned to the side.",
-        "degrees", nominal=0, hardest=20, other=-20,
+        "gravity_tilt",
+        "world",
+        "Gravity turned to the side.",
+        "degrees",
+        nominal=0,
+        hardest=20,
+        other=-20,
         needs=(MODEL, WEIGHT, _moved_along("y", "a pull to the side")),
         edit_model=partial(_tilt, AXES["y"]),
     ),
     Family(
-        "slope", "world",
+        "slope",
+        "world",
         "An endless slope, uphill; as the robot sees it, gravity turned backwards.",
-        "degrees", nominal=0, hardest=15, other=-15,
+        "degrees",
+        nominal=0,
+        hardest=15,
+        other=-15,
         needs=(MODEL, WEIGHT, _moved_along("x", "a pull backwards")),
         edit_model=partial(_tilt, -AXES["x"]),
     ),
     Family(
-        "friction", "world", "Friction of all geoms.",
-        "x nominal", nominal=1, hardest=0.1, other=3, needs=(MODEL, CONTACTS, FRICTION),
+        "friction",
+        "world",
+        "Friction of all geoms.",
+        "x nominal",
+        nominal=1,
+        hardest=0.1,
+        other=3,
+        needs=(MODEL, CONTACTS, FRICTION),
         edit_model=partial(_scale, ["geom_friction", "pair_friction"]),
     ),
     Family(
-        "viscosity", "world", "Viscosity added to the medium.",
-        "Pa s", nominal=0, hardest=0.2, needs=(MODEL,), edit_model=_add_viscosity,
+        "viscosity",
+        "world",
+        "Viscosity added to the medium.",
+        "Pa s",
+        nominal=0,
+        hardest=0.2,
+        needs=(MODEL,),
+        edit_model=_add_viscosity,
     ),
     Family(
-        "wind", "world", "Wind against the robot, or from its side.",
-        "m/s", nominal=0, hardest=20, other=-20, targets=wind_directions, needs=(MODEL, GAS),
+        "wind",
+        "world",
+        "Wind against the robot, or from its side.",
+        "m/s",
+        nominal=0,
+        hardest=20,
+        other=-20,
+        targets=wind_directions,
+        needs=(MODEL, GAS),
         edit_model=_blow,
     ),
     Family(
-        "push", "world",
+        "push",
+        "world",
         "Pushes against a body at random times, from random directions, 0.2 s long.",
-        "weights of the robot", nominal=0, hardest=2, targets=each_body, needs=(MODEL, WEIGHT),
+        "weights of the robot",
+        nominal=0,
+        hardest=2,
+        targets=each_body,
+        needs=(MODEL, WEIGHT),
         each_step=_push,
     ),
     Family(
-        "rough_ground", "world", "Bumps all over the ground, at other places in every episode.",
-        "m, height of the highest", nominal=0, hardest=BUMPS, needs=(MODEL, CONTACTS, FLOOR),
-        add_to_spec=_add_terrain, edit_model=_raise_terrain, each_step=_move_terrain,
+        "rough_ground",
+        "world",
+        "Bumps all over the ground, at other places in every episode.",
+        "m, height of the highest",
+        nominal=0,
+        hardest=BUMPS,
+        needs=(MODEL, CONTACTS, FLOOR),
+        add_to_spec=_add_terrain,
+        edit_model=_raise_terrain,
+        each_step=_move_terrain,
     ),
-):  # fmt: skip
+):
     register(family)

@@ -1,7 +1,8 @@
-"""`spikepropamine verify`: shows for every task and perturbation that it does what it says.
+"""`spikepropamine verify`: shows for every task and perturbation that it does what it
+says.
 
-A fixed tape of actions is played under severity 0 and under rising severities. It is played to its
-end, through falls, so that all trajectories have the same length.
+A fixed tape of actions is played under severity 0 and under rising severities. It is
+played to its end, through falls, so that all trajectories have the same length.
 """
 
 import copy
@@ -24,7 +25,7 @@ from spikepropamine.envs.perturbations.catalogue import CATALOGUE, Family
 from spikepropamine.envs.perturbations.wrapper import Perturbed, reason_against
 from spikepropamine.envs.rendering import is_mujoco
 from spikepropamine.envs.shown import translated
-from spikepropamine.envs.task import said
+from spikepropamine.envs.task import task_attribute
 from spikepropamine.versions import add_import, import_modules, unless_imported
 
 TASKS = (
@@ -51,7 +52,8 @@ STEPS = 120  # of a tape, at least
 SECONDS = 2.0  # of a tape, at least: time to fall, where there is any
 SEEDS = (0, 1, 2)
 ONSET = 20
-WINDOW = 10  # steps in which differences grow by what caused them, before they grow by themselves
+# steps in which differences grow by what caused them, before they grow by themselves
+WINDOW = 10
 SMALLEST = 1e-9  # differences below count as this one, so that their logarithm exists
 TOLERANCE = (
     0.15  # contacts are chaotic: a severity may change so much less than the one below
@@ -70,9 +72,10 @@ SATURATION = (
 class Row:
     """What was found for one task and family, by their names.
 
-    Deviations from the plain trajectory are the root mean square over observation and reward, in
-    units of their spread: of all steps where a perturbation leaves the motion of the robot alone,
-    otherwise its geometric mean over seeds and the first few steps after it begins.
+    Deviations from the plain trajectory are the root mean square over observation and
+    reward, in units of their spread: of all steps where a perturbation leaves the
+    motion of the robot alone, otherwise its geometric mean over seeds and the first few
+    steps after it begins.
     """
 
     task: str
@@ -84,7 +87,9 @@ class Row:
 
 
 class Probe(gym.Wrapper):
-    """Sits between perturbations and task, and notes the actions that the task does not allow."""
+    """Sits between perturbations and task, and notes the actions that the task does not
+    allow.
+    """
 
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
@@ -97,15 +102,15 @@ class Probe(gym.Wrapper):
 
 
 class Player:
-    """Plays tapes of actions in one task, with and without perturbations: of so many steps, one
-    tape and one episode for each seed.
+    """Plays tapes of actions in one task, with and without perturbations: of so many
+    steps, one tape and one episode for each seed.
     """
 
     def __init__(self, task: str, steps: int = STEPS) -> None:
         self.task = task
         env = self.make()
         steps = max(steps, round(SECONDS / getattr(env.unwrapped, "dt", SECONDS)))
-        self.steps = min(steps, said(env, "episode_steps") or steps)
+        self.steps = min(steps, task_attribute(env, "episode_steps") or steps)
         self.tapes = {
             seed: tape_of(env.action_space, self.steps, seed) for seed in SEEDS
         }
@@ -143,8 +148,11 @@ class Player:
         return rows
 
     def steps_of(self, env: gym.Env, seed: int) -> Iterator[np.ndarray]:
-        """The same, step by step, also after the robot has fallen. Raises AssertionError where an
-        observation of the episode is not in the observation space.
+        """The same, step by step, also after the robot has fallen.
+
+        Raises:
+            AssertionError: an observation of the episode is not in the observation
+                space.
         """
         observation, _ = env.reset(seed=seed)
         reward: Any = 0.0
@@ -178,8 +186,8 @@ class Player:
     ) -> bool:
         """Whether more severity means more deviation, as far as there can be more.
 
-        Episodes of different seeds are about as far apart as trajectories can get. Not `strictly`:
-        all severities may be one, as a sign of one motor is.
+        Episodes of different seeds are about as far apart as trajectories can get. Not
+        `strictly`: all severities may be one, as a sign of one motor is.
         """
         others = {
             seed: self.plain[other]
@@ -193,7 +201,9 @@ class Player:
 
 
 def tape_of(space: gym.Space, steps: int, seed: int) -> list[Any]:
-    """Random actions: slow waves of full size where there is a scale, growing from nothing."""
+    """Random actions: slow waves of full size where there is a scale, growing from
+    nothing.
+    """
     if not isinstance(space, gym.spaces.Box):
         space.seed(seed)
         return [space.sample() for _ in range(steps)]
@@ -272,7 +282,8 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
     require(rises, "a higher severity does not change more")
 
     late = played(f"{family.name}~1@{ONSET}")
-    # the observation at the onset is the first that may differ, and its reward comes from before
+    # the observation at the onset is the first that may differ, and its reward comes
+    # from before
     require(not differs(late, slice(ONSET)), "it acts before its onset")
     require(differs(late), "it does not act after its onset")
 
@@ -347,7 +358,9 @@ def line(row: Row) -> str:
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine verify") -> int:
-    """Runs the command line, several tasks at a time; returns 1 if anything failed, else 0."""
+    """Runs the command line, several tasks at a time; returns 1 if anything failed,
+    else 0.
+    """
     parser = Parser(program, description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "--env",
@@ -381,8 +394,8 @@ def table(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
         COLUMNS.format("task", "perturbation", values, "deviations", "verdict"),
         flush=True,
     )
-    # forked, so that they know of environments and perturbations that were imported; where that is
-    # not possible (Windows), tasks are verified one by one
+    # forked, so that they know of environments and perturbations that were imported;
+    # where that is not possible (Windows), tasks are verified one by one
     workers: Any = nullcontext()
     if "fork" in multiprocessing.get_all_start_methods():
         count = min(len(tasks), common.cores())
@@ -396,8 +409,10 @@ def table(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
     applied = [row for row in rows if not row.reason]
     failed = sum(bool(row.failures) for row in applied)
     print(
-        f"{len(applied) - failed} proven, {failed} failed, {len(rows) - len(applied)} not "
-        f"applicable, in {time.perf_counter() - start:.0f} s; deviations are those of the first "
+        f"{len(applied) - failed} proven, {failed} failed, {len(rows) - len(applied)} "
+        "not "
+        f"applicable, in {time.perf_counter() - start:.0f} s; deviations are those of "
+        "the first "
         f"{WINDOW} steps after any severity acts"
     )
     return int(failed > 0)

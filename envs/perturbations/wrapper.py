@@ -16,38 +16,41 @@ from spikepropamine.envs.perturbations.acts import (
     undone,
 )
 from spikepropamine.envs.perturbations.notation import parse
-from spikepropamine.envs.task import Start, Step, said
+from spikepropamine.envs.task import ResetResult, StepResult, task_attribute
 
 
 class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     """Perturbs any environment: `Perturbed(env, "mass:torso=1.5 + obs_noise=0.2@500")`.
 
-    The notation is that of `perturbations.parse`, the families are those of `CATALOGUE`.
+    The notation is that of `perturbations.parse`, the families are those of
+    `CATALOGUE`.
 
-    Every `info` has "perturbations": for each term that acts in this episode its label, with
-    "severity" (0 to 1) and "value" (in the family's unit) at this step. Where the text has
-    contexts, or the task has one of its own, it also has "context" (their numbers), "contexts" (the
-    same by label, the task's own by "task") and "context_began" (the step at which the present one
-    did).
+    Every `info` has "perturbations": for each term that acts in this episode its label,
+    with "severity" (0 to 1) and "value" (in the family's unit) at this step. Where the
+    text has contexts, or the task has one of its own, it also has "context" (their
+    numbers), "contexts" (the same by label, the task's own by "task") and
+    "context_began" (the step at which the present one did).
 
-    Randomness: each term has a generator of its own, a child of the seed of `reset`. The task
-    draws what it draws without the wrapper, so equal seeds are equal tasks under every
-    perturbation; and the same noise, up to its size, at every severity.
+    Randomness: each term has a generator of its own, a child of the seed of `reset`.
+    The task draws what it draws without the wrapper, so equal seeds are equal tasks
+    under every perturbation; and the same noise, up to its size, at every severity.
 
-    Spaces: those of the environment; but where a family is `unbounded`, as noise of the sensors is,
-    the observation space has no bounds. Perturbed actions are clipped to the action space.
+    Spaces: those of the environment; but where a family is `unbounded`, as noise of the
+    sensors is, the observation space has no bounds. Perturbed actions are clipped to
+    the action space.
 
     There is one in a stack of wrappers: two texts are joined to one.
 
     Args:
         env: the environment.
         text: what to change.
-        spread: natural standard deviation of each dimension of the observation, at least 0: an
-            array that broadcasts to its shape, or one number for all.
+        spread: natural standard deviation of each dimension of the observation, at
+            least 0: an array that broadcasts to its shape, or one number for all.
 
     Raises:
-        ValueError: the text cannot be read, a target is unknown, a value out of range, a
-            perturbation could change nothing in this environment, or this is perturbed already.
+        ValueError: the text cannot be read, a target is unknown, a value out of range,
+            a perturbation could change nothing in this environment, or this is
+            perturbed already.
     """
 
     def __init__(
@@ -102,13 +105,13 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> Start:
+    ) -> ResetResult:
         """Start an episode; a seed seeds the environment and all perturbations.
 
-        Options are the environment's; but where the text has contexts, "context" is the code of the
-        one that holds for the whole episode, or a list with one for each of them; or "opposite":
-        then the opposites of those that the episode would have begun with. Raises ValueError where
-        a context does not exist.
+        Options are the environment's; but where the text has contexts, "context" is the
+        code of the one that holds for the whole episode, or a list with one for each of
+        them; or "opposite": then the opposites of those that the episode would have
+        begun with. Raises ValueError where a context does not exist.
         """
         if seed is not None:
             self._choice = _child(seed, "choice")
@@ -136,7 +139,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._find_live()
         return self._observe(observation), self._with_values(info)
 
-    def step(self, action: Any) -> Step:
+    def step(self, action: Any) -> StepResult:
         """Take one step under the perturbations."""
         action = self.before(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
@@ -190,13 +193,17 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     @property
     def context(self) -> list[int]:
-        """The present context: the task's own, where it has one, then the text's, by label."""
+        """The present context: the task's own, where it has one, then the text's, by
+        label.
+        """
         return [number for numbers in self.contexts.values() for number in numbers]
 
     @property
     def contexts(self) -> dict[str, list[int]]:
-        """The same by label, the task's own by "task": none where what has that name is none."""
-        context = said(self._task, "context")
+        """The same by label, the task's own by "task": none where what has that name is
+        none.
+        """
+        context = task_attribute(self._task, "context")
         own: Any = context if isinstance(context, list | tuple | np.ndarray) else []
         whole = all(isinstance(number, int | np.integer) for number in own)
         return {
@@ -207,20 +214,25 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     @property
     def context_began(self) -> int:
         """The step of the episode at which the present context began."""
-        return max(said(self._task, "context_began"), self._began)
+        return max(task_attribute(self._task, "context_began"), self._began)
 
     def in_context(self, action: np.ndarray) -> np.ndarray:
-        """The action that arrives in the task, in its present context, as this one would in the
-        plain task: what a policy would do that knew the context. Only contexts are undone.
+        """The action that arrives in the task, in its present context, as this one
+        would in the plain task: what a policy would do that knew the context. Only
+        contexts are undone.
         """
         return undone(self._acting, np.asarray(action))
 
     def out_of_context(self, observation: np.ndarray) -> np.ndarray:
-        """The observation as it would be without the present contexts of its sensors."""
+        """The observation as it would be without the present contexts of its
+        sensors.
+        """
         return undone(self._observing, observation)
 
     def undo(self) -> None:
-        """Undo what was changed; the environment below can then go on without this wrapper."""
+        """Undo what was changed; the environment below can then go on without this
+        wrapper.
+        """
         self._undo_task()
         if self._model is not None:
             self._model.restore()
@@ -231,7 +243,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         super().close()
 
     def __reduce__(self) -> Any:
-        # a copy of one of Gymnasium's simulated tasks is a new one, which no edit has reached
+        # a copy of one of Gymnasium's simulated tasks is a new one, which no edit has
+        # reached
         raise TypeError("a perturbed environment cannot be copied; make another one")
 
     def _observe(self, observation: Any) -> Any:
@@ -269,14 +282,18 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     def _edit_task(
         self, observation: Any, info: dict[str, Any], start: bool = False
     ) -> Any:
-        """Edit the task as it is to be at this step; the result is the observation, which tells
-        what then holds.
+        """Edit the task as it is to be at this step; the result is the observation,
+        which tells what then holds.
         """
         edits = [act for act in self._asking if act.chosen and (start or act.changed)]
         for act in edits:
             act.hook("edit_task", self._task)
-        if edits and hasattr(self._task, "told_again") and _observes_as_it_is(self.env):
-            return self._task.told_again(observation, info)
+        if (
+            edits
+            and hasattr(self._task, "observe_again")
+            and _observes_as_it_is(self.env)
+        ):
+            return self._task.observe_again(observation, info)
         return observation
 
     def _undo_task(self) -> None:
@@ -288,7 +305,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     def _find_live(self) -> None:
         """Find which acts have anything to do in this episode, as it begins.
 
-        Contexts that it does not have are left out; what draws or remembers does so at every step.
+        Contexts that it does not have are left out; what draws or remembers does so at
+        every step.
         """
         self._live = [
             act for act in self._acts if act.chosen or not act.family.contexts
@@ -345,9 +363,10 @@ def _observes_as_it_is(env: gym.Env) -> bool:
 
 
 def reason_against(env: gym.Env, text: str, horizon: int | None = None) -> str:
-    """Why a text for `Perturbed`, or a part of it, cannot change an environment of whose episodes
-    `horizon` is the limit, if there is one; empty where all of it can (but that of several terms
-    some may have the nominal value). It leaves the environment as it is.
+    """Why a text for `Perturbed`, or a part of it, cannot change an environment of
+    whose episodes `horizon` is the limit, if there is one; empty where all of it can
+    (but that of several terms some may have the nominal value). It leaves the
+    environment as it is.
     """
     acts = []
     try:
@@ -360,12 +379,21 @@ def reason_against(env: gym.Env, text: str, horizon: int | None = None) -> str:
         return str(error)
     if any(act.ever_acts or act.family.contexts for act in acts):
         return ""
-    why = f": there {acts[0].term.label} is what it is anyway" if acts else ""
-    return f"{text!r} changes nothing{why}"
+    if not acts:
+        return f"{text!r} changes nothing"
+    label = acts[0].term.label
+    family = acts[0].family
+    return (
+        f"{text!r} changes nothing: there {label} is what it is anyway; its values go "
+        "from "
+        f"{family.nominal:g} to {family.hardest:g} ({family.unit}), as "
+        f"{label}={family.hardest:g}"
+    )
 
 
 def _child(seed: int, name: str) -> np.random.Generator:
-    # shares nothing with the stream that the task draws from, nor with those of other names
+    # shares nothing with the stream that the task draws from, nor with those of other
+    # names
     key = (1, zlib.crc32(name.encode()))
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 
 from spikepropamine.envs.physics.owner import Owner
-from spikepropamine.envs.task import Start, Step
+from spikepropamine.envs.task import ResetResult, StepResult
 
 
 class Rows(Owner):
@@ -22,14 +22,14 @@ class Rows(Owner):
         self._environments = [envs[row] for row in self._rows]
         self._simulate(threads=1)
 
-    def reset(self, row: int, seed: int, options: dict[str, Any] | None) -> Start:
+    def reset(self, row: int, seed: int, options: dict[str, Any] | None) -> ResetResult:
         """Begins an episode in one environment."""
         index = self._rows.index(row)
         if self._simulations is None:
             return self._environments[index].reset(seed=seed, options=options)
         return self._simulations.reset(index, seed, options)
 
-    def step(self, rows: Sequence[int], actions: Any) -> dict[int, Step]:
+    def step(self, rows: Sequence[int], actions: Any) -> dict[int, StepResult]:
         """One step of some environments.
 
         Args:

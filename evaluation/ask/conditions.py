@@ -17,8 +17,8 @@ from spikepropamine.envs.making import (
     contexts_of,
     horizon_of,
     make,
+    plain_arguments,
     terms_of,
-    unhelped,
 )
 from spikepropamine.envs.perturbations import parse, reason_against
 from spikepropamine.envs.perturbations.notation import (
@@ -29,7 +29,7 @@ from spikepropamine.envs.perturbations.notation import (
 )
 from spikepropamine.envs.rendering import is_mujoco
 from spikepropamine.envs.shown import PreviousActionAndReward, translated
-from spikepropamine.envs.task import said
+from spikepropamine.envs.task import task_attribute
 from spikepropamine.evaluation.ask.lesions import LESIONS
 
 
@@ -65,12 +65,12 @@ def task_of(
         ValueError: the environment cannot be made, or its episodes cannot be made
             longer.
     """
-    arguments = unhelped(environment, arguments)
+    arguments = plain_arguments(environment, arguments)
     with closing(make(environment, arguments)) as env:
         limit = env.spec.max_episode_steps if env.spec else None
         own_limit = horizon_of(env)
         horizon = (ENDLESS if own_limit is None else own_limit) * horizon_factor
-        own_steps = said(env, "episode_steps")
+        own_steps = task_attribute(env, "episode_steps")
         if own_steps is None:
             if horizon != limit:
                 arguments["max_episode_steps"] = horizon
@@ -81,10 +81,10 @@ def task_of(
                     f"{environment} has neither a time limit nor an argument `trials` "
                     "to multiply; leave --horizon-factor out"
                 )
-            arguments["trials"] = said(env, "trials") * horizon_factor
+            arguments["trials"] = task_attribute(env, "trials") * horizon_factor
             if limit is not None:
                 arguments["max_episode_steps"] = limit * horizon_factor
-        earned = said(env, "return_range")
+        earned = task_attribute(env, "return_range")
         if earned is not None:
             least, most = earned
             earned = horizon_factor * least, horizon_factor * most
@@ -94,7 +94,7 @@ def task_of(
             horizon=horizon,
             own_limit=own_limit is not None,
             chance=None if own_steps is None else _chance(env),
-            window=said(env, "trial_steps") or max(1, horizon // 20),
+            window=task_attribute(env, "trial_steps") or max(1, horizon // 20),
             simulated=is_mujoco(env),
             can_stand_still=isinstance(env.action_space, gym.spaces.Box),
             return_range=earned,
@@ -103,7 +103,7 @@ def task_of(
 
 def _chance(env: gym.Env) -> float | None:
     """The accuracy of guessing; None where nobody knows how many answers there are."""
-    answers = said(env, "actions")
+    answers = task_attribute(env, "actions")
     if not isinstance(answers, int):  # other people's tasks call other things so
         answers = getattr(env.action_space, "n", None)
     return None if answers is None else 1 / int(answers)

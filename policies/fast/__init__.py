@@ -22,7 +22,7 @@ from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import Tensor, nn
 
-from spikepropamine.policies.backends import choose_step
+from spikepropamine.policies.backends import BACKENDS, choose, choose_step
 from spikepropamine.policies.fast.networks import (
     DISTRIBUTIONS,
     NETWORKS,
@@ -83,9 +83,17 @@ def obstacle(policy: Any) -> str | None:
 def way(policy: Any) -> str:
     """Which code rolls out and updates a policy, in words."""
     why = obstacle(policy)
-    if why is None:
-        return "by the fast path"
-    return f"Stable-Baselines3's own, because {why}"
+    if why is not None:
+        return f"Stable-Baselines3's own, because {why}"
+    network = getattr(policy, "network", None)
+    if network is not None:
+        for layer in network.layers:
+            runs = choose(network.backend, layer.spec, policy.device.type)
+            if runs.__name__ == BACKENDS["reference"]:
+                return (
+                    "by the fast path, but layers by the reference, many times slower"
+                )
+    return "by the fast path"
 
 
 class Fast:
