@@ -186,7 +186,6 @@ class Page {
     if (this.running) {
       const speed = Number(byId<HTMLSelectElement>("speed").value);
       this.due = Math.min(this.due + seconds * speed, Math.max(LATEST, this.stage.seconds));
-      this.direct(seconds * speed);
       void this.pass();
     }
     this.draw(seconds);
@@ -215,6 +214,7 @@ class Page {
     moments.forEach(({ correct }, index) => {
       this.right[index].add(correct);
     });
+    this.direct(this.stage!.plastic.task.seconds);
   }
 
   private draw(seconds: number): void {

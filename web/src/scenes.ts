@@ -4,7 +4,7 @@ import type { Stage } from "./runner";
 import { Board, Lesson } from "./tasks";
 
 interface Turn {
-  /** Seconds after the scene's start. */
+  /** Seconds of the robot's time after the scene's start. */
   at: number;
   say: string;
   do?: (stage: Stage) => void;
@@ -57,7 +57,7 @@ export const SCENES: Scene[] = [
     title: "Hidden signs",
     summary: "All motors are reversed. It finds out.",
     policy: "motor-signs-alone",
-    seed: 0,
+    seed: 1,
     turns: [
       { at: 0, say: "Nobody tells this robot how its motors are wired. It tries, feels, and finds out in a second or two." },
       {
@@ -129,7 +129,7 @@ export class Play {
     return this.seconds >= LENGTH;
   }
 
-  /** Lets time pass; what is said from now on, or null where nothing new is. */
+  /** Lets a step's time pass; what is said from now on, or null where nothing new is. */
   advance(seconds: number, stage: Stage): string | null {
     this.seconds += seconds;
     const turn = this.scene.turns[this.next];

@@ -172,6 +172,7 @@ export class View {
   private grip: { figure: number; body: number; at: THREE.Vector3 } | null = null;
   private readonly follow: [number, number][] = [];
   private sharpness = 1;
+  private seen = true;
   private readonly late: number[] = [];
   onGrip: (grip: Grip | null) => void = () => undefined;
 
@@ -206,6 +207,10 @@ export class View {
     this.streaks = streaks();
     this.root.add(this.floor);
     this.scene.add(this.root, this.sun, sky, this.line, this.streaks);
+    // what has been scrolled away need not be drawn
+    new IntersectionObserver(([entry]) => {
+      this.seen = entry.isIntersecting;
+    }).observe(canvas);
     canvas.addEventListener("pointerdown", this.take, { capture: true });
     canvas.addEventListener("pointermove", this.drag);
     canvas.addEventListener("pointerup", this.drop);
@@ -266,6 +271,9 @@ export class View {
 
   /** Draws robot and twin; `seconds` have passed since the last picture. */
   draw(world: World, seconds: number): void {
+    if (!this.seen) {
+      return;
+    }
     this.ease(seconds);
     this.controls.update();
     const slope = (world.value("slope") * Math.PI) / 180;
