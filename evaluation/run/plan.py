@@ -147,8 +147,9 @@ def _with_copies(
         copies: dict[Path | None, Path | None] = {None: None}
         for job in jobs:
             if job.folder is not None and job.folder not in copies:
-                copy = Path(place) / str(len(copies))
-                copies[job.folder] = shutil.copytree(job.folder, copy)
+                copies[job.folder] = shutil.copytree(
+                    job.folder, Path(place) / str(len(copies))
+                )
         for run in runs:
             copied = copies[RunFolder(run.folder).policy]
             assert copied is not None
