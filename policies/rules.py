@@ -1,20 +1,23 @@
-"""Rules of synaptic plasticity: what drives a fast weight, from what is known on its two sides.
+"""Rules of synaptic plasticity: what drives a fast weight, from what is known on its
+two sides.
 
 A rule is one formula. Its arguments are named for what it needs:
 
     p, q      pre- and postsynaptic trace, in [0, 1]
     theta     sliding mean of q squared (BCM's threshold)
     f         the fast weight itself
-    x, s      presynaptic activity (an input, or a spike) and postsynaptic spike of this tick
-    y, pp     sums over the neuron's synapses: of f p, its own fast current, and of p squared
-    v         current of a second compartment, from synapses of the neuron's own
+    x, s      presynaptic activity (an input, or a spike) and postsynaptic spike of this
+    tick y, pp     sums over the neuron's synapses: of f p, its own fast current, and of
+    p squared v         current of a second compartment, from synapses of the neuron's
+    own
 
-An argument that is annotated `PreMean` or `PostMean` is a trace of the rule's own: a slow mean of p
-or q, as it was before this tick. It moves as fast as the fast weights do times a learned share in
-(0, 1), whose initial value is its default. Any other argument is a learned coefficient, one for
-each layer, or where it is annotated `Synaptic`, one for each synapse; its default is the initial
-value. Formulas use plain arithmetic, `log` and `larger`, so that numbers, tensors and symbols can
-be put into them. To add a rule, `register` it, here or in a module of your own.
+An argument that is annotated `PreMean` or `PostMean` is a trace of the rule's own: a
+slow mean of p or q, as it was before this tick. It moves as fast as the fast weights do
+times a learned share in (0, 1), whose initial value is its default. Any other argument
+is a learned coefficient, one for each layer, or where it is annotated `Synaptic`, one
+for each synapse; its default is the initial value. Formulas use plain arithmetic, `log`
+and `larger`, so that numbers, tensors and symbols can be put into them. To add a rule,
+`register` it, here or in a module of your own.
 """
 
 import inspect
@@ -44,9 +47,11 @@ class Rule:
         coefficients: those that each layer learns, and their initial values.
         synaptic: those that each synapse learns.
         gain: mean of the initial plasticity gains alpha.
-        means: names of its own traces, by what they are the mean of, p or q, and initial shares.
+        means: names of its own traces, by what they are the mean of, p or q, and
+            initial shares.
         weight: what a fast weight does, a formula of f and the means; None: f itself.
-        bias: what the neuron's mean of q adds to its current, with coefficients of its own.
+        bias: what the neuron's mean of q adds to its current, with coefficients of its
+            own.
     """
 
     name: str
@@ -62,13 +67,16 @@ class Rule:
     def __call__(
         self, values: Mapping[str, Any], coefficients: Sequence[Any] | None = None
     ) -> Any:
-        """The drive D, of values that name at least `variables`, with these coefficients of the
-        layer in their order, or with the initial ones; `values` may name those of the synapses.
+        """The drive D, of values that name at least `variables`, with these
+        coefficients of the layer in their order, or with the initial ones; `values` may
+        name those of the synapses.
         """
         return self._of(self.formula, {**self.synaptic, **values}, coefficients)
 
     def effective(self, fast: Any, values: Mapping[str, Any]) -> Any:
-        """What fast weights do, before the gain; values of the means by what they are means of."""
+        """What fast weights do, before the gain; values of the means by what they are
+        means of.
+        """
         if self.weight is None:
             return fast
         return self._of(self.weight, {"f": fast, **self.named(values)})
@@ -120,13 +128,14 @@ def register(
         name: letters, digits and underscores; not one that is taken by another formula.
         formula: the drive of one synapse, with arguments as at the top of this module.
         gain: mean of the initial plasticity gains alpha.
-        weight: what a fast weight does, of f and the formula's means; 0 where f is. None: f itself.
-        bias: what is added to the neuron's current, of its mean of q and coefficients; 0 where that
-            mean is.
+        weight: what a fast weight does, of f and the formula's means; 0 where f is.
+            None: f itself.
+        bias: what is added to the neuron's current, of its mean of q and coefficients;
+            0 where that mean is.
 
     Raises:
-        ValueError: a name that will not do, or an argument that is neither a variable nor has a
-            number as its default.
+        ValueError: a name that will not do, or an argument that is neither a variable
+            nor has a number as its default.
     """
     if not (name.isascii() and name.isidentifier()) or name == "none":
         raise ValueError(
@@ -144,8 +153,9 @@ def register(
     for argument in learned:
         if not isinstance(argument.default, int | float):
             raise ValueError(
-                f"rule {name}: argument {argument.name!r} is none of {', '.join(VARIABLES)}; "
-                "as a learned coefficient it needs its initial value as default"
+                f"rule {name}: argument {argument.name!r} is none of "
+                f"{', '.join(VARIABLES)}; as a learned coefficient it needs its "
+                "initial value as default"
             )
     kinds: dict[Any, dict[str, float]] = {Synaptic: {}, PreMean: {}, PostMean: {}}
     coefficients: dict[str, float] = {}
@@ -205,19 +215,22 @@ def stdp(p, q, x, s):
 
 
 def abcd(p, q, a=1.0, b=0.0, c=0.0, d=0.0):
-    """Any sum of the products of both sides, with learned coefficients (Najarro and Risi 2020)."""
+    """Any sum of the products of both sides, with learned coefficients (Najarro and
+    Risi 2020).
+    """
     return a * p * q + b * p + c * q + d
 
 
 def abcd_synapse(
     p, q, a: Synaptic = 1.0, b: Synaptic = 0.0, c: Synaptic = 0.0, d: Synaptic = 0.0
 ):
-    """`abcd` with coefficients of each synapse, as Najarro and Risi (2020) evolve them."""
+    """`abcd` with coefficients of each synapse, evolved by Najarro and Risi (2020)."""
     return a * p * q + b * p + c * q + d
 
 
 def stpn(p, q, f, decay: Synaptic = 0.5):
-    """Short-term plasticity with a decay (a square) of each synapse; its rate is the gain alpha.
+    """Short-term plasticity with a decay (a square) of each synapse; its rate is the
+    gain alpha.
 
     Rodriguez, Guo and Moraitis (2022): alpha F decays so, and is driven by alpha q p.
     """
@@ -225,12 +238,14 @@ def stpn(p, q, f, decay: Synaptic = 0.5):
 
 
 def delta(p, y, pp, v, f, leak=0.3):
-    """Corrects what the neuron recalls, y, to what it is told, v, by a step along its key p.
+    """Corrects what the neuron recalls, y, to what it is told, v, by a step along its
+    key p.
 
-    Widrow and Hoff 1960, normalised; in fast weights Schlag, Irie and Schmidhuber 2021. With the
-    contracting decay a neuromodulator m moves the recall from y towards v, or for m < 0 towards -v,
-    by |m| |p|^2 / (1 + |p|^2) of the way. All keys of the neuron forget |m| times the learned leak
-    (a square), so that a surprise can clear them; else what other keys recall is left alone.
+    Widrow and Hoff 1960, normalised; in fast weights Schlag, Irie and Schmidhuber 2021.
+    With the contracting decay a neuromodulator m moves the recall from y towards v, or
+    for m < 0 towards -v, by |m| |p|^2 / (1 + |p|^2) of the way. All keys of the neuron
+    forget |m| times the learned leak (a square), so that a surprise can clear them;
+    else what other keys recall is left alone.
     """
     return (v - y) * p / (1 + pp) - leak * leak * f
 
@@ -239,18 +254,23 @@ FLOOR = 0.1  # of activities and of their ratio, under the logarithms of BCPNN
 
 
 def bcpnn(p, q, f, usual_p: PreMean = 0.3, usual_q: PostMean = 0.3):
-    """Bayesian confidence propagation: log-odds of firing together (Lansner and Ekeberg 1989).
+    """Bayesian confidence propagation: log-odds of firing together (Lansner and Ekeberg
+    1989).
 
-    F is the covariance of both sides, p_ij - p_i p_j with joint and single means p_ij, p_i and p_j;
-    a synapse is worth log(p_ij / (p_i p_j)), and a neuron's bias log p_j (Tully et al. 2014). The
-    neuromodulator gates the learning of all three.
+    F is the covariance of both sides, p_ij - p_i p_j with joint and single means p_ij,
+    p_i and p_j; a synapse is worth log(p_ij / (p_i p_j)), and a neuron's bias log p_j
+    (Tully et al. 2014). The neuromodulator gates the learning of all three.
     """
     return (p - usual_p) * (q - usual_q) - f
 
 
 def bcpnn_weight(f, usual_p, usual_q):
-    """log(p_ij / (p_i p_j)), with floors; 0 where F is."""
-    return log(larger(1 + f / ((usual_p + FLOOR) * (usual_q + FLOOR)), FLOOR))
+    """log(p_ij / (p_i p_j)), with floors; 0 where F is.
+
+    Currents and graded units have negative means, by which nothing must be divided.
+    """
+    usual = (larger(usual_p, 0.0) + FLOOR) * (larger(usual_q, 0.0) + FLOOR)
+    return log(larger(1 + f / usual, FLOOR))
 
 
 def bcpnn_bias(usual_q, excitability=0.1):

@@ -354,6 +354,23 @@ def test_bcpnn_learns_the_log_odds_of_firing_together(rng):
     assert found == pytest.approx(floored, abs=0.1)
 
 
+@pytest.mark.parametrize("f", [-1.0, 1.0])
+def test_what_a_bcpnn_synapse_does_is_bounded_whatever_its_means(f):
+    """Of currents and graded units they are negative, and may be minus the floor."""
+    means = torch.linspace(-1.0, 1.0, 41, dtype=torch.float64)
+    p, q = (
+        x.clone().requires_grad_() for x in torch.meshgrid(means, means, indexing="ij")
+    )
+    fast = torch.full_like(p, f, requires_grad=True)
+    worth = RULES["bcpnn"].effective(fast, {"p": p, "q": q})
+    assert worth.detach().abs().max() <= math.log(1 + 1 / FLOOR**2)
+    slopes = torch.autograd.grad(worth.sum(), (fast, p, q))
+    assert slopes[0].abs().max() <= 1 / FLOOR**3
+    assert max(x.abs().max() for x in slopes[1:]) <= 1 / FLOOR**4
+    excitability = RULES["bcpnn"].excitability({"p": p, "q": q}, [1.0])
+    assert excitability.isfinite().all()
+
+
 def test_oja_on_a_linear_neuron_finds_the_principal_direction(rng):
     mixing = np.array([[1.0, 0.0, 0.0], [0.8, 0.5, 0.0], [-0.6, 0.2, 0.4]])
     inputs = rng.normal(size=(256, 3)) @ mixing.T
