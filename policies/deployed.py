@@ -8,19 +8,24 @@ import gymnasium as gym
 import numpy as np
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
 from spikepropamine.policies.fast import fast
 from spikepropamine.policies.fast.environments import scaled
-from spikepropamine.policies.spaces import check_finite, stacked
+from spikepropamine.policies.spaces import check_observations, stacked
 
 State = tuple[np.ndarray, ...] | None
 
 
 class Normalisation:
-    """The observation statistics of a `VecNormalize`, frozen: mean and variance, arrays shaped like
-    the observation; of a Dict observation by key, of others that of "" alone. `clip` bounds the
-    normalised values, `epsilon` is added to the variance.
+    """The observation statistics of a `VecNormalize`, frozen.
+
+    Args:
+        statistics: mean and variance, arrays shaped like the observation; of a Dict
+            observation by key, of others that of "" alone.
+        clip: bound of the normalised values.
+        epsilon: is added to the variance.
     """
 
     def __init__(
@@ -29,51 +34,63 @@ class Normalisation:
         clip: float,
         epsilon: float,
     ) -> None:
-        self.statistics, self.clip, self.epsilon = statistics, clip, epsilon
+        self.statistics = statistics
+        self.clip = clip
+        self.epsilon = epsilon
 
     @classmethod
     def of(cls, venv: VecNormalize) -> "Normalisation | None":
-        """The current statistics of `venv`; None when it leaves observations as they are."""
+        """The current statistics of `venv`; None when it leaves observations as they
+        are.
+        """
         if not venv.norm_obs:
             return None
-        found = {key: (x.mean, x.var) for key, x in _by_key(venv.obs_rms).items()}
-        return cls(found, venv.clip_obs, venv.epsilon)
+        running = _by_key(venv.obs_rms)
+        statistics = {key: (x.mean, x.var) for key, x in running.items()}
+        return cls(statistics, venv.clip_obs, venv.epsilon)
 
     def give(self, venv: VecNormalize, more: int = 0) -> None:
-        """Lets `venv` go on from these statistics, as if it had seen as many observations; `more`
-        channels that come after them are left as they are. Raises ValueError where observations
-        are of another structure.
+        """Lets `venv` go on from these statistics, as if it had seen as many
+        observations.
+
+        Args:
+            venv: is changed.
+            more: channels that come after these statistics, and are left as they are.
+
+        Raises:
+            ValueError: observations of `venv` are of another structure.
         """
-        theirs = _by_key(venv.obs_rms)
-        if theirs.keys() != self.statistics.keys():
+        running = _by_key(venv.obs_rms)
+        if running.keys() != self.statistics.keys():
             raise ValueError("its observations are of another structure")
         for key, (mean, var) in self.statistics.items():
             beyond = (more, *mean.shape[1:])
-            theirs[key].mean = np.concatenate([mean, np.zeros(beyond)])
-            theirs[key].var = np.concatenate([var, np.ones(beyond)])
-            theirs[key].count = 1e6
+            running[key].mean = np.concatenate([mean, np.zeros(beyond)])
+            running[key].var = np.concatenate([var, np.ones(beyond)])
+            running[key].count = 1e6
 
     def __call__(self, observation: Any) -> Any:
         """Normalised observations, float32, of the same structure."""
         if not isinstance(observation, dict):
             return self._scaled(observation, "")
-        known = self.statistics
         return {
-            k: self._scaled(x, k) if k in known else x for k, x in observation.items()
+            key: self._scaled(x, key) if key in self.statistics else x
+            for key, x in observation.items()
         }
 
     def _scaled(self, x: np.ndarray, key: str) -> np.ndarray:
-        return scaled(x, *self.statistics[key], self.epsilon, self.clip).astype(
-            np.float32
-        )
+        mean, var = self.statistics[key]
+        return scaled(x, mean, var, self.epsilon, self.clip).astype(np.float32)
 
 
-def _by_key(found: Any) -> dict[str, Any]:
-    return found if isinstance(found, dict) else {"": found}
+def _by_key(
+    statistics: RunningMeanStd | dict[str, RunningMeanStd],
+) -> dict[str, RunningMeanStd]:
+    return statistics if isinstance(statistics, dict) else {"": statistics}
 
 
 class LostState(ValueError):
-    """A policy with memory was asked to act in mid-episode, without its state."""
+    """A policy with memory is to act in mid-episode, without its state."""
 
 
 class DeployedPolicy:
@@ -92,11 +109,11 @@ class DeployedPolicy:
         normalisation: Normalisation | None,
         metadata: dict[str, Any],
     ) -> None:
-        self.policy, self.normalisation, self.metadata = policy, normalisation, metadata
-        self.observation_space, self.action_space = (
-            policy.observation_space,
-            policy.action_space,
-        )
+        self.policy = policy
+        self.normalisation = normalisation
+        self.metadata = metadata
+        self.observation_space = policy.observation_space
+        self.action_space = policy.action_space
         policy.set_training_mode(False)
 
     def predict(
@@ -106,20 +123,29 @@ class DeployedPolicy:
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
     ) -> tuple[np.ndarray, State]:
-        """As the `predict` of any SB3 policy, on observations as the environment gives them.
-        Threads may share the policy. Raises BadObservation: one is not finite; nothing has come of
-        it, and the state still holds; LostState: a policy with memory got no state, and episodes do
-        not all begin.
+        """As the `predict` of any SB3 policy, on observations as the environment gives
+        them. Threads may share the policy.
+
+        Args:
+            observation: [batch, ...] or of one environment, or a dict of such.
+            state: what the step before gave; None before the first.
+            episode_start: [batch], whether an episode begins; None: where there is no
+                state.
+            deterministic: the mode of the distribution of actions, or a sample of it.
+
+        Returns:
+            Actions [batch, ...], and the new state.
+
+        Raises:
+            BadObservation: see `policies.spaces.check_observations`; nothing has come
+                of it, and the state still holds.
+            LostState: a policy with memory got no state, and episodes do not all begin.
+            ValueError: the state has a number that is not finite.
         """
-        begins = (
-            state is not None or episode_start is None or bool(np.all(episode_start))
-        )
-        if not begins and isinstance(self.policy, RecurrentActorCriticPolicy):
-            raise LostState(
-                "this policy has a memory: give the state of the step before, or use act() of what "
-                "spikepropamine.load gives, which keeps it"
-            )
-        check_finite(observation)
+        check_observations(observation)
+        if isinstance(self.policy, RecurrentActorCriticPolicy):
+            state = state or None  # an empty tuple is no state either
+            _check_state(state, episode_start)
         if self.normalisation is not None:
             observation = self.normalisation(observation)
         compiled = fast(self.policy)
@@ -129,26 +155,46 @@ class DeployedPolicy:
             return self.policy.predict(observation, state, episode_start, deterministic)
 
 
+def _check_state(state: State, episode_start: np.ndarray | None) -> None:
+    """Raises LostState or ValueError, see `DeployedPolicy.predict`."""
+    if state is None:
+        if episode_start is not None and not np.all(episode_start):
+            raise LostState(
+                "this policy has a memory: give the state of the step before, or use "
+                "act() of what spikepropamine.load gives, which keeps it"
+            )
+    elif not all(np.isfinite(np.sum(part)) for part in state):
+        # the sum is finite where all numbers are, and takes a fifth of the time
+        raise ValueError(
+            "the state has a number that is not finite; begin the episode anew"
+        )
+
+
 _ONE_AT_A_TIME = threading.Lock()
 
 
 class Step(NamedTuple):
-    """Of a policy in a task: whether an episode begins with this observation, what the policy does,
-    and its state after that.
+    """Of a policy in a task: whether an episode begins with this observation, what the
+    policy does, and its state after that.
     """
 
     observation: Any
     begins: bool
     action: Any
-    state: Any
+    state: State
 
 
-def steps(policy: DeployedPolicy, env: gym.Env, seed: int) -> Iterator[Step]:
-    """Deterministic actions in one episode after the other, without end; the first one has this
-    seed, and those after it count on from it. The environment is not closed.
+def steps(policy: DeployedPolicy, env: gym.Env[Any, Any], seed: int) -> Iterator[Step]:
+    """Deterministic actions in one episode after the other, without end.
+
+    Args:
+        policy: acts.
+        env: the task; is not closed.
+        seed: of the first episode; those after it count on from it.
     """
     state: State = None
-    over, observation = True, None
+    observation = None
+    over = True
     while True:
         begins = over
         if begins:

@@ -1,5 +1,5 @@
-"""Observation and action spaces as plain JSON, what policies make of them, and SB3's features
-extractors, of which those below have their width as a Python int.
+"""Observation and action spaces as plain JSON, what policies make of them, and SB3's
+features extractors, of which those below have their width as a Python int.
 """
 
 import sys
@@ -14,11 +14,13 @@ from stable_baselines3.common.preprocessing import is_image_space
 
 from spikepropamine.common import UsageError
 
+# not as a number of a smaller type
+LARGEST_NUMBER = np.float64(sys.float_info.max)
 MOST_PIXELS = 2**24  # of a picture, in all of its channels
 
 
 def stacked(observations: Sequence[Any]) -> Any:
-    """Observations of one space as a batch: an array [batch, ...], or a dict of such."""
+    """Observations of one space as a batch, an array [batch, ...] or a dict of such."""
     if isinstance(observations[0], dict):
         return {
             key: np.stack([x[key] for x in observations]) for key in observations[0]
@@ -34,8 +36,8 @@ def each(function: Callable[[Any], Any], observations: Any) -> Any:
 
 
 def is_normalised(space: spaces.Space) -> bool:
-    """Whether training can normalise observations of a space: numbers, and no pictures, which a
-    CNN takes as they are.
+    """Whether training can normalise observations of a space: numbers, and no pictures,
+    which a CNN takes as they are.
     """
     return isinstance(space, spaces.Box) and not is_image_space(space)
 
@@ -47,8 +49,14 @@ class BadObservation(UsageError, ValueError):
 def unsound(
     observation: Any, most: float = sys.float_info.max
 ) -> tuple[str, tuple[int, ...], float] | None:
-    """The first number of an observation that is not finite, or larger than `most`: what it is in,
-    its place there, and itself. None: there is none.
+    """The first number of an observation that is not finite, or too large.
+
+    Args:
+        observation: an array [...], or a mapping of names to such.
+        most: the largest absolute value that is not too large.
+
+    Returns:
+        What the number is in, its place there, and the number; None: there is none.
     """
     parts = observation if isinstance(observation, Mapping) else {"": observation}
     for key, part in parts.items():
@@ -58,23 +66,98 @@ def unsound(
         sound = np.abs(x) <= np.float64(most)  # not as a number of a smaller type
         if not sound.all():
             place = tuple(int(i) for i in np.argwhere(~sound)[0])
-            return (f"observation {key!r}" if key else "observation"), place, x[place]
+            return _named(key), place, x[place]
     return None
 
 
-def check_finite(observation: Any) -> None:
-    """Raises BadObservation unless all numbers of an observation are finite: in a policy's memory
-    such a number would stay until the end of the episode.
+def check_observations(observations: Any) -> None:
+    """Checks that a policy can act on observations: in its memory a number that is not
+    finite would stay until the end of the episode.
+
+    Args:
+        observations: an array [batch, ...], or a mapping of names to such.
+
+    Raises:
+        BadObservation: there are none, they are masked, or no finite real numbers.
     """
-    if bad := unsound(observation):
-        name, place, number = bad
+    parts = observations if isinstance(observations, Mapping) else {"": observations}
+    for key, part in parts.items():
+        x = np.asarray(part)
+        if isinstance(part, np.ma.MaskedArray):
+            raise BadObservation(
+                f"{_named(key)} is a masked array; fill in the masked numbers"
+            )
+        if x.dtype.kind not in "biuf":
+            raise BadObservation(
+                f"{_named(key)} is of the type {x.dtype}, and a policy acts on real "
+                "numbers"
+            )
+        if x.ndim > 0 and len(x) == 0:
+            raise BadObservation(f"{_named(key)} is an empty batch, {list(x.shape)}")
+        if x.dtype.kind == "f" and not (np.abs(x) <= LARGEST_NUMBER).all():
+            bad = unsound({key: x})
+            assert bad is not None
+            name, place, number = bad
+            raise BadObservation(
+                f"{name}{list(place)} is {number}, and a policy acts on finite numbers "
+                "alone"
+            )
+
+
+def _named(key: str) -> str:
+    return f"observation {key!r}" if key else "observation"
+
+
+def batch_of_one(observation: Any, space: spaces.Space[Any]) -> Any:
+    """An observation of one environment as a batch of one.
+
+    Args:
+        observation: an array or a mapping of names to arrays, as the space has it.
+        space: of observations.
+
+    Returns:
+        [1, ...], or a dict of such.
+
+    Raises:
+        BadObservation: it is not of the space's structure or shape.
+    """
+    if isinstance(space, spaces.Dict):
+        if not isinstance(observation, Mapping):
+            raise BadObservation(
+                f"the observation is no dict; it needs {sorted(space.spaces)}"
+            )
+        missing = space.spaces.keys() - observation.keys()
+        if missing:
+            raise BadObservation(
+                f"the observation has {sorted(observation)}, not {sorted(space.spaces)}"
+            )
+        return {
+            key: batch_of_one(observation[key], part)
+            for key, part in space.spaces.items()
+        }
+    if isinstance(observation, Mapping):
         raise BadObservation(
-            f"{name}{list(place)} is {number}, and a policy acts on finite numbers alone"
+            f"the observation is a dict of {sorted(map(str, observation))}, and the "
+            f"policy observes a {space}"
         )
+    array = observation
+    if not isinstance(observation, np.ma.MaskedArray):
+        array = np.asarray(observation)
+    shapes = [space.shape]
+    if is_image_space(space) and space.shape is not None:
+        # of policies, with the channels first
+        shapes.append((*space.shape[1:], space.shape[0]))
+    if space.shape is not None and array.shape not in shapes:
+        raise BadObservation(
+            f"the observation has the shape {array.shape}, not {space.shape}"
+        )
+    return array[None]
 
 
 def space_to_json(space: spaces.Space) -> dict[str, Any]:
-    """A plain description of a picture, Box, Discrete, MultiDiscrete, MultiBinary or Dict space."""
+    """A plain description of a picture, Box, Discrete, MultiDiscrete, MultiBinary or
+    Dict space.
+    """
     if isinstance(space, spaces.Dict):
         return {
             "type": "Dict",

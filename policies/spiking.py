@@ -18,14 +18,14 @@ from spikepropamine.policies.fast.networks import Pair, spiking
 from spikepropamine.policies.network import SpikingNetwork
 from spikepropamine.policies.spaces import (
     LstmCombinedExtractor,
-    check_finite,
+    check_observations,
     extractor_for,
 )
 from spikepropamine.policies.state import StateLayout
 
 ADAM = {"eps": 1e-5, "fused": True}
-"""Adam's arguments: SB3's epsilon, and all parameters in one call, since steps over many
-small tensors are mostly overhead."""
+"""Adam's arguments: SB3's epsilon, and all parameters in one call, since steps over
+many small tensors are mostly overhead."""
 
 
 class Heads(nn.Module):
@@ -33,9 +33,9 @@ class Heads(nn.Module):
     nothing for the actor, hidden layers for the critic.
 
     Both get the spiking features and the observation side by side. The critic is an MLP
-    on the observation and, unless `critic_sees_spikes` is off, on the features, which SB3
-    detaches: in a partially observed task only these tell what the actor has learned in
-    this episode.
+    on the observation and, unless `critic_sees_spikes` is off, on the features, which
+    SB3 detaches: in a partially observed task only these tell what the actor has
+    learned in this episode.
 
     Args:
         features: width of the spiking features.
@@ -76,13 +76,14 @@ class Heads(nn.Module):
 class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
     """Actor-critic policy whose actor is a spiking network with plastic synapses.
 
-    Use it by its alias with `PlasticPPO`, or with sb3-contrib's `RecurrentPPO` by class.
-    The state that `predict` takes and returns is a pair of NumPy arrays; the first,
-    [1, n_envs, D] float32, is the whole state of every environment, laid out as `layout`
-    says.
+    Use it by its alias with `PlasticPPO`, or with sb3-contrib's `RecurrentPPO` by
+    class. The state that `predict` takes and returns is a pair of NumPy arrays; the
+    first, [1, n_envs, D] float32, is the whole state of every environment, laid out as
+    `layout` says.
 
     Args:
-        observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of these.
+        observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of
+            these.
         action_space: Box, Discrete, MultiDiscrete or MultiBinary.
         lr_schedule: learning rate as a function of the remaining progress.
         network: a `NetworkConfig`, or a dict of its fields.
@@ -141,8 +142,8 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         of_sb3.setdefault("features_extractor_class", extractor)
         if of_sb3.get("optimizer_class", torch.optim.Adam) is torch.optim.Adam:
             of_sb3.setdefault("optimizer_kwargs", ADAM)
-        # read by the methods of RecurrentActorCriticPolicy; its constructor, which would
-        # make an unused LSTM, is skipped
+        # read by the methods of RecurrentActorCriticPolicy; its constructor, which
+        # would make an unused LSTM, is skipped
         self.shared_lstm = True
         self.enable_critic_lstm = False
         self.lstm_critic = None
@@ -222,8 +223,8 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
     def _process_sequence(
         features: Tensor, lstm_states: Pair, episode_starts: Tensor, lstm: Any
     ) -> tuple[Tensor, Pair]:
-        """[n_seq * T, channels], one sequence after the other, to the network's features
-        and these channels, in this order, and the new states.
+        """[n_seq * T, channels], one sequence after the other, to the network's
+        features and these channels, in this order, and the new states.
         """
         sequences = lstm_states[0].shape[1]
         observations = by_time(features, sequences)
@@ -236,10 +237,10 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         """As in SB3; threads may share the policy.
 
         Raises:
-            BadObservation: a number is not finite; nothing has come of it, and the state
-                still holds.
+            BadObservation: see `policies.spaces.check_observations`; nothing has come
+                of it, and the state still holds.
         """
-        check_finite(observation)
+        check_observations(observation)
         compiled = fast(self)
         predict = super().predict if compiled is None else compiled.predict
         return predict(observation, *arguments, **named)
@@ -263,7 +264,8 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         return state, np.zeros((1, n_envs, 1), dtype=np.float32)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        # the base class's list has no `network`, so its save() and load() would lose the sizes
+        # the base class's list has no `network`, so its save() and load() would lose
+        # the sizes
         return super()._get_constructor_parameters() | {
             "network": self.network_config,
             "critic_sees_spikes": self.critic_sees_spikes,

@@ -1,19 +1,17 @@
 """What a script uses: load a trained policy by name, train, evaluate."""
 
-import contextlib
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from stable_baselines3.common.preprocessing import is_image_space
 
 from spikepropamine.common import check_known
 from spikepropamine.folder import ASKED, RESULTS, RunFolder, policy_folder
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.export import load_policy
+from spikepropamine.policies.spaces import batch_of_one
 from spikepropamine.reading import read_json
 
 if TYPE_CHECKING:
@@ -70,7 +68,7 @@ class Policy(DeployedPolicy):
         Raises:
             ValueError: an observation of another shape, or one that is not finite.
         """
-        batch = _batch(observation, self.observation_space)
+        batch = batch_of_one(observation, self.observation_space)
         state = getattr(self._local, "state", None)
         action, state = self.predict(
             batch, state, np.array([state is None]), deterministic
@@ -227,23 +225,3 @@ def evaluate(*runs: str | Path, **options: Any) -> Evaluation:
     given = {name: value for name, value in options.items() if value is not False}
     folder, _ = run_all(parse([*map(str, runs), *words(given)], "evaluate"))
     return Evaluation(folder, table.read(folder / "results.csv"))
-
-
-def _batch(observation: Any, space: Any) -> Any:
-    """An observation of one environment as a batch of one. Raises ValueError unless it fits."""
-    if isinstance(observation, Mapping):
-        parts = space.spaces
-        with contextlib.suppress(KeyError):
-            return {key: _batch(observation[key], parts[key]) for key in parts}
-        raise ValueError(
-            f"the observation has {sorted(observation)}, not {sorted(parts)}"
-        )
-    array = np.asarray(observation)
-    fit = [space.shape]
-    if is_image_space(space):  # of policies, with the channels first
-        fit.append((*space.shape[1:], space.shape[0]))
-    if space.shape is not None and array.shape not in fit:
-        raise ValueError(
-            f"the observation has the shape {array.shape}, not {space.shape}"
-        )
-    return array[None]

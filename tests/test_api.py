@@ -7,6 +7,7 @@ import spikepropamine as sp
 from spikepropamine.api import Run
 from spikepropamine.common import UsageError
 from spikepropamine.policies.deployed import LostState
+from spikepropamine.policies.spaces import BadObservation
 
 NAME = "spikes/CueAssociation-v0/ndp-oja"
 
@@ -34,6 +35,39 @@ def test_a_lost_state_is_refused_and_a_wrong_shape_named():
         policy.predict(observation[None], None, np.zeros(1, bool))
     with pytest.raises(ValueError, match=r"shape \(3,\), not \(24,\)"):
         policy.act(np.zeros(3, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (lambda x: {"a": x}, r"a dict of \['a'\], and the policy observes a Box"),
+        (lambda x: np.ma.masked_less(x, 0.5), "masked array"),
+        (lambda x: x.astype(np.complex64), "type complex64"),
+        (lambda x: x.astype(object), "type object"),
+        (lambda x: x.astype(str), "real numbers"),
+        (lambda x: x * np.nan, r"observation\[0, 0\] is nan"),
+    ],
+)
+def test_an_observation_that_no_policy_can_act_on_is_named(changed, words):
+    policy = sp.load(NAME)
+    observation = policy.make_env().reset(seed=0)[0]
+    with pytest.raises(BadObservation, match=words):
+        policy.act(changed(observation))
+    assert policy.act(observation) == sp.load(NAME).act(observation)
+
+
+def test_an_empty_batch_and_a_state_that_is_none_are_refused():
+    policy = sp.load(NAME)
+    batch = policy.make_env().reset(seed=0)[0][None]
+    goes_on = np.zeros(1, bool)
+    _, state = policy.predict(batch)
+    with pytest.raises(BadObservation, match=r"empty batch, \[0, 24\]"):
+        policy.predict(batch[:0])
+    with pytest.raises(LostState, match="state of the step before"):
+        policy.predict(batch, (), goes_on)
+    state[0][0, 0, -1] = np.nan
+    with pytest.raises(ValueError, match="state has a number that is not finite"):
+        policy.predict(batch, state, goes_on)
 
 
 def test_a_policy_gets_an_environment_that_tells_what_it_was_told():
