@@ -1,6 +1,9 @@
-"""Actors of off-policy learning: a squashed Gaussian or a squashed number over each kind
-of network, which may have a memory.
+"""Actors of off-policy learning: a squashed Gaussian or a squashed number over each
+kind of network, which may have a memory.
 """
+
+# PyTorch's `Function.apply` has no annotations.
+# mypy: allow-untyped-calls
 
 import math
 import weakref
@@ -43,7 +46,9 @@ class _Draw(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, mean, log_std, noise):
+    def forward(
+        ctx: Any, mean: Tensor, log_std: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
         deviation = log_std.exp().mul_(noise)
         u = mean + deviation
         actions = torch.tanh(u)
@@ -55,7 +60,9 @@ class _Draw(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_actions, d_log_probs):
+    def backward(
+        ctx: Any, d_actions: Tensor, d_log_probs: Tensor
+    ) -> tuple[Tensor, Tensor, None]:
         actions, deviation = ctx.saved_tensors
         d_log_probs = d_log_probs.unsqueeze(-1)
         d_u = d_actions * (1 - actions * actions) + 2.0 * d_log_probs * actions
@@ -63,14 +70,15 @@ class _Draw(torch.autograd.Function):
 
 
 class Squashed(_Base):
-    """Makes an actor-critic policy the actor of SAC: actions are tanh of a Gaussian whose mean and
-    standard deviation depend on the state, and there is no critic.
+    """Makes an actor-critic policy the actor of SAC: actions are tanh of a Gaussian
+    whose mean and standard deviation depend on the state, and there is no critic.
 
     `predict` works as for any SB3 policy; `unroll` and `draw` are what learning calls.
     """
 
     state_size = 0
-    """Width of the state of one environment as a flat vector; 0 for a network without memory."""
+    """Width of the state of one environment as a flat vector; 0 for a network without
+    memory."""
 
     widths: ClassVar[list[int]] = []
     """Of hidden layers, by default."""
@@ -78,7 +86,7 @@ class Squashed(_Base):
     action_net: nn.Linear
 
     def __init__(
-        self, observation_space: spaces.Space, *args: Any, **kwargs: Any
+        self, observation_space: spaces.Space[Any], *args: Any, **kwargs: Any
     ) -> None:
         images = kwargs.get("normalize_images", True)
         extractor = extractor_for(observation_space, images)
@@ -109,8 +117,8 @@ class Squashed(_Base):
         return self.action_dist.proba_distribution(*self.gaussian(latent_pi))
 
     def gaussian(self, features: Tensor) -> Pair:
-        """Mean and log standard deviation [..., actions] before squashing, of what the network
-        gives [..., features].
+        """Mean and log standard deviation [..., actions] before squashing, of what the
+        network gives [..., features].
         """
         return self.action_net(features), self.log_std_net(features).clamp(*LOG_STD)
 
@@ -131,14 +139,17 @@ class Squashed(_Base):
         return torch.tanh(mean), drawn
 
     def draw(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions [..., actions] between -1 and 1, and their log-likelihoods [...], with gradients
-        through both (the reparameterisation of Haarnoja et al. 2018).
+        """Actions [..., actions] between -1 and 1, and their log-likelihoods [...],
+        with gradients through both (the reparameterisation of Haarnoja et al. 2018).
         """
         mean, log_std = self.gaussian(features)
-        return _Draw.apply(mean, log_std, torch.randn_like(mean))
+        drawn: Pair = _Draw.apply(mean, log_std, torch.randn_like(mean))
+        return drawn
 
     def pair(self, flat: Tensor) -> Pair | None:
-        """The state as `unroll` takes it, of one vector for each environment [B, state_size]."""
+        """The state as `unroll` takes it, of one vector for each environment [B,
+        state_size].
+        """
         return None
 
     def flat(self, state: Pair | None) -> Tensor | None:
@@ -169,7 +180,7 @@ class SquashedSpiking(Squashed, PlasticSpikingPolicy):
     """A spiking network, plastic or not."""
 
     @property
-    def state_size(self) -> int:  # type: ignore[override]
+    def state_size(self) -> int:
         """Of all fields of `layout`."""
         return self.layout.size
 
@@ -179,11 +190,13 @@ class SquashedSpiking(Squashed, PlasticSpikingPolicy):
 
     def flat(self, state: Any) -> Tensor:
         """The state as it is."""
-        return state[0][0]
+        whole: Tensor = state[0][0]
+        return whole
 
     def unroll(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
         """See `Squashed`."""
-        return self.network(inputs, state, starts)
+        features, after = self.network(inputs, state, starts)
+        return features, after
 
 
 class _Recurrent(Squashed):
@@ -198,7 +211,7 @@ class _Recurrent(Squashed):
         super().__init__(*args, **kwargs)
 
     @property
-    def state_size(self) -> int:  # type: ignore[override]
+    def state_size(self) -> int:
         """Of hidden and cell state, in all layers."""
         return 2 * self.lstm_actor.num_layers * self.lstm_actor.hidden_size
 
@@ -245,8 +258,8 @@ class Certain(SquashedDiagGaussianDistribution):
 
 
 class Deterministic(Squashed):
-    """Makes an actor-critic policy the actor of TD3: actions are tanh of what the network
-    gives.
+    """Makes an actor-critic policy the actor of TD3: actions are tanh of what the
+    network gives.
     """
 
     def _build_heads(self, features: int, actions: int) -> None:

@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import logging
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -16,8 +17,9 @@ BACKENDS = {
     "numba": "spikepropamine.policies.compiled.autograd",
     "reference": "spikepropamine.policies.reference",
 }
-"""Modules with a `layer_sequence` and a `leaky_sequence` of the same meaning. "auto" is numba on a
-CPU; the reference elsewhere, and where Numba is missing or cannot take the rule."""
+"""Modules with a `layer_sequence` and a `leaky_sequence` of the same meaning. "auto" is
+numba on a CPU; the reference elsewhere, and where Numba is missing or cannot take the
+rule."""
 
 Step = Callable[[Any, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, list[Any]]]
 
@@ -27,7 +29,16 @@ logger = logging.getLogger(__name__)
 
 
 def obstacle(name: str, spec: LayerSpec, device: torch.device | str) -> str | None:
-    """Why a backend cannot run layers of a kind on a device, or None if it can."""
+    """Why a backend cannot run layers.
+
+    Args:
+        name: a key of `BACKENDS`.
+        spec: the kind of layer.
+        device: where.
+
+    Returns:
+        The reason, or None if it can.
+    """
     if name == "reference":
         return None
     if torch.device(device).type != "cpu":
@@ -36,29 +47,45 @@ def obstacle(name: str, spec: LayerSpec, device: torch.device | str) -> str | No
         return "Numba is not installed"
     if spec.units != "spiking":
         return f"its units are {spec.units}, not spiking"
-    from spikepropamine.policies.compiled.derive import derive  # slow to import
+    if spec.plastic:
+        # slow to import
+        from spikepropamine.policies.compiled.derive import NoKernels, derive
 
-    if spec.plastic and derive(RULES[spec.rule]) is None:
-        return f"the rule {spec.rule} is not linear in p, x and f"
+        try:
+            derive(RULES[spec.rule])
+        except NoKernels as error:
+            return f"the rule {spec.rule} cannot be compiled: {error}"
     return None
 
 
-@functools.cache  # asked at every step, answered and logged once
-def choose(name: str = "auto", spec: LayerSpec = STATIC, device: str = "cpu") -> Any:
-    """The module of the backend of this name, a key of `BACKENDS` or "auto" for the fastest, that
-    runs layers of a kind on a type of device; or the reference where it cannot, with one line in
-    the log. Raises ValueError: an unknown name.
+@functools.cache  # called at every step, worked out and logged once
+def choose(
+    name: str = "auto", spec: LayerSpec = STATIC, device: str = "cpu"
+) -> ModuleType:
+    """The module that runs layers of a kind.
+
+    Args:
+        name: a key of `BACKENDS`, or "auto" for the fastest.
+        spec: the kind of layer.
+        device: a type of device.
+
+    Returns:
+        The backend of this name, or the reference where that cannot run such layers,
+        with one line in the log.
+
+    Raises:
+        ValueError: an unknown name.
     """
     if name != "auto" and name not in BACKENDS:
         raise ValueError(
             f"unknown backend {name!r}; choose from auto, {', '.join(BACKENDS)}"
         )
     chosen = "numba" if name == "auto" else name
-    if (why := obstacle(chosen, spec, device)) is not None:
-        asked = (
-            name != "auto" or torch.device(device).type == "cpu"
-        )  # elsewhere Numba never runs
-        level = logging.WARNING if asked else logging.INFO
+    why = obstacle(chosen, spec, device)
+    if why is not None:
+        # where no backend was named, Numba is not expected on other devices
+        expected = name != "auto" or torch.device(device).type == "cpu"
+        level = logging.WARNING if expected else logging.INFO
         logger.log(
             level, "backend %s cannot be used (%s); the reference is", chosen, why
         )
@@ -68,8 +95,10 @@ def choose(name: str = "auto", spec: LayerSpec = STATIC, device: str = "cpu") ->
 
 @functools.cache
 def choose_step(name: str, specs: frozenset[LayerSpec], device: str) -> Step | None:
-    """The backend's call for one environment step of a whole network, where it has such a one."""
-    if {choose(name, spec, device).__name__ for spec in specs} != {BACKENDS["numba"]}:
+    """The backend's call for one environment step of a whole network, see
+    `compiled.step.step`; None where it has no such call.
+    """
+    if any(choose(name, x, device).__name__ != BACKENDS["numba"] for x in specs):
         return None
     from spikepropamine.policies.compiled.step import step
 

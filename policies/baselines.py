@@ -1,5 +1,5 @@
-"""Policies of the baselines: an MLP and an LSTM of which the critic may see more than the
-actor, and a GRU.
+"""Policies of the baselines: an MLP and an LSTM of which the critic may see more than
+the actor, and a GRU.
 
 `told` is how many of the last channels of a Box observation the critic alone sees.
 """
@@ -54,8 +54,8 @@ class ToldMlpPolicy(ActorCriticPolicy):
 
 
 class ToldLstmPolicy(RecurrentActorCriticPolicy):
-    """sb3-contrib's LSTM policy for all observations that SB3 takes, whose critic may see
-    more than its actor; it then has an LSTM of its own.
+    """sb3-contrib's LSTM policy for all observations that SB3 takes, whose critic may
+    see more than its actor; it then has an LSTM of its own.
 
     Args:
         observation_space: any that SB3 takes.
@@ -142,9 +142,7 @@ class ToldLstmPolicy(RecurrentActorCriticPolicy):
 class Gru(nn.GRU):
     """`nn.GRU` with the call of `nn.LSTM`: of the pair of states it uses the first."""
 
-    def forward(  # type: ignore[override]
-        self, x: Tensor, states: Pair | None = None
-    ) -> tuple[Tensor, Pair]:
+    def forward(self, x: Tensor, states: Pair | None = None) -> tuple[Tensor, Pair]:
         """Runs a sequence.
 
         Args:

@@ -1,4 +1,6 @@
-"""The settings of a spiking network: what each may be, and what it must not be with others."""
+"""The settings of a spiking network: what each may be, and what it must not be with
+others.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -19,7 +21,7 @@ class Range(NamedTuple):
     """What some numbers must be: a test, and the same in words."""
 
     names: tuple[str, ...]
-    holds: Callable[[float], bool]
+    holds: Callable[[Any], bool]
     words: str
 
 
@@ -60,21 +62,23 @@ class NetworkConfig:
     """Settings of a spiking actor network.
 
     Raises:
-        ValueError: a value out of range, an unknown name, or settings that do not fit each other;
-            the message says what would be right.
+        ValueError: a value out of range, an unknown name, or settings that do not fit
+            each other; the message says what would be right.
     """
 
     rule: str = "oja"
-    """Rule of synaptic plasticity, one that is registered; none is the static network (F = 0)."""
+    """Rule of synaptic plasticity, one that is registered; none is the static network
+    (F = 0)."""
     modulation: Literal["none", "direct", "retroactive", "feedback"] = "none"
-    """none: the rule by itself; direct: a neuromodulator scales the rule; retroactive: it scales
-    an eligibility trace of the rule (Backpropamine); feedback: direct and set by hand, the tanh of
-    the sum of the exogenous channels, which have to be named."""
+    """none: the rule by itself; direct: a neuromodulator scales the rule; retroactive:
+    it scales an eligibility trace of the rule (Backpropamine); feedback: direct and set
+    by hand, the tanh of the sum of the exogenous channels, which have to be named."""
     units: Literal["spiking", "tanh"] = "spiking"
-    """spiking: leaky integrate-and-fire neurons; tanh: leaky units without spikes, for comparison
-    (they run on the readable implementation, which is slower)."""
+    """spiking: leaky integrate-and-fire neurons; tanh: leaky units without spikes, for
+    comparison (they run on the readable implementation, which is slower)."""
     hidden: tuple[int, ...] = (64, 64)
-    """Neurons of each layer. Of one layer, the last entries of plastic and recurrent hold."""
+    """Neurons of each layer. Of one layer, the last entries of plastic and recurrent
+    hold."""
     plastic: tuple[bool, ...] = (False, True)
     """Which layers are plastic, one entry a layer."""
     recurrent: tuple[bool, ...] = (False, False)
@@ -82,13 +86,15 @@ class NetworkConfig:
     ticks: int = 1
     """Ticks of network time per environment step."""
     phases: bool = False
-    """Each tick of a step has input weights of its own, of the encoder or else the first layer, and
-    of neuromodulators: so plastic synapses may store at one tick and recall at another."""
+    """Each tick of a step has input weights of its own, of the encoder or else the
+    first layer, and of neuromodulators: so plastic synapses may store at one tick and
+    recall at another."""
     encoder: tuple[int, ...] = ()
-    """Widths of layers of tanh units, without state, between the observation and the first layer;
-    none: the first layer sees the observation itself."""
+    """Widths of layers of tanh units, without state, between the observation and the
+    first layer; none: the first layer sees the observation itself."""
     readout: Literal["spikes", "spikes+potentials"] = "spikes"
-    """What the actor's output layer sees: filtered spikes, or membrane potentials as well."""
+    """What the actor's output layer sees: filtered spikes, or membrane potentials as
+    well."""
     surrogate: str = "fast_sigmoid"
     """Surrogate gradient: fast_sigmoid, arctan, triangle or rectangle."""
     slope: float = 5.0
@@ -98,8 +104,8 @@ class NetworkConfig:
     clip: float = 1.0
     """Bound of the fast weights."""
     decay: Literal["contracting", "plain"] = "contracting"
-    """contracting: a rule's decay shrinks fast weights whatever the sign of the neuromodulator;
-    plain: a negative neuromodulator turns decay into growth."""
+    """contracting: a rule's decay shrinks fast weights whatever the sign of the
+    neuromodulator; plain: a negative neuromodulator turns decay into growth."""
     gain: float = 1.0
     """Spread of the initial weights of spiking inputs, times sqrt(fan-in)."""
     input_gain: float = 2.0
@@ -107,25 +113,28 @@ class NetworkConfig:
     plasticity_gain: float = 0.3
     """Spread of the initial plasticity gains alpha, times sqrt(fan-in)."""
     modulator_gain: float = 1.0
-    """Spread of the initial weights of the neuromodulators, times sqrt(fan-in). With large ones
-    fast weights forget within tens of ticks."""
+    """Spread of the initial weights of the neuromodulators, times sqrt(fan-in). With
+    large ones fast weights forget within tens of ticks."""
     membrane_decay: float = 0.8
     """Initial decay beta of the membrane potential per tick (learned per neuron)."""
     trace_decay: float = 0.6
-    """Initial decay of the pre- and postsynaptic traces per tick (learned per layer)."""
+    """Initial decay of the pre- and postsynaptic traces per tick (learned per
+    layer)."""
     threshold_decay: float = 0.9
-    """Initial decay of the sliding threshold per tick, where a rule has one (learned per layer)."""
+    """Initial decay of the sliding threshold per tick, where a rule has one (learned
+    per layer)."""
     readout_decay: float = 0.5
     """Initial decay of the leaky readout per tick (learned per neuron)."""
     eta: float = 0.18
     """Initial rate of plasticity, and initial level of the neuromodulator (learned)."""
     fresh_weights: Literal["none", "random", "zero"] = "none"
-    """What the fixed weights of the layers are when an episode begins, if they are not trained:
-    random: drawn anew, with the spreads of gain and input_gain (trainer.kind evolution only); zero;
-    none: they are trained. What is exported has the draw of one episode."""
+    """What the fixed weights of the layers are when an episode begins, if they are not
+    trained: random: drawn anew, with the spreads of gain and input_gain (trainer.kind
+    evolution only); zero; none: they are trained. What is exported has the draw of one
+    episode."""
     exogenous: tuple[int | str, ...] | None = None
-    """Observation channels that the neuromodulators see: indices, or keys of a Dict observation;
-    left out: all of them."""
+    """Observation channels that the neuromodulators see: indices, or keys of a Dict
+    observation; left out: all of them."""
 
     def __post_init__(self) -> None:
         self._make_tuples()
@@ -176,8 +185,10 @@ class NetworkConfig:
 
     def _check_widths(self, name: str, least: int) -> None:
         """Of `least` layers or more."""
-        widths = getattr(self, name)
-        are_widths = all(isinstance(x, Integral) and 1 <= x <= WIDEST for x in widths)
+        widths: tuple[Any, ...] = getattr(self, name)
+        are_widths = all(
+            isinstance(x, Integral) and 1 <= int(x) <= WIDEST for x in widths
+        )
         if not are_widths or not least <= len(widths) <= MOST_LAYERS:
             raise ValueError(
                 f"{name} must name the widths of {least} to {MOST_LAYERS} layers, "
@@ -200,13 +211,15 @@ class NetworkConfig:
     def _check_ranges(self) -> None:
         for allowed in RANGES:
             for name in allowed.names:
-                value = getattr(self, name)
+                value: Any = getattr(self, name)
                 if not isinstance(value, Real) or not allowed.holds(value):
                     raise ValueError(f"{name} must be {allowed.words}, got {value}")
 
     @property
     def pathways(self) -> int:
-        """Blocks of channels that the first layer and neuromodulators see, one at a tick."""
+        """Blocks of channels that the first layer and neuromodulators see, one at a
+        tick.
+        """
         return self.ticks if self.phases else 1
 
     @classmethod
@@ -214,7 +227,8 @@ class NetworkConfig:
         """A config out of a config, a mapping of its fields, or None (the defaults).
 
         Raises:
-            ValueError: an unknown field, with the nearest one, or what the class raises.
+            ValueError: an unknown field, with the nearest one, or what the class
+                raises.
         """
         if isinstance(value, NetworkConfig):
             return value
@@ -234,8 +248,8 @@ class NetworkConfig:
 def completed_network(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a network that an older version saved, as this version has them.
 
-    What that version did not know yet is as it was before there was a choice; what is no setting
-    any more is left out.
+    What that version did not know yet is as it was before there was a choice; what is
+    no setting any more is left out.
     """
     known = {
         name: value

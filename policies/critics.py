@@ -1,5 +1,8 @@
 """Critics of off-policy learning, and the policy that they form with an actor."""
 
+# PyTorch's `Function.apply` has no annotations.
+# mypy: allow-untyped-calls
+
 import math
 from collections.abc import Callable
 from itertools import pairwise
@@ -59,14 +62,16 @@ class Critics(nn.Module):
             parameters = [x.detach() for x in parameters]
         inputs = torch.cat([states, actions], dim=1)
         count = len(parameters[0])
-        return Dense.apply(True, inputs.expand(count, -1, -1), *parameters)
+        outputs: Tensor = Dense.apply(True, inputs.expand(count, -1, -1), *parameters)
+        return outputs
 
 
 class OffPolicy(SACPolicy):
     """Actor and critics of off-policy learning.
 
     Args:
-        observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of these.
+        observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of
+            these.
         action_space: Box, bounded.
         lr_schedule: learning rate as a function of the remaining progress.
         actor_class: one of `policies.actors.ACTORS`.
@@ -74,9 +79,9 @@ class OffPolicy(SACPolicy):
             memory; what comes after an LSTM) and of the critics, or a list for both.
         n_critics: how many critics there are.
         n_quantiles: what each gives: 1 for SAC.
-        critic_sees_state: the critics see what the actor's network gives, too, and train
-            it with their loss: in a partially observed task, this alone tells what the
-            actor has found out (Lambrechts et al. 2025).
+        critic_sees_state: the critics see what the actor's network gives, too, and
+            train it with their loss: in a partially observed task, this alone tells
+            what the actor has found out (Lambrechts et al. 2025).
         told: how many of the last channels of a Box the critics alone see.
         critics_class: makes the critics, of the arguments of `Critics`.
         target_critics: whether there are critics that follow the others.
@@ -163,10 +168,11 @@ class OffPolicy(SACPolicy):
             **more,
         }
         spaces_and_rate = (seen_by_actor, action_space, lr_schedule)
-        self.actor = actor_class(*spaces_and_rate, **of_actor)
-        inputs = self.actor.features_dim + told + get_action_dim(action_space)
+        actor = actor_class(*spaces_and_rate, **of_actor)
+        self.actor = actor
+        inputs = actor.features_dim + told + get_action_dim(action_space)
         if critic_sees_state:
-            inputs += self.actor.action_net.in_features
+            inputs += actor.action_net.in_features
         sizes = (inputs, widths["qf"], n_quantiles, n_critics)
         self.critic: Any = critics_class(*sizes)
         if target_critics:
@@ -191,8 +197,8 @@ class OffPolicy(SACPolicy):
         return self.actor.predict(seen, *args, **kwargs)
 
     def split(self, observations: Any) -> tuple[Any, Any]:
-        """What the actor sees of observations [..., channels], and what the critics alone
-        see (None: nothing).
+        """What the actor sees of observations [..., channels], and what the critics
+        alone see (None: nothing).
         """
         if not self.told:
             return observations, None

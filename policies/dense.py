@@ -1,4 +1,7 @@
-"""Linear layers and what is between them as functions, with short gradients on the CPU."""
+"""Linear layers and activations as functions, with short gradients on the CPU."""
+
+# PyTorch's `Function.apply` has no annotations.
+# mypy: allow-untyped-calls
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -16,25 +19,31 @@ def chain(modules: Iterable[nn.Module]) -> Function:
     """Modules, one after the other."""
     modules = list(modules)
     functions = [_function(module) for module in modules]
-    kinds = [type(module) for module in modules]
-    rectified = nn.ReLU in kinds
-    layers = [
-        nn.Linear,
-        *[nn.ReLU if rectified else nn.Tanh, nn.Linear] * (len(kinds) // 2),
-    ]
-    is_dense = kinds == layers and all(
-        module.bias is not None for module in modules[::2]
-    )
     parameters = [x for module in modules for x in module.parameters()]
+    is_dense = _is_dense(modules)
+    rectified = any(type(module) is nn.ReLU for module in modules)
 
     def call(x: Tensor) -> Tensor:
         if is_dense and torch.is_grad_enabled():
-            return Dense.apply(rectified, x, *parameters)
+            outputs: Tensor = Dense.apply(rectified, x, *parameters)
+            return outputs
         for function in functions:
             x = function(x)
         return x
 
     return call
+
+
+def _is_dense(modules: list[nn.Module]) -> bool:
+    """Whether modules are linear ones with a bias, and between them either hyperbolic
+    tangents or rectifiers.
+    """
+    linear, activations = modules[::2], modules[1::2]
+    return (
+        len(linear) == len(activations) + 1
+        and all(type(x) is nn.Linear and x.bias is not None for x in linear)
+        and {type(x) for x in activations} in (set(), {nn.Tanh}, {nn.ReLU})
+    )
 
 
 def _function(module: nn.Module) -> Function:
@@ -53,37 +62,43 @@ def _through_tanh(gradient: Tensor, y: Tensor) -> Tensor:
 def _through_relu(gradient: Tensor, y: Tensor) -> Tensor:
     """The gradient to x from that to y = relu(x)."""
     # a product with y > 0 takes six times as long
-    return torch.ops.aten.threshold_backward(gradient, y, 0)
+    through: Tensor = torch.ops.aten.threshold_backward(gradient, y, 0)
+    return through
 
 
 class _Tanh(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x):
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         y = torch.from_numpy(np.tanh(x.numpy()))
         ctx.save_for_backward(y)
         return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_y):
+    def backward(ctx: Any, d_y: Tensor) -> Tensor:
         return _through_tanh(d_y, *ctx.saved_tensors)
 
 
 def tanh(x: Tensor) -> Tensor:
-    """`torch.tanh`; where gradients are taken on the CPU by NumPy, in a fifth of the time."""
+    """`torch.tanh`; where gradients are taken on the CPU by NumPy, in a fifth of the
+    time.
+    """
     learns = x.device.type == "cpu" and x.requires_grad and torch.is_grad_enabled()
-    return _Tanh.apply(x) if learns else torch.tanh(x)
+    if not learns:
+        return torch.tanh(x)
+    y: Tensor = _Tanh.apply(x)
+    return y
 
 
 class Dense(torch.autograd.Function):
     """Linear layers, with hyperbolic tangents or rectifiers between them: from inputs
-    [N, channels] and each layer's weight [outputs, inputs] and bias [outputs] to what the last one
-    gives, [N, outputs]. Or some such networks side by side, all of [count, ...]; biases are then
-    [count, 1, outputs].
+    [N, channels] and each layer's weight [outputs, inputs] and bias [outputs] to what
+    the last one gives, [N, outputs]. Or some such networks side by side, all of [count,
+    ...]; biases are then [count, 1, outputs].
     """
 
     @staticmethod
-    def forward(ctx, rectified, x, *parameters):
+    def forward(ctx: Any, rectified: bool, x: Tensor, *parameters: Tensor) -> Tensor:
         """The last layer's outputs."""
         linear = torch.addmm if x.dim() == 2 else torch.baddbmm
         seen = [x]  # by each layer
@@ -101,11 +116,11 @@ class Dense(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d):
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients to inputs and parameters."""
         layers = len(ctx.saved_tensors) // 2
         seen, weights = ctx.saved_tensors[:layers], ctx.saved_tensors[layers:]
-        gradients: list[Any] = []
+        gradients: list[Tensor | None] = []
         for k in reversed(range(layers)):
             of_weight, of_bias = ctx.needs_input_grad[2 + 2 * k : 4 + 2 * k]
             gradients.append(d.sum(dim=-2, keepdim=d.dim() == 3) if of_bias else None)

@@ -26,10 +26,14 @@ class Network(Protocol):
 
     layers: Sequence[SpikingLayer]
     observer: Observer | None
-    forward: Callable[..., Any]
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """All of its parameters."""
+
+    def forward(
+        self, observations: Tensor, states: Pair, starts: Tensor
+    ) -> tuple[Tensor, Pair]:
+        """See `SpikingNetwork`."""
 
     def keep_weights(self) -> None:
         """Weights are no longer drawn."""

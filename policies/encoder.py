@@ -1,5 +1,6 @@
-"""What a spiking network's first layer sees at each tick of an environment step: the observation,
-by a pathway of each tick (phases), and what layers of tanh units make of it (an encoder).
+"""What a spiking network's first layer sees at each tick of an environment step: the
+observation, by a pathway of each tick (phases), and what layers of tanh units make of
+it (an encoder).
 """
 
 import math
@@ -15,11 +16,12 @@ from spikepropamine.policies.dense import tanh
 def at_ticks(observations: Tensor, ticks: int, phases: bool) -> Tensor:
     """Observations held constant over the ticks of their environment step.
 
-    With phases each tick has a pathway of its own, a block of channels that is silent at all other
-    ticks. What is learned on these channels thus has weights W^k and a bias b^k for each tick k:
-    what comes in at one tick may be a key to store under, and at the next a query to recall by.
-    Layers between which the strength of inputs alternates are the theta rhythm's phases of encoding
-    and retrieval in Hasselmo, Bodelon and Wyble 2002.
+    With phases each tick has a pathway of its own, a block of channels that is silent
+    at all other ticks. What is learned on these channels thus has weights W^k and a
+    bias b^k for each tick k: what comes in at one tick may be a key to store under, and
+    at the next a query to recall by. Layers between which the strength of inputs
+    alternates are the theta rhythm's phases of encoding and retrieval in Hasselmo,
+    Bodelon and Wyble 2002.
 
     Args:
         observations: [T, B, channels].
@@ -27,8 +29,8 @@ def at_ticks(observations: Tensor, ticks: int, phases: bool) -> Tensor:
         phases: whether each tick has a pathway of its own.
 
     Returns:
-        [T * ticks, B, channels]; with phases [T * ticks, B, ticks * (channels + 1)], of which at
-        tick k the k-th block is the observation and a 1, and the rest is 0.
+        [T * ticks, B, channels]; with phases [T * ticks, B, ticks * (channels + 1)], of
+        which at tick k the k-th block is the observation and a 1, and the rest is 0.
     """
     if not phases:
         return (
@@ -41,8 +43,8 @@ def at_ticks(observations: Tensor, ticks: int, phases: bool) -> Tensor:
 
 
 def pathways(channels: Sequence[int], width: int, ticks: int) -> list[int]:
-    """Where channels of an observation of this width, and the 1, lie in all blocks of `at_ticks`
-    with phases.
+    """Where channels of an observation of this width, and the 1, lie in all blocks of
+    `at_ticks` with phases.
     """
     block = width + 1
     return [k * block + channel for k in range(ticks) for channel in (*channels, width)]
@@ -54,8 +56,9 @@ class Encoder(nn.Module):
     Args:
         inputs: channels of the first layer.
         widths: units of each layer.
-        active: how many of the inputs are not silent at a time; initial weights have a standard
-            deviation of 1 / sqrt(active), and in later layers of 1 / sqrt(units before).
+        active: how many of the inputs are not silent at a time; initial weights have a
+            standard deviation of 1 / sqrt(active), and in later layers of 1 /
+            sqrt(units before).
     """
 
     layers: Sequence[nn.Linear]
@@ -75,8 +78,8 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., rows, inputs] to [..., rows, output_size].
 
-        Parameters may have a leading axis [networks, ...], for networks side by side; then x is
-        [networks, rows, inputs].
+        Parameters may have a leading axis [networks, ...], for networks side by side;
+        then x is [networks, rows, inputs].
         """
         for layer in self.layers:
             weight: Any = layer.weight

@@ -1,7 +1,8 @@
-"""Saving a policy for others: weights as safetensors, everything else as JSON; and making one anew
-that observes fewer or more channels.
+"""Saving a policy for others: weights as safetensors, everything else as JSON; and
+making one anew that observes fewer or more channels.
 
-Loading such a folder runs no code of whoever made it (an SB3 zip holds pickles, which can).
+Loading such a folder runs no code of whoever made it (an SB3 zip holds pickles, which
+can).
 """
 
 import json
@@ -51,24 +52,39 @@ AGAIN = 0.01  # seconds; a training that replaces a policy takes less
 LARGEST_DESCRIPTION = 2**24  # bytes
 LARGEST_ARGUMENTS = 2**12  # characters, which are some hundred layers
 BROKEN = (
-    LookupError, TypeError, ValueError, AssertionError, ArithmeticError, AttributeError,
-    RuntimeError, MemoryError,
-)  # fmt: skip
+    LookupError,
+    TypeError,
+    ValueError,
+    AssertionError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    MemoryError,
+)
 """What reading damaged contents can raise."""
 POLICIES: dict[str, type[ActorCriticPolicy]] = {
     cls.__name__: cls for cls in NETWORKS if cls not in (ToldMlpPolicy, ToldLstmPolicy)
 }
-"""By name; one whose critic is told is saved as what it is without that, see `narrowed`."""
+"""By name; one whose critic is told is saved as what it is without that, see
+`narrowed`."""
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 EXTRACTORS = (
-    torch_layers.FlattenExtractor, torch_layers.NatureCNN, torch_layers.CombinedExtractor,
-    LstmFlattenExtractor, LstmCombinedExtractor,
-)  # fmt: skip
+    torch_layers.FlattenExtractor,
+    torch_layers.NatureCNN,
+    torch_layers.CombinedExtractor,
+    LstmFlattenExtractor,
+    LstmCombinedExtractor,
+)
 OF_ALL = (
-    "net_arch", "ortho_init", "log_std_init", "critic_sees_spikes", "normalize_images",
-)  # fmt: skip
+    "net_arch",
+    "ortho_init",
+    "log_std_init",
+    "critic_sees_spikes",
+    "normalize_images",
+)
 OF_LSTM = ("lstm_hidden_size", "n_lstm_layers", "shared_lstm", "enable_critic_lstm")
-"""Constructor arguments that a policy folder may name, besides activation_fn and network."""
+"""Constructor arguments that a policy folder may name, besides activation_fn and
+network."""
 
 
 def save_policy(
@@ -77,24 +93,29 @@ def save_policy(
     venv: VecNormalize | Normalisation | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes `policy.json`, `weights.safetensors` and, with `venv`, `normalisation.safetensors`.
+    """Writes `policy.json`, `weights.safetensors` and, with `venv`,
+    `normalisation.safetensors`.
 
     An older policy in `folder` is replaced as a whole, once the new one is complete.
 
     Args:
         folder: created if it is missing.
         policy: of a class in `POLICIES`.
-        venv: the training environment's `VecNormalize`, if there is one, or its statistics.
+        venv: the training environment's `VecNormalize`, if there is one, or its
+            statistics.
         metadata: anything JSON can hold (the run's settings, versions).
 
     Raises:
-        ValueError: a policy class or setting that the format does not know, or a `venv` that
-            normalises something else than what the policy observes (below a `VecFrameStack`).
+        ValueError: a policy class or setting that the format does not know, or a `venv`
+            that normalises something else than what the policy observes (below a
+            `VecFrameStack`).
     """
     name = type(policy).__name__
     if name not in POLICIES:
-        known = f"{', '.join(POLICIES)}; add yours to policies.export.POLICIES"
-        raise ValueError(f"cannot export a {name}; the format knows {known}")
+        raise ValueError(
+            f"cannot export a {name}; the format knows {', '.join(POLICIES)}; "
+            "add yours to policies.export.POLICIES"
+        )
     normalisation = Normalisation.of(venv) if isinstance(venv, VecNormalize) else venv
     settings: dict[str, Any] | None = None
     statistics: dict[str, torch.Tensor] = {}
@@ -102,13 +123,11 @@ def save_policy(
         settings = {"clip": normalisation.clip, "epsilon": normalisation.epsilon}
         if "" not in normalisation.statistics:
             settings["keys"] = sorted(normalisation.statistics)
-        for key, arrays in normalisation.statistics.items():
-            named = zip((f"mean/{key}", f"var/{key}"), arrays)
-            statistics |= {
-                k.rstrip("/"): torch.as_tensor(np.asarray(x)) for k, x in named
-            }
-        found = {name: (list(x.shape), x.dtype) for name, x in statistics.items()}
-        if found != _statistics_of(policy.observation_space, settings):
+        for key, (mean, var) in normalisation.statistics.items():
+            of_key = f"/{key}" if key else ""
+            statistics[f"mean{of_key}"] = torch.as_tensor(np.asarray(mean))
+            statistics[f"var{of_key}"] = torch.as_tensor(np.asarray(var))
+        if _shapes(statistics) != _statistics_of(policy.observation_space, settings):
             raise ValueError(
                 "what VecNormalize has normalised is not what the policy observes"
             )
@@ -130,12 +149,11 @@ def save_policy(
     }
     description["digest"] = _digest(description)
     contents["policy.json"] = (json.dumps(description, indent=2) + "\n").encode()
-    if _shapes_of(
-        _maker(parse_json(contents["policy.json"], "policy.json"))
-    ) != _shapes(policy):
+    as_read = parse_json(contents["policy.json"], "policy.json")
+    if _shapes_of(_maker(as_read)) != _shapes(policy.state_dict()):
         raise ValueError(
-            "cannot export this policy: its class makes other weights out of its arguments, as "
-            "where it has another features extractor than by default"
+            "cannot export this policy: its class makes other weights out of its "
+            "arguments, as where it has another features extractor than by default"
         )
     with whole_folder(folder) as new:
         for file, content in contents.items():
@@ -146,8 +164,9 @@ def save_policy(
 def load_policy(folder: Path | str) -> DeployedPolicy:
     """Loads what `save_policy` wrote.
 
-    Names, types and sizes of what a file holds, and digests of all contents, are checked before
-    memory is taken for it. A training may replace the policy meanwhile; then it is the newer one.
+    Names, types and sizes of what a file holds, and digests of all contents, are
+    checked before memory is taken for it. A training may replace the policy meanwhile;
+    then it is the newer one.
 
     Raises:
         FileNotFoundError: no policy there; the message names the missing file.
@@ -161,19 +180,23 @@ def load_policy(folder: Path | str) -> DeployedPolicy:
 
 
 def _loaded(folder: Path) -> DeployedPolicy:
+    """See `load_policy`, but for the second try."""
     for name in ("policy.json", "weights.safetensors"):
         if not (folder / name).exists():
             raise Missing(f"no policy in {folder}: {name} is missing")
     description = _read_description(folder / "policy.json")
     try:
-        settings, digests = description["normalisation"], dict(description["sha256"])
+        settings = description["normalisation"]
+        digests = dict(description["sha256"])
         metadata = dict(description["metadata"])
         make = _maker(description)
         shapes = _shapes_of(make)
         size = sum(prod(shape) * dtype.itemsize for shape, dtype in shapes.values())
         if size > (folder / "weights.safetensors").stat().st_size:
-            held = "weights.safetensors, which may be cut, holds"
-            raise ValueError(f"it describes more weights than {held}")
+            raise ValueError(
+                "it describes more weights than weights.safetensors, which may be cut, "
+                "holds"
+            )
         policy = make()
     except BROKEN as error:
         raise Unreadable(
@@ -185,16 +208,14 @@ def _loaded(folder: Path) -> DeployedPolicy:
         if settings is not None:
             sizes = _statistics_of(policy.observation_space, settings)
             tensors = _load(folder, "normalisation", sizes, digests)
-            keys = [
-                name.removeprefix("mean") for name in sizes if name.startswith("mean")
-            ]
+            statistics = {}
+            for name in sizes:
+                part, _, key = name.partition("/")
+                if part == "mean":
+                    var = tensors[name.replace("mean", "var", 1)]
+                    statistics[key] = (tensors[name].numpy(), var.numpy())
             normalisation = Normalisation(
-                {
-                    k[1:]: (tensors[f"mean{k}"].numpy(), tensors[f"var{k}"].numpy())
-                    for k in keys
-                },
-                float(settings["clip"]),
-                float(settings["epsilon"]),
+                statistics, float(settings["clip"]), float(settings["epsilon"])
             )
     except BROKEN as error:
         raise Unreadable(
@@ -204,7 +225,7 @@ def _loaded(folder: Path) -> DeployedPolicy:
 
 
 def _read_description(file: Path) -> dict[str, Any]:
-    description = read_json(file, LARGEST_DESCRIPTION, inside=file.parent)
+    description: Any = read_json(file, LARGEST_DESCRIPTION, inside=file.parent)
     version = description.get("format") if isinstance(description, dict) else None
     if version != FORMAT:
         raise Unreadable(
@@ -212,7 +233,7 @@ def _read_description(file: Path) -> dict[str, Any]:
         )
     if description.get("digest") != _digest(description):
         raise Unreadable(f"{file} is damaged: it is not what was written")
-    return description
+    return dict(description)
 
 
 def _digest(description: Mapping[str, Any]) -> str:
@@ -233,41 +254,43 @@ def _maker(description: dict[str, Any]) -> "partial[ActorCriticPolicy]":
     actions = space_from_json(description["action_space"])
     name = description["policy"]
     if name.startswith("Recurrent"):
-        scaled = arguments.get("normalize_images", True)
-        arguments["features_extractor_class"] = extractor_for(observations, scaled)
+        images = arguments.get("normalize_images", True)
+        arguments["features_extractor_class"] = extractor_for(observations, images)
     return partial(POLICIES[name], observations, actions, lambda _: 0.0, **arguments)
 
 
-def _shapes_of(
-    make: "partial[ActorCriticPolicy]",
-) -> dict[str, tuple[list[int], torch.dtype]]:
-    """Shapes and types of the weights of a policy that is not made, so that they take no memory."""
+Shapes = dict[str, tuple[list[int], torch.dtype]]
+
+
+def _shapes_of(make: "partial[ActorCriticPolicy]") -> Shapes:
+    """Shapes and types of the weights of a policy that is not made, so that they take
+    no memory.
+    """
     cls: Any = make.func
-    cls = type("OnMeta", (cls,), {"device": torch.device("meta")})
+    on_meta = type("OnMeta", (cls,), {"device": torch.device("meta")})
     with torch.device("meta"):  # where fused Adam is not
-        return _shapes(
-            cls(*make.args, **make.keywords, optimizer_class=torch.optim.SGD)
-        )
+        policy = on_meta(*make.args, **make.keywords, optimizer_class=torch.optim.SGD)
+    return _shapes(policy.state_dict())
 
 
-def _shapes(policy: nn.Module) -> dict[str, tuple[list[int], torch.dtype]]:
-    return {name: (list(x.shape), x.dtype) for name, x in policy.state_dict().items()}
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> Shapes:
+    return {name: (list(x.shape), x.dtype) for name, x in tensors.items()}
 
 
 def _load(
     folder: Path,
     what: str,
-    expected: Mapping[str, tuple[list[int], torch.dtype]],
+    expected: Shapes,
     digests: Mapping[str, Any],
 ) -> dict[str, torch.Tensor]:
     """The tensors in a file, if their names, shapes and types are the expected ones."""
     file = folder / f"{what}.safetensors"
     most = sum(8 * prod(shape) for shape, _ in expected.values()) + LARGEST_DESCRIPTION
-    found, _ = read_tensors(file, most, inside=folder, digest=str(digests[file.name]))
-    if found.keys() != expected.keys():
-        odd = sorted(found.keys() ^ expected.keys())
+    arrays, _ = read_tensors(file, most, inside=folder, digest=str(digests[file.name]))
+    if arrays.keys() != expected.keys():
+        odd = sorted(arrays.keys() ^ expected.keys())
         raise ValueError(f"{file.name} should not have, or lacks, {', '.join(odd[:3])}")
-    loaded = {name: torch.tensor(found[name]) for name in expected}
+    loaded = {name: torch.tensor(arrays[name]) for name in expected}
     for name, tensor in loaded.items():
         shape, dtype = expected[name]
         if list(tensor.shape) != shape or tensor.dtype != dtype:
@@ -281,8 +304,10 @@ def _load(
 
 
 def arguments_of(policy: ActorCriticPolicy) -> dict[str, Any]:
-    """What a policy's class was made with, as plain values. Raises ValueError: something that the
-    format does not know.
+    """What a policy's class was made with, as plain values.
+
+    Raises:
+        ValueError: something that the format does not know.
     """
     names = {cls: name for name, cls in ACTIVATIONS.items()}
     if policy.activation_fn not in names:
@@ -290,47 +315,41 @@ def arguments_of(policy: ActorCriticPolicy) -> dict[str, Any]:
             f"cannot export the activation {policy.activation_fn.__name__}; "
             f"use {' or '.join(cls.__name__ for cls in names)}"
         )
-    own = policy.features_extractor_kwargs.keys() - {
-        "normalized_image"
-    }  # which SB3 puts there
-    if own or policy.features_extractor_class not in EXTRACTORS:
+    by_sb3 = {"normalized_image"}
+    given = policy.features_extractor_kwargs.keys() - by_sb3
+    if given or policy.features_extractor_class not in EXTRACTORS:
         raise ValueError(
             "cannot export a features extractor other than SB3's, as it is by default"
         )
-    squashes = isinstance(policy, Squashed)
     for name in ("use_sde", "squash_output", "lstm_kwargs"):
-        if getattr(policy, name, None) and (name, squashes) != ("squash_output", True):
+        if name == "squash_output" and isinstance(policy, Squashed):
+            continue
+        if getattr(policy, name, None):
             raise ValueError(
                 f"cannot export a policy with {name}={getattr(policy, name)}"
             )
-    if not policy.share_features_extractor and any(
-        policy.features_extractor.parameters()
-    ):
+    extracts = any(policy.features_extractor.parameters())
+    if extracts and not policy.share_features_extractor:
         raise ValueError("cannot export a policy with share_features_extractor=False")
     arguments: dict[str, Any] = {"activation_fn": names[policy.activation_fn]}
     if isinstance(policy, PlasticSpikingPolicy):
         arguments["network"] = policy.network_config.as_dict()
     elif isinstance(policy, RecurrentActorCriticPolicy):
-        lstm = policy.lstm_actor
-        values = (
-            lstm.hidden_size,
-            lstm.num_layers,
-            policy.shared_lstm,
-            policy.enable_critic_lstm,
-        )
-        arguments |= dict(zip(OF_LSTM, values))
-    return arguments | {
-        name: getattr(policy, name) for name in OF_ALL if hasattr(policy, name)
-    }
+        arguments["lstm_hidden_size"] = policy.lstm_actor.hidden_size
+        arguments["n_lstm_layers"] = policy.lstm_actor.num_layers
+        arguments["shared_lstm"] = policy.shared_lstm
+        arguments["enable_critic_lstm"] = policy.enable_critic_lstm
+    for name in OF_ALL:
+        if hasattr(policy, name):
+            arguments[name] = getattr(policy, name)
+    return arguments
 
 
-def _statistics_of(
-    space: spaces.Space, settings: Mapping[str, Any]
-) -> dict[str, tuple[list[int], torch.dtype]]:
-    """Names, shapes and types of the statistics of observations; of a Dict, of those of its parts
-    that are normalised, the settings' "keys".
+def _statistics_of(space: spaces.Space[Any], settings: Mapping[str, Any]) -> Shapes:
+    """Names, shapes and types of the statistics of observations; of a Dict, of those of
+    its parts that are normalised, the settings' "keys".
     """
-    boxes: dict[str, spaces.Space] = {"": space}
+    boxes: dict[str, spaces.Space[Any]] = {"": space}
     if isinstance(space, spaces.Dict):
         boxes = {f"/{key}": space[key] for key in settings.get("keys", ())}
         if not all(map(is_normalised, boxes.values())):
@@ -343,24 +362,27 @@ def _statistics_of(
 
 
 def narrowed(policy: ActorCriticPolicy, channels: int) -> ActorCriticPolicy:
-    """The same policy, of a class in `POLICIES` or one of the above, on the leading `channels` of
-    its observations, a Box [channels or more]: as it is where the others are zero.
+    """The same policy on the leading channels of its observations: as it is where the
+    others are zero.
+
+    Args:
+        policy: of a class in `POLICIES`, or one below such a class; it observes a Box
+            [channels or more].
+        channels: how many there are.
     """
     space: Any = policy.observation_space
     low, high = space.low[:channels], space.high[:channels]
+    classes = (cls.__name__ for cls in type(policy).__mro__)
     description = {
-        "policy": next(
-            c.__name__ for c in type(policy).__mro__ if c.__name__ in POLICIES
-        ),
+        "policy": next(name for name in classes if name in POLICIES),
         "arguments": arguments_of(policy),
         "observation_space": space_to_json(spaces.Box(low, high, dtype=space.dtype)),
         "action_space": space_to_json(policy.action_space),
     }
-    wide = policy.state_dict()
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # new weights are drawn, which nobody is to notice
+    # new weights are drawn, which nobody is to notice
+    with torch.random.fork_rng(devices=[]):
         narrow = _maker(description)()
+    wide = policy.state_dict()
     state = narrow.state_dict()
     narrow.load_state_dict({name: wide[name][_leading(x)] for name, x in state.items()})
     return narrow
@@ -369,8 +391,16 @@ def narrowed(policy: ActorCriticPolicy, channels: int) -> ActorCriticPolicy:
 def widen(
     policy: ActorCriticPolicy, channels: int, state: dict[str, torch.Tensor]
 ) -> None:
-    """Gives a policy the weights of one on its leading `channels`, and zero for the others. Raises
-    RuntimeError: they are of another network.
+    """Gives a policy the weights of one on the leading channels of its observations,
+    and zero for the others.
+
+    Args:
+        policy: is changed.
+        channels: how many the other policy has.
+        state: the other policy's weights.
+
+    Raises:
+        RuntimeError: they are of another network.
     """
     narrow = narrowed(policy, channels)
     narrow.load_state_dict(state)

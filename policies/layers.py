@@ -1,4 +1,4 @@
-"""A spiking layer as a module: its trainable parameters, and the call of its backend."""
+"""A spiking layer as a module: trainable parameters, and the call of a backend."""
 
 import math
 
@@ -80,7 +80,7 @@ class SpikingLayer(nn.Module):
         return nn.Parameter(drawn * scale / math.sqrt(max(fan_in, 1)))
 
     def _make_plastic(self, config: NetworkConfig) -> None:
-        """Parameters of the plastic synapses: gains, traces, and what the rule learns."""
+        """Parameters of plastic synapses: gains, traces, and what the rule learns."""
         spec = self.spec
         rule = RULES[spec.rule]
         self.plasticity_gain = self._drawn_weights(
@@ -116,7 +116,8 @@ class SpikingLayer(nn.Module):
             self.modulator_exogenous = self._drawn_weights(
                 exogenous, config.modulator_gain * spread
             )
-            # starts where a plain rule does, so that plasticity is alive at the first update
+            # starts where a plain rule does, so that plasticity is alive at the first
+            # update
             level = math.atanh(config.eta)
             self.modulator_bias = nn.Parameter(torch.full((spec.neurons,), level))
         if spec.has_target:
@@ -124,14 +125,16 @@ class SpikingLayer(nn.Module):
             self.target_bias = nn.Parameter(torch.zeros(spec.neurons))
 
     def fixed_weights(self) -> list[nn.Parameter]:
-        """The weights W of its inputs, and those among its neurons where it has them."""
+        """The weights W of its inputs, and those among its neurons, if any."""
         if self.spec.recurrent:
             return [self.weight, self.recurrent_weight]
         return [self.weight]
 
     @torch.no_grad()
     def set_modulator_by_hand(self) -> None:
-        """From now on the neuromodulator is the tanh of the sum of x(t), and is not trained."""
+        """From now on the neuromodulator is the tanh of the sum of x(t), and is not
+        trained.
+        """
         if self.spec.modulation != "none":
             self.modulator_weight.requires_grad_(False).fill_(0.0)
             self.modulator_exogenous.requires_grad_(False).fill_(1.0)
@@ -145,7 +148,9 @@ class SpikingLayer(nn.Module):
             weight.copy_(torch.randn(weight.shape, generator=generator) * scale)
 
     def parameters_in_use(self) -> LayerParameters:
-        """The trainable parameters in the units of the equations (decays and eta in (0, 1))."""
+        """The trainable parameters in the units of the equations (decays and eta in (0,
+        1)).
+        """
         in_use: dict[str, Tensor] = {}
         for name in LayerParameters._fields:
             parameter: Tensor | None = getattr(self, name, None)
@@ -172,7 +177,7 @@ class SpikingLayer(nn.Module):
         return tanh(drive + nn.functional.linear(exogenous, self.modulator_exogenous))
 
     def target(self, exogenous: Tensor) -> Tensor:
-        """Current of the second compartment, v_j(t) = V_j . x(t) + c_j, [T, B, n_out]."""
+        """Current of second compartments, v_j(t) = V_j . x(t) + c_j, [T, B, n_out]."""
         return nn.functional.linear(exogenous, self.target_exogenous, self.target_bias)
 
     def forward(

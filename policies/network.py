@@ -93,8 +93,9 @@ class SpikingNetwork(nn.Module):
     def _made_layers(self, exogenous: int) -> list[SpikingLayer]:
         """The layers, whose neuromodulators see so many channels."""
         config = self.config
-        by_hand = config.modulation == "feedback"
-        modulation: Modulation = "direct" if by_hand else config.modulation
+        modulation: Modulation = "direct"
+        if config.modulation != "feedback":
+            modulation = config.modulation
         layers: list[SpikingLayer] = []
         width = self.encoder.output_size
         for index, neurons in enumerate(config.hidden):
@@ -119,7 +120,7 @@ class SpikingNetwork(nn.Module):
             layers.append(SpikingLayer(spec, exogenous, gain, config, self.backend))
             width = neurons
         for layer in layers:
-            if by_hand:
+            if config.modulation == "feedback":
                 layer.set_modulator_by_hand()
             if config.fresh_weights != "none":
                 for weight in layer.fixed_weights():
@@ -151,8 +152,8 @@ class SpikingNetwork(nn.Module):
         """Runs a sequence of environment steps, `ticks` ticks each.
 
         Args:
-            observations: [T, B, channels or more], of which the network sees the leading
-                ones, constant over the ticks of a step.
+            observations: [T, B, channels or more], of which the network sees the
+                leading ones, constant over the ticks of a step.
             starts: [T, B], 1 where an episode starts.
             state: fields of `layout`, each [B, ...]. The flags, [B, 1], are 0 in
                 training. Where `plasticity_off` is 1, fast weights keep the value that
@@ -166,8 +167,10 @@ class SpikingNetwork(nn.Module):
             Features for the action head [T, B, output_size], each layer's output
             [T * ticks, B, neurons], and the new state.
         """
+        if observations.shape[-1] > self.input_size:
+            observations = observations[..., : self.input_size].contiguous()
         ticks = self.config.ticks
-        shown = at_ticks(self.seen(observations), ticks, self.config.phases)
+        shown = at_ticks(observations, ticks, self.config.phases)
         if ticks > 1:
             first_tick = torch.zeros_like(starts).repeat(ticks, 1)
             first_tick[::ticks] = starts
@@ -196,7 +199,9 @@ class SpikingNetwork(nn.Module):
         return self._features(filtered, outputs[-1].potentials), outputs, new_state
 
     def _features(self, filtered: Tensor, potentials: Tensor) -> Tensor:
-        """What the action head sees of the last tick of every step, [T, B, output_size]."""
+        """What the action head sees of the last tick of every step, [T, B,
+        output_size].
+        """
         ticks = self.config.ticks
         last = filtered if ticks == 1 else filtered[ticks - 1 :: ticks]
         if self.config.readout == "spikes":
@@ -204,12 +209,6 @@ class SpikingNetwork(nn.Module):
         if ticks > 1:
             potentials = potentials[ticks - 1 :: ticks]
         return torch.cat([last, potentials], dim=2)
-
-    def seen(self, observations: Tensor) -> Tensor:
-        """The leading channels; those that the critic alone sees come last."""
-        if observations.shape[-1] == self.input_size:
-            return observations
-        return observations[..., : self.input_size].contiguous()
 
     @contextmanager
     def observed(self, observer: Callable[[list[LayerOutput]], None]) -> Iterator[None]:
@@ -239,10 +238,13 @@ class SpikingNetwork(nn.Module):
         """
         if self.config.fresh_weights == "random":
             return step_with_drawn_weights(self, observations, states, starts)
+        # those that the critic alone sees come last
+        if observations.shape[-1] > self.input_size:
+            observations = observations[..., : self.input_size].contiguous()
         flat, second = states
         step = choose_step(self.backend, self.specs, flat.device.type)
         if step is not None and len(observations) == 1 and not torch.is_grad_enabled():
-            features, flat, outputs = step(self, self.seen(observations), starts, flat)
+            features, flat, outputs = step(self, observations, starts, flat)
         else:
             features, outputs, state = self.run(
                 observations, starts, self.layout.unpack(flat[0])
@@ -255,7 +257,7 @@ class SpikingNetwork(nn.Module):
         return features, (flat, second)  # as it came: a view takes a microsecond
 
     def keep_weights(self) -> None:
-        """From now on all episodes have the weights that are there, and none are drawn."""
+        """From now on all episodes have the present weights, and none are drawn."""
         self.config = replace(self.config, fresh_weights="none")
 
     def redraw(self, seed: int) -> None:

@@ -1,8 +1,11 @@
 """The readable definition of a spiking layer: the equations of the model, tick by tick.
 
-It is what the words "plastic spiking layer" mean in this project. Faster implementations share
-its signature and are tested against it, value and gradient.
+It is what the words "plastic spiking layer" mean in this project. Faster
+implementations share its signature and are tested against it, value and gradient.
 """
+
+# PyTorch's `Function.apply` has no annotations.
+# mypy: allow-untyped-calls
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,11 +16,14 @@ from torch import Tensor
 
 from spikepropamine.policies.rules import OF_FAST_WEIGHTS, RULES, larger, log
 
-THRESHOLD = 1.0  # of the membrane potential; weights and biases scale with it, so one value serves
+THRESHOLD = 1.0
+"""Of the membrane potential. Weights and biases scale with it, so one value serves."""
 
 
 def fast_sigmoid(u: Tensor, slope: float) -> Tensor:
-    """Derivative of a fast sigmoid, 1 / (1 + slope |u|)^2 (SuperSpike, Zenke and Ganguli 2018)."""
+    """Derivative of a fast sigmoid, 1 / (1 + slope |u|)^2 (SuperSpike, Zenke and
+    Ganguli 2018).
+    """
     return (1.0 + slope * u.abs()).square().reciprocal()
 
 
@@ -48,22 +54,25 @@ class _Spike(torch.autograd.Function):
     """Forwards exactly 0 or 1 (a straight-through sum would be off by rounding)."""
 
     @staticmethod
-    def forward(ctx, u: Tensor, surrogate: str, slope: float) -> Tensor:
+    def forward(ctx: Any, u: Tensor, surrogate: str, slope: float) -> Tensor:
         ctx.save_for_backward(u)
-        ctx.surrogate, ctx.slope = surrogate, slope
+        ctx.surrogate = surrogate
+        ctx.slope = slope
         return (u > 0).to(u.dtype)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (u,) = ctx.saved_tensors
         return grad * SURROGATES[ctx.surrogate](u, ctx.slope), None, None
 
 
 def fire(potential: Tensor, surrogate: str, slope: float) -> Tensor:
-    """Spikes s = H(v - v_th) of potentials v, 1 where v > v_th and else 0, with the derivative of
-    one of `SURROGATES`, each of which peaks at 1 where v = v_th; its slope is in 1 / potential.
+    """Spikes s = H(v - v_th) of potentials v, 1 where v > v_th and else 0, with the
+    derivative of one of `SURROGATES`, each of which peaks at 1 where v = v_th; its
+    slope is in 1 / potential.
     """
-    return _Spike.apply(potential - THRESHOLD, surrogate, slope)
+    spikes: Tensor = _Spike.apply(potential - THRESHOLD, surrogate, slope)
+    return spikes
 
 
 def integrate(
@@ -97,16 +106,21 @@ class LayerSpec:
         inputs: presynaptic channels n_in.
         neurons: LIF neurons n_out.
         rule: a key of `policies.rules.RULES`, or "none" for a static layer.
-        modulation: "none" (the rule acts by itself), "direct" or "retroactive" (neuromodulated).
-        recurrent: adds all-to-all synapses among the layer's neurons, with one tick of delay. In a
-            recurrent plastic layer these are the plastic ones and the input synapses are static.
-        units: "spiking", or "tanh": leaky units of which the output s = tanh(v) is graded.
+        modulation: "none" (the rule acts by itself), "direct" or "retroactive"
+            (neuromodulated).
+        recurrent: adds all-to-all synapses among the layer's neurons, with one tick of
+            delay. In a recurrent plastic layer these are the plastic ones and the input
+            synapses are static.
+        units: "spiking", or "tanh": leaky units of which the output s = tanh(v) is
+            graded.
         surrogate: a key of `SURROGATES`.
         slope: of the surrogate.
-        soft_reset: a spike subtracts the threshold from the potential, instead of zeroing it.
+        soft_reset: a spike subtracts the threshold from the potential, instead of
+            zeroing it.
         clip: bound c of the fast weights.
-        decay: "contracting": what a rule subtracts in proportion to F shrinks F, whatever the sign
-            of its rate; "plain": the rate multiplies the drive as a whole.
+        decay: "contracting": what a rule subtracts in proportion to F shrinks F,
+            whatever the sign of its rate; "plain": the rate multiplies the drive as a
+            whole.
     """
 
     inputs: int
@@ -155,14 +169,16 @@ class LayerSpec:
 
 
 class LayerParameters(NamedTuple):
-    """The trainable parameters of a layer, in the units in which the equations use them.
+    """The trainable parameters of a layer, in the units in which the equations use
+    them.
 
     weight W [n_out, n_in]; bias b [n_out]; membrane_decay beta [n_out] in (0, 1);
-    recurrent_weight [n_out, n_out] or None; and, for a plastic layer, plasticity_gain alpha
-    [n_out, n_pre], the scalars in (0, 1) pre_decay lp, post_decay lq, threshold_decay lt, eta, and
-    the rule's own coefficients [number of them]; those of each synapse, `synaptic` [number of them,
-    n_out, n_pre]; and the shares in (0, 1) at which the rule's means of p and q move.
-    Tensors all; None where the layer has no use for them.
+    recurrent_weight [n_out, n_out] or None; and, for a plastic layer, plasticity_gain
+    alpha [n_out, n_pre], the scalars in (0, 1) pre_decay lp, post_decay lq,
+    threshold_decay lt, eta, and the rule's own coefficients [number of them]; those of
+    each synapse, `synaptic` [number of them, n_out, n_pre]; and the shares in (0, 1) at
+    which the rule's means of p and q move. Tensors all; None where the layer has no use
+    for them.
     """
 
     weight: Tensor
@@ -183,8 +199,9 @@ class LayerParameters(NamedTuple):
 class LayerOutput(NamedTuple):
     """What a layer did, tick by tick, each [T, B, n_out].
 
-    spikes are 0 or 1; potentials are taken before the reset; rate is what multiplied the drive of
-    the plasticity (eta or the neuromodulator, in [-1, 1]), or None in a static layer.
+    spikes are 0 or 1; potentials are taken before the reset; rate is what multiplied
+    the drive of the plasticity (eta or the neuromodulator, in [-1, 1]), or None in a
+    static layer.
     """
 
     spikes: Tensor
@@ -204,42 +221,49 @@ def layer_sequence(
 ) -> tuple[Tensor, Tensor, LayerState]:
     """Runs a layer over a whole sequence of ticks.
 
-        I(t) = W s_in(t) + b + (V + alpha F(t)) s_pre(t)       V: recurrent weights, if any
-        v(t) = beta v(t-1) (1 - s(t-1)) + I(t)                 soft reset: beta v(t-1) - v_th s(t-1)
+        I(t) = W s_in(t) + b + (V + alpha F(t)) s_pre(t)  V: recurrent weights, if any
+        v(t) = beta v(t-1) (1 - s(t-1)) + I(t)
+                     soft reset: beta v(t-1) - v_th s(t-1) + I(t)
         s(t) = H(v(t) - v_th)
         units tanh: v(t) = beta v(t-1) + I(t), s(t) = tanh(v(t))
         p(t) = lp p(t-1) + (1-lp) s_pre(t)     q(t) = lq q(t-1) + (1-lq) s(t)
         theta(t) = lt theta(t-1) + (1-lt) q(t)^2
         F(t+1) = clip(F(t) + r D0 + |r| (D - D0))
-                     r(t): eta, or the neuromodulator; D(t): the rule's drive, of p, q, theta,
-                     y = F(t) p(t), ... of this tick; D0: where F, and so y, is 0
-        retroactive: F(t+1) = clip(F(t) + r e + |r| (D - D0)),  e(t+1) = (1-eta) e + eta D0
+                     r(t): eta, or the neuromodulator; D(t): the rule's drive, of p, q,
+                     theta, y = F(t) p(t), ... of this tick; D0: where F, and so y, is 0
+        retroactive:      F(t+1) = clip(F(t) + r e + |r| (D - D0))
+                          e(t+1) = (1-eta) e + eta D0
         with plain decay: F(t+1) = clip(F(t) + r D)
-        and retroactive:  F(t+1) = clip(F(t) + r e),            e(t+1) = (1-eta) e + eta D
+        and retroactive:  F(t+1) = clip(F(t) + r e)
+                          e(t+1) = (1-eta) e + eta D
 
-    A rule's own means P and Q of p and q move with shares a and b of the rate,
-    P(t+1) = P + a mean(|r|) (p - P) and Q(t+1) = Q + b |r| (q - Q); its weight(F, P, Q) takes the
-    place of F in the current, to which its bias(Q) is added.
+    A rule's means P and Q of p and q move with shares a and b of the rate,
+    P(t+1) = P + a mean(|r|) (p - P) and Q(t+1) = Q + b |r| (q - Q); its weight(F, P, Q)
+    takes the place of F in the current, to which its bias(Q) is added.
 
-    The part of D that depends on F, which is decay, thus shrinks F whatever the sign of r. Hebb's
-    rule becomes gated forgetting, F(t+1) = (1 - |r|) F + r q p, whose gradients stay bounded
-    through long sequences; those of Oja's rule may grow.
+    The part of D that depends on F, which is decay, thus shrinks F whatever the sign of
+    r. Hebb's rule becomes gated forgetting, F(t+1) = (1 - |r|) F + r q p, whose
+    gradients stay bounded through long sequences; those of Oja's rule may grow.
 
-    s_pre is the input, or in a recurrent layer the layer's own spikes of the tick before.
+    s_pre is the input, or in a recurrent layer the layer's own spikes of the tick
+    before.
 
     Args:
         spec: the kind of layer.
         parameters: its numbers.
         inputs: [T, B, n_in] spikes or currents.
         starts: [T, B], 1 where an episode starts: the state is zeroed before that tick.
-        rate: [T, B, n_out], per neuron and tick, what multiplies the drive: eta for a plain rule,
-            the neuromodulator m for a modulated one. None for a static layer.
+        rate: [T, B, n_out], per neuron and tick, what multiplies the drive: eta for a
+            plain rule, the neuromodulator m for a modulated one. None for a static
+            layer.
         state: fields of `spec.state_shapes`, each [B, ...]; not changed.
-        state_wanted: False: the new state may be left out, as a faster implementation does.
+        state_wanted: False: the new state may be left out, as a faster implementation
+            does.
         target: [T, B, n_out], v of rules that use it.
 
     Returns:
-        Spikes [T, B, n_out] (0 or 1), membrane potentials before reset [T, B, n_out], new state.
+        Spikes [T, B, n_out] (0 or 1), membrane potentials before reset [T, B, n_out],
+        new state.
     """
     p = parameters
     currents = torch.nn.functional.linear(inputs, p.weight, p.bias)
@@ -247,7 +271,8 @@ def layer_sequence(
     state = dict(state)
     spikes = _outputs(spec, state["potential"])
     all_spikes, all_potentials = [], []
-    # unbind, since indexing a tensor inside the loop has a backward that is quadratic in T
+    # unbind, since indexing a tensor inside the loop has a backward that is quadratic
+    # in T
     rates, targets = (
         [None] * len(has_start) if x is None else x.unsqueeze(3).unbind(0)
         for x in (rate, target)
@@ -297,7 +322,8 @@ def layer_sequence(
 def leaky_sequence(
     spikes: Tensor, starts: Tensor, decay: Tensor, value: Tensor
 ) -> Tensor:
-    """Leaky integration z(t) = kappa z(t-1) + (1 - kappa) s(t) (readout of Bellec et al. 2020).
+    """Leaky integration z(t) = kappa z(t-1) + (1 - kappa) s(t) (readout of Bellec et
+    al. 2020).
 
     Args:
         spikes: s, [T, B, n].
@@ -340,7 +366,9 @@ def _plasticity(
     target: Any,
     state: LayerState,
 ) -> None:
-    """Traces, then fast weights, of one tick; replaces the fields of `state` (a private copy)."""
+    """Traces, then fast weights, of one tick; replaces the fields of `state` (a private
+    copy).
+    """
     pre = state["pre"] = p.pre_decay * state["pre"] + (1.0 - p.pre_decay) * presynaptic
     post = state["post"] = p.post_decay * state["post"] + (1.0 - p.post_decay) * spikes
     fast = state["fast_weights"]

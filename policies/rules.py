@@ -6,10 +6,11 @@ A rule is one formula. Its arguments are named for what it needs:
     p, q      pre- and postsynaptic trace, in [0, 1]
     theta     sliding mean of q squared (BCM's threshold)
     f         the fast weight itself
-    x, s      presynaptic activity (an input, or a spike) and postsynaptic spike of this
-    tick y, pp     sums over the neuron's synapses: of f p, its own fast current, and of
-    p squared v         current of a second compartment, from synapses of the neuron's
-    own
+    x, s      presynaptic activity (an input, or a spike) and postsynaptic spike of
+              this tick
+    y, pp     sums over the neuron's synapses: of f p, its own fast current, and of p
+              squared
+    v         current of a second compartment, from synapses of the neuron's own
 
 An argument that is annotated `PreMean` or `PostMean` is a trace of the rule's own: a
 slow mean of p or q, as it was before this tick. It moves as fast as the fast weights do
@@ -19,6 +20,9 @@ for each synapse; its default is the initial value. Formulas use plain arithmeti
 and `larger`, so that numbers, tensors and symbols can be put into them. To add a rule,
 `register` it, here or in a module of your own.
 """
+
+# formulas take numbers, tensors and symbols
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
 
 import inspect
 import math

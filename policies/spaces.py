@@ -35,7 +35,7 @@ def each(function: Callable[[Any], Any], observations: Any) -> Any:
     return function(observations)
 
 
-def is_normalised(space: spaces.Space) -> bool:
+def is_normalised(space: spaces.Space[Any]) -> bool:
     """Whether training can normalise observations of a space: numbers, and no pictures,
     which a CNN takes as they are.
     """
@@ -154,7 +154,7 @@ def batch_of_one(observation: Any, space: spaces.Space[Any]) -> Any:
     return array[None]
 
 
-def space_to_json(space: spaces.Space) -> dict[str, Any]:
+def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
     """A plain description of a picture, Box, Discrete, MultiDiscrete, MultiBinary or
     Dict space.
     """
@@ -184,7 +184,7 @@ def space_to_json(space: spaces.Space) -> dict[str, Any]:
     )
 
 
-def space_from_json(description: Mapping[str, Any]) -> spaces.Space:
+def space_from_json(description: Mapping[str, Any]) -> spaces.Space[Any]:
     """The space that `space_to_json` described."""
     kind = description["type"]
     if kind == "Dict":
@@ -229,7 +229,7 @@ class LstmCombinedExtractor(_WholeWidth, sb3.CombinedExtractor):
 
 
 def extractor_for(
-    space: spaces.Space, normalize_images: bool = True
+    space: spaces.Space[Any], normalize_images: bool = True
 ) -> type[sb3.BaseFeaturesExtractor]:
     """SB3's extractor for observations of a space, for any network."""
     if isinstance(space, spaces.Dict):  # which has a CNN for its images

@@ -370,9 +370,30 @@ def of_own_recall(p, q, f, y, growth: Synaptic = 1.0):
     return growth * (q - y) * p - f
 
 
-@pytest.mark.parametrize("formula", [of_squares, of_own_recall])
+def of_two_coefficients(p, q, a: Synaptic = 1.0, b: Synaptic = 0.0):
+    return a * p * q + b * p
+
+
+def of_own_rest(p, q, d: Synaptic = 1.0):
+    return p * q + d
+
+
+def of_recall_alone(p, q, y):
+    return p * q - y
+
+
+@pytest.mark.parametrize(
+    ("formula", "reason"),
+    [
+        (of_squares, "not linear in p, x and f"),
+        (of_own_recall, "each synapse multiplies the recalled current"),
+        (of_two_coefficients, "different coefficients of each synapse"),
+        (of_own_rest, "each synapse multiplies another term"),
+        (of_recall_alone, "y is in another term"),
+    ],
+)
 def test_a_rule_outside_the_general_form_runs_on_the_next_backend_with_one_line(
-    formula, caplog
+    formula, reason, caplog
 ):
     name = formula.__name__
     register(name, formula)
@@ -382,6 +403,7 @@ def test_a_rule_outside_the_general_form_runs_on_the_next_backend_with_one_line(
             assert backends.choose("auto", spec) is reference
             assert backends.choose("auto", spec) is reference
         assert len(caplog.records) == 1 and name in caplog.text
+        assert reason in caplog.text
     finally:
         del RULES[name]
 

@@ -1,4 +1,5 @@
-"""Spiking layers on the CPU, compiled by Numba: sequences with gradients, and a network's steps.
+"""Spiking layers on the CPU, compiled by Numba: sequences with gradients, and a
+network's steps.
 
 rows, synapses  one tick and its adjoint; sequences
 derive          formula of a rule -> its derivatives -> the kernels of one kind of layer

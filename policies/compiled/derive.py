@@ -1,15 +1,16 @@
-"""From the formula of a rule to compiled code: coefficients, their derivatives, and the kernels of
-one kind of layer.
+"""From the formula of a rule to compiled code: coefficients, their derivatives, and the
+kernels of one kind of layer.
 
 The kernels know drives of the form
 
     D = k + (a + g) p + b x + o P + (c + m p + y x) f
 
-with P the rule's own mean of p, in which the coefficients k to o are functions of what belongs to
-the postsynaptic neuron (q, theta, s, y, pp, v, and the rule's own mean Q of q) and of the learned
-coefficients; g is 0 where y is, and k, a, b and o do not depend on y. The terms with c, and with a
-where g is 0, may each have a factor made of the synapse's own coefficients. What a fast weight does
-may be any function of f, P and Q, and a bias any of Q and the coefficients.
+with P the rule's mean of p, in which the coefficients k to o are functions of what
+belongs to the postsynaptic neuron (q, theta, s, y, pp, v, and the rule's mean Q of
+q) and of the learned coefficients; g is 0 where y is, and k, a, b and o do not depend
+on y. The terms with c, and with a where g is 0, may each have a factor made of the
+synapse's own coefficients. What a fast weight does may be any function of f, P and Q,
+and a bias any of Q and the coefficients.
 """
 
 import functools
@@ -26,9 +27,14 @@ from spikepropamine.policies.rules import RULES, Rule, larger, log
 
 # powers of p, x, f and P in the terms of a drive
 TERMS = {
-    "k": (0, 0, 0, 0), "a": (1, 0, 0, 0), "b": (0, 1, 0, 0), "c": (0, 0, 1, 0), "m": (1, 0, 1, 0),
-    "y": (0, 1, 1, 0), "o": (0, 0, 0, 1),
-}  # fmt: skip
+    "k": (0, 0, 0, 0),
+    "a": (1, 0, 0, 0),
+    "b": (0, 1, 0, 0),
+    "c": (0, 0, 1, 0),
+    "m": (1, 0, 1, 0),
+    "y": (0, 1, 1, 0),
+    "o": (0, 0, 0, 1),
+}
 P, X, F, PRE_MEAN = sympy.symbols("p x f pre_mean", real=True)
 NEURON = ("q", "theta", "s", "y", "pp", "v", "post_mean")
 log.register(sympy.Expr, sympy.log)
@@ -42,13 +48,14 @@ class Drive(NamedTuple):
     Attributes:
         terms: those of `TERMS` and g whose coefficient is not zero.
         variables: those of `NEURON` that the rule takes.
-        source: Python code of two functions: `drive`, of `NEURON` and the learned coefficients w,
-            which gives all coefficients in the order of `TERMS`, and g; and `drive_adjoint`, of the
-            same and of the gradients to these, which adds to those of w in column j of d_w, and
-            gives those to `NEURON`. For each of a and c that has such a factor, `weight_a` gives it
-            for synapse i, j, and `weight_a_adjoint` adds what a gradient to it means to d_own; both
-            take an array for each coefficient, which `matrices_of` gives.
-            Of rules that have them, `weight` and `bias`, and `weight_slopes` and `bias_adjoint`.
+        source: Python code of two functions: `drive`, of `NEURON` and the learned
+            coefficients w, which gives all coefficients in the order of `TERMS`, and g;
+            and `drive_adjoint`, of the same and of the gradients to these, which adds
+            to those of w in column j of d_w, and gives those to `NEURON`. For each of a
+            and c that has such a factor, `weight_a` gives it for synapse i, j, and
+            `weight_a_adjoint` adds what a gradient to it means to d_synaptic; both take
+            an array for each coefficient, which `matrices_of` gives. Of rules that have
+            them, `weight` and `bias`, and `weight_slopes` and `bias_adjoint`.
         weighted: the terms that have such a factor.
     """
 
@@ -58,39 +65,54 @@ class Drive(NamedTuple):
     weighted: frozenset[str]
 
 
+class NoKernels(ValueError):
+    """A rule is not of the general form; the message says why."""
+
+
 @functools.cache
-def derive(rule: Rule) -> Drive | None:
-    """The code of a rule, or None where it is not of the general form."""
+def derive(rule: Rule) -> Drive:
+    """The code of a rule.
+
+    Raises:
+        NoKernels: it is not of the general form.
+    """
     learned = sympy.symbols([f"w{n}" for n in range(len(rule.coefficients))], real=True)
-    own = sympy.symbols([f"g{n}" for n in range(len(rule.synaptic))], real=True)
+    synaptic = sympy.symbols([f"g{n}" for n in range(len(rule.synaptic))], real=True)
     means = {"p": PRE_MEAN, "q": SYMBOLS["post_mean"]}
     values = (
         SYMBOLS
         | {"p": P, "x": X, "f": F}
-        | dict(zip(rule.synaptic, own))
+        | dict(zip(rule.synaptic, synaptic))
         | rule.named(means)
     )
     try:
-        polynomial = sympy.Poly(rule(values, learned), P, X, F, PRE_MEAN, *own)
+        polynomial = sympy.Poly(rule(values, learned), P, X, F, PRE_MEAN, *synaptic)
         weights: dict[str, Any] = {}
         coefficients = {name: sympy.Integer(0) for name in TERMS}
         names = {powers: name for name, powers in TERMS.items()}
         for powers, coefficient in polynomial.terms():
-            name, weight = (
-                names[powers[:4]],
-                sympy.prod(g**n for g, n in zip(own, powers[4:])),
-            )
-            if weights.setdefault(name, weight) != weight or (
-                weight != 1 and name not in "ac"
-            ):
-                return None
+            if powers[:4] not in names:
+                raise NoKernels("it is not linear in p, x and f")
+            name = names[powers[:4]]
+            weight = sympy.prod(g**n for g, n in zip(synaptic, powers[4:]))
+            if weight != 1 and name not in "ac":
+                raise NoKernels(
+                    "a coefficient of each synapse multiplies another term than those "
+                    "of p and of f"
+                )
+            if weights.setdefault(name, weight) != weight:
+                raise NoKernels(
+                    "the term of p, or of f, has different coefficients of each synapse"
+                )
             coefficients[name] = sympy.factor_terms(sympy.factor(coefficient))
         weights = {name: weight for name, weight in weights.items() if weight != 1}
         y, whole = SYMBOLS["y"], coefficients["a"]
-        if any(coefficients[name].has(y) for name in "kbo") or (
-            "a" in weights and whole.has(y)
-        ):
-            return None
+        if any(coefficients[name].has(y) for name in "kbo"):
+            raise NoKernels("the recalled current y is in another term than that of p")
+        if "a" in weights and whole.has(y):
+            raise NoKernels(
+                "a coefficient of each synapse multiplies the recalled current y"
+            )
         coefficients["g"] = sympy.Integer(0)
         if whole.has(y):
             coefficients["a"] = sympy.factor(whole.subs(y, 0))
@@ -116,38 +138,48 @@ def derive(rule: Rule) -> Drive | None:
             ),
             f"    return {', '.join(_code(gradients[x]) for x in SYMBOLS.values())}",
         ]
-        matrices = ", ".join(f"own[{n}]" for n in range(max(1, len(own))))
-        lines += ["def matrices_of(own):", f"    return ({matrices},)"]
+        matrices = ", ".join(f"synaptic[{n}]" for n in range(max(1, len(synaptic))))
+        lines += ["def matrices_of(synaptic):", f"    return ({matrices},)"]
         for name in "ac":
             weight = weights.get(name, sympy.Integer(1))
             numbers = []
             if name in weights:
-                numbers = [f"    g{n} = own[{n}][i, j]" for n in range(len(own))]
+                numbers = [
+                    f"    g{n} = synaptic[{n}][i, j]" for n in range(len(synaptic))
+                ]
                 numbers.append("    q = g0  # for the type of numbers")
-            slopes = [sympy.diff(weight, g) for g in own] if name in weights else []
+            slopes = (
+                [sympy.diff(weight, g) for g in synaptic] if name in weights else []
+            )
             lines += [
-                f"def weight_{name}(own, i, j):",
+                f"def weight_{name}(synaptic, i, j):",
                 *numbers,
                 f"    return {_code(weight) if name in weights else 1}",
-                f"def weight_{name}_adjoint(own, d_own, i, j, d):",
+                f"def weight_{name}_adjoint(synaptic, d_synaptic, i, j, d):",
                 *numbers,
                 *(
-                    f"    d_own[{n}][i, j] += d * {_code(x)}"
+                    f"    d_synaptic[{n}][i, j] += d * {_code(x)}"
                     for n, x in enumerate(slopes)
                     if x
                 ),
                 "    return",
             ]
         lines += _weight_and_bias(rule, means, learned)
+    except NoKernels:
+        raise
     except (sympy.PolynomialError, KeyError, TypeError, AttributeError, ValueError):
-        return None
+        raise NoKernels(
+            "it is no polynomial in p, x and f whose parts can be compiled"
+        ) from None
     terms = frozenset(name for name, c in coefficients.items() if c != 0)
     variables = frozenset(NEURON) & {*rule.variables}
     return Drive(terms, variables, "\n".join(lines) + "\n", frozenset(weights))
 
 
 def _weight_and_bias(rule: Rule, means: dict[str, Any], learned: Any) -> list[str]:
-    """Code of what a fast weight does and of what is added to the current, and their slopes."""
+    """Code of what a fast weight does and of what is added to the current, and their
+    slopes.
+    """
     weight = rule.effective(F, means)
     slopes = [sympy.diff(weight, x) for x in (F, PRE_MEAN, means["q"])]
     bias, q = sympy.Integer(0), means["q"]
@@ -217,22 +249,22 @@ def kernels_for(spec: LayerSpec) -> Any:
 def _kernels(name: str, retroactive: bool, contracting: bool, recurrent: bool) -> Any:
     rule = RULES.get(name, STATIC)
     drive = derive(rule)
-    assert drive is not None  # or the backend would not have been chosen
     constants: dict[str, Any] = {
         "PLASTIC": rule is not STATIC,
-        "RETROACTIVE": retroactive,  # the neuromodulator multiplies an eligibility, or the drive
+        # the neuromodulator multiplies an eligibility, or the drive
+        "RETROACTIVE": retroactive,
         "CONTRACTING": contracting,  # decay by |r|, or by r
         "RECURRENT": recurrent,
         "COEFFICIENTS": len(rule.coefficients),  # that the layer learns
-        "OWN": len(rule.synaptic),  # that each synapse learns
-        # the terms that have a factor of the synapse's own
+        "SYNAPTIC": len(rule.synaptic),  # that each synapse learns
+        # the terms that have a factor of each synapse
         "WEIGHTED_A": "a" in drive.weighted,
         "WEIGHTED_C": "c" in drive.weighted,
         # whether the rule takes y, pp and v
         "RECALLS": "y" in drive.variables,
         "NORMALISES": "pp" in drive.variables,
         "TARGETED": "v" in drive.variables,
-        # whether it has means and formulas of its own
+        # whether it has means and formulas
         "PRE_MEAN": rule.mean_of("p") is not None,
         "POST_MEAN": rule.mean_of("q") is not None,
         "WEIGHS": rule.weight is not None,
@@ -260,6 +292,15 @@ def _kernels(name: str, retroactive: bool, contracting: bool, recurrent: bool) -
 
 
 FUNCTIONS = (
-    "drive", "drive_adjoint", "matrices_of", "weight_a", "weight_a_adjoint", "weight_c",
-    "weight_c_adjoint", "weight", "weight_slopes", "bias", "bias_adjoint",
-)  # fmt: skip
+    "drive",
+    "drive_adjoint",
+    "matrices_of",
+    "weight_a",
+    "weight_a_adjoint",
+    "weight_c",
+    "weight_c_adjoint",
+    "weight",
+    "weight_slopes",
+    "bias",
+    "bias_adjoint",
+)

@@ -1,8 +1,8 @@
-"""How kernels are compiled; the only file that uses what Numba does not document.
+"""How kernels are compiled; the only file that uses what Numba does not document."""
 
-`tests/test_numba_private.py` says what each of these is worth, and fails where a new Numba has it
-no more.
-"""
+# Numba finds out the types of what it compiles.
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
+# mypy: allow-untyped-calls
 
 import hashlib
 import math
@@ -22,8 +22,8 @@ from spikepropamine.reading import read_bytes
 
 
 class _DistinctArguments(CompilerBase):
-    """Tells LLVM that the arrays passed to a function do not overlap; without it, most loops
-    are not vectorised.
+    """Tells LLVM that the arrays passed to a function do not overlap; without it, most
+    loops are not vectorised.
     """
 
     def define_pipelines(self) -> list[Any]:
@@ -35,7 +35,8 @@ OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "fastmath": {"reassoc", "contract", "nsz", "arcp"},  # not nnan: a NaN must stay one
     "pipeline_class": _DistinctArguments,
-    "_nrt": False,  # no counting of references, whose atomic operations took a third of the time
+    # no counting of references, whose atomic operations took a third of the time
+    "_nrt": False,
 }
 _INNER = OPTIONS | {
     "no_cpython_wrapper": True,
@@ -68,9 +69,9 @@ def digest(text: str) -> str:
 def kernel(kind: str = "") -> Callable[[Callable[..., Any]], Any]:
     """Compiles a function on its first call, and keeps the result on disk.
 
-    Numba finds it there by file, name, line and time of change of the function's own file. Into
-    the name goes a hash of all files here and of the kind for which they are specialised, so that
-    no kernel goes on with an equation from before.
+    Numba finds it there by file, name, line and time of change of the function's own
+    file. Into the name goes a hash of all files here and of the kind for which they are
+    specialised, so that no kernel goes on with an equation from before.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -85,7 +86,7 @@ def kernel(kind: str = "") -> Callable[[Callable[..., Any]], Any]:
 
 @cast(Any, intrinsic)
 def at(typing_context, address, shape, like) -> Any:
-    """The C-contiguous array of a shape at an address, of the type of the number `like`."""
+    """The C-contiguous array of a shape at an address, of the type of a number."""
     axes = len(shape)
 
     def generate(context, builder, signature, arguments):
@@ -104,7 +105,7 @@ def at(typing_context, address, shape, like) -> Any:
 
 @cast(Any, intrinsic)
 def constant(typing_context, value, like) -> Any:
-    """A number in the type of the number `like` (a literal is float64, and would widen float32)."""
+    """A number in the type of another (a literal is float64, and widens float32)."""
 
     def generate(context, builder, signature, arguments):
         return context.cast(builder, arguments[0], value, like)
@@ -114,7 +115,7 @@ def constant(typing_context, value, like) -> Any:
 
 @cast(Any, intrinsic)
 def split(typing_context, x) -> Any:
-    """The binary exponent of a positive number, in its type, and its mantissa in [1, 2)."""
+    """The binary exponent of a positive number, and its mantissa in [1, 2)."""
 
     def generate(context, builder, signature, arguments):
         (value,) = arguments
@@ -134,26 +135,16 @@ def split(typing_context, x) -> Any:
 
 @spliced
 def log(x):
-    """Natural logarithm of a positive number, else NaN; a loop of it is vectorised, as one of
-    `math.log` is not.
+    """Natural logarithm of a positive number, else NaN; a loop of it is vectorised, as
+    one of `math.log` is not.
     """
     exponent, mantissa = split(x)
     root, half = constant(1.4142135623730951, x), constant(0.34657359027997264, x)
     s = (mantissa - root) / (mantissa + root)
     z = s * s
     series = constant(1 / 21, x)
-    for odd in (
-        19.0,
-        17.0,
-        15.0,
-        13.0,
-        11.0,
-        9.0,
-        7.0,
-        5.0,
-        3.0,
-        1.0,
-    ):  # of the area tangent
+    # the series of the area tangent
+    for odd in (19.0, 17.0, 15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0, 1.0):
         series = series * z + constant(1.0, x) / constant(odd, x)
     value = (exponent + exponent + constant(1.0, x)) * half + (s + s) * series
     return value if x > constant(0.0, x) else constant(math.nan, x)
@@ -161,6 +152,8 @@ def log(x):
 
 @spliced
 def carve(address, shape, like):
-    """The array of a shape at an address, and the address of the next cache line after it."""
+    """The array of a shape at an address, and the address of the next cache line after
+    it.
+    """
     array = at(address, shape, like)
     return array, (address + array.size * array.itemsize + 63) // 64 * 64

@@ -1,11 +1,15 @@
-"""What is the same for all kinds of layers: one tick of a row of neurons and its adjoint (membrane,
-spikes, traces, leak), and kernels of static synapses, of the leaky readout, and of the
-neuromodulators of a step.
+"""What is the same for all kinds of layers: one tick of a row of neurons and its
+adjoint (membrane, spikes, traces, leak), and kernels of static synapses, of the leaky
+readout, and of the neuromodulators of a step.
 
-An adjoint takes the gradients to what a function returns and gives those to what it took; `d_x` is
-the gradient to `x`. Gradients through later ticks come in an argument, and leave in it as those
-through this one.
+An adjoint takes the gradients to what a function returns and gives those to what it
+took; `d_x` is the gradient to `x`. Gradients through later ticks come in an argument,
+and leave in it as those through this one.
 """
+
+# Numba finds out the types of what it compiles.
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
+# mypy: allow-untyped-calls
 
 import math
 
@@ -37,8 +41,8 @@ def mean(share, rate, x, value):
 
 @inlined
 def mean_adjoint(share, rate, x, before, d_value, d_x, d_rate):
-    """Returns the gradient to the share, and adds that to the rate; d_value leaves as the gradient
-    to P(t-1).
+    """Returns the gradient to the share, and adds that to the rate; d_value leaves as
+    the gradient to P(t-1).
     """
     total = ZERO * share
     for i in range(rate.shape[0]):
@@ -82,8 +86,8 @@ def fire(potential, spikes):
 
 @inlined
 def membrane(potentials, synaptic, beta, soft, v, s, spikes):
-    """Membrane potentials and spikes; `potentials` comes with the currents of static synapses,
-    `synaptic` has the rest, v and s come with the values of the tick before.
+    """Membrane potentials and spikes; `potentials` comes with the currents of static
+    synapses, `synaptic` has the rest, v and s come with the values of the tick before.
     """
     for j in range(potentials.shape[0]):
         decayed = beta[j] * v[j]
@@ -98,20 +102,23 @@ def membrane(potentials, synaptic, beta, soft, v, s, spikes):
 
 @inlined
 def membrane_adjoint(
-    d_spikes, d_potentials, slopes, before, fired_before, beta, soft, d_v, d_s, d_bias, d_beta,
-    d_current,
-):  # fmt: skip
-    """Takes d_v and d_s, the gradients to v(t) and s(t) through later ticks, and leaves in them
-    those to v(t-1) and s(t-1); d_current gets that to I(t).
+    d_now, slopes, before, beta, soft, d_through, d_bias, d_beta, d_current
+):
+    """Gradients of a tick, from those to what the layer gives, d_now.
+
+    d_through comes with the gradients to v(t) and s(t) through later ticks, and leaves
+    with those to v(t-1) and s(t-1); d_current gets that to I(t).
     """
+    v, s = before.potential, before.spikes
+    d_v, d_s = d_through.potential, d_through.spikes
     for j in range(beta.shape[0]):
-        d = d_potentials[j] + d_v[j] + slopes[j] * (d_spikes[j] + d_s[j])
+        d = d_now.potential[j] + d_v[j] + slopes[j] * (d_now.spikes[j] + d_s[j])
         d_current[j] = d
         d_bias[j] += d
-        kept = ONE if soft else ONE - fired_before[j]
-        d_beta[j] += d * before[j] * kept
+        kept = ONE if soft else ONE - s[j]
+        d_beta[j] += d * v[j] * kept
         d_v[j] = d * beta[j] * kept
-        d_s[j] = -LEVEL * d if soft else -d * beta[j] * before[j]
+        d_s[j] = -LEVEL * d if soft else -d * beta[j] * v[j]
 
 
 @inlined
@@ -154,14 +161,16 @@ def trace_adjoint(decay, x, before, d_p, d_x):
 
 @inlined
 def leak(decay, keep, before, s, now):
-    """Readout z(t) = kappa z(t-1) + (1-kappa) s(t); keep is 0 where an episode starts."""
+    """Readout z(t) = kappa z(t-1) + (1-kappa) s(t); keep is 0 at an episode's start."""
     for j in range(now.shape[0]):
         now[j] = decay[j] * (before[j] * keep) + (ONE - decay[j]) * s[j]
 
 
 @inlined
 def leak_adjoint(decay, keep, before, s, d_now, d_s, d_decay, through):
-    """Adjoint of `leak`; `through` comes with the gradient to z(t), leaves with that to z(t-1)."""
+    """Adjoint of `leak`; `through` comes with the gradient to z(t), leaves with that to
+    z(t-1).
+    """
     for j in range(s.shape[0]):
         d = d_now[j] + through[j]
         d_s[j] = (ONE - decay[j]) * d
@@ -169,8 +178,8 @@ def leak_adjoint(decay, keep, before, s, d_now, d_s, d_decay, through):
         through[j] = decay[j] * keep * d
 
 
-# Static synapses of all ticks at once, where few of the inputs are not zero. Their weights come as
-# [presynaptic, neurons].
+# Static synapses of all ticks at once, where few of the inputs are not zero. Their
+# weights come as [presynaptic, neurons].
 
 
 @kernel()
@@ -224,17 +233,24 @@ def add_active(weights, x, indices, sums):
     for k in range(0, whole, 4):
         i_0, i_1, i_2, i_3 = indices[k], indices[k + 1], indices[k + 2], indices[k + 3]
         add_four(
-            x[i_0], weights[i_0], x[i_1], weights[i_1], x[i_2], weights[i_2], x[i_3], weights[i_3],
+            x[i_0],
+            weights[i_0],
+            x[i_1],
+            weights[i_1],
+            x[i_2],
+            weights[i_2],
+            x[i_3],
+            weights[i_3],
             sums,
-        )  # fmt: skip
+        )
     for k in range(whole, active):
         add_multiple(x[indices[k]], weights[indices[k]], sums)
 
 
 @kernel()
 def sparse_currents(like, rows, channels, neurons, table, indices):
-    """Currents W x + b, [rows, neurons], to where the potentials are; indices [channels + 1] is
-    scratch memory.
+    """Currents W x + b, [rows, neurons], to where the potentials are; indices [channels
+    + 1] is scratch memory.
     """
     row = table[0]
     inputs = at(row.inputs, (rows, channels), like)
@@ -249,8 +265,10 @@ def sparse_currents(like, rows, channels, neurons, table, indices):
 @kernel()
 def sparse_weight_gradient(
     like, rows, channels, neurons, inputs, d_currents, d_weight, indices
-):  # fmt: skip
-    """Gradient to the weights, from inputs and the gradient to currents; all by address."""
+):
+    """Gradient to the weights, from inputs and the gradient to currents; all by
+    address.
+    """
     x, d = at(inputs, (rows, channels), like), at(d_currents, (rows, neurons), like)
     gradient = at(d_weight, (channels, neurons), like)
     for i in range(channels):
@@ -264,13 +282,14 @@ def sparse_weight_gradient(
 
 
 @kernel()
-def leaky_forward(like, ticks, batch, neurons, addresses):
-    """addresses: of spikes, starts, decay, value before, and values."""
-    spikes = at(addresses[0], (ticks, batch, neurons), like)
-    starts = at(addresses[1], (ticks, batch), like)
-    decay = at(addresses[2], (neurons,), like)
-    value = at(addresses[3], (batch, neurons), like)
-    values = at(addresses[4], (ticks, batch, neurons), like)
+def leaky_forward(like, ticks, batch, neurons, table):
+    """The readout at all ticks; the table is a `LEAKY_TABLE`."""
+    row = table[0]
+    spikes = at(row.spikes, (ticks, batch, neurons), like)
+    starts = at(row.starts, (ticks, batch), like)
+    decay = at(row.decay, (neurons,), like)
+    value = at(row.before, (batch, neurons), like)
+    values = at(row.values, (ticks, batch, neurons), like)
     for t in range(ticks):
         for b in range(batch):
             before = value[b] if t == 0 else values[t - 1, b]
@@ -279,27 +298,34 @@ def leaky_forward(like, ticks, batch, neurons, addresses):
 
 
 @kernel()
-def leaky_backward(like, ticks, batch, neurons, addresses):
-    """addresses: as for `leaky_forward`, then of the gradients to values, spikes and decay, and of
-    [B, n] for the gradient to a value through later ticks. The last two come with zeros.
+def leaky_backward(like, ticks, batch, neurons, table):
+    """Gradients of `leaky_forward`; those to the decay and through later ticks come
+    with zeros.
     """
-    spikes = at(addresses[0], (ticks, batch, neurons), like)
-    starts = at(addresses[1], (ticks, batch), like)
-    decay = at(addresses[2], (neurons,), like)
-    value = at(addresses[3], (batch, neurons), like)
-    values = at(addresses[4], (ticks, batch, neurons), like)
-    d_values = at(addresses[5], (ticks, batch, neurons), like)
-    d_spikes = at(addresses[6], (ticks, batch, neurons), like)
-    d_decay = at(addresses[7], (neurons,), like)
-    through = at(addresses[8], (batch, neurons), like)
+    row = table[0]
+    spikes = at(row.spikes, (ticks, batch, neurons), like)
+    starts = at(row.starts, (ticks, batch), like)
+    decay = at(row.decay, (neurons,), like)
+    value = at(row.before, (batch, neurons), like)
+    values = at(row.values, (ticks, batch, neurons), like)
+    d_values = at(row.d_values, (ticks, batch, neurons), like)
+    d_spikes = at(row.d_spikes, (ticks, batch, neurons), like)
+    d_decay = at(row.d_decay, (neurons,), like)
+    through = at(row.through, (batch, neurons), like)
     for t in range(ticks - 1, -1, -1):
         for b in range(batch):
             before = value[b] if t == 0 else values[t - 1, b]
             keep = ZERO if starts[t, b] > ZERO else ONE
             leak_adjoint(
-                decay, keep, before, spikes[t, b], d_values[t, b], d_spikes[t, b], d_decay,
+                decay,
+                keep,
+                before,
+                spikes[t, b],
+                d_values[t, b],
+                d_spikes[t, b],
+                d_decay,
                 through[b],
-            )  # fmt: skip
+            )
 
 
 # What a step of a whole network, without gradients, needs besides.
@@ -307,10 +333,12 @@ def leaky_backward(like, ticks, batch, neurons, addresses):
 
 @kernel()
 def modulate(like, ticks, batch, channels, neurons, observed, seen, table, indices):
-    """What multiplies the drive: eta, or the neuromodulators, which the new state keeps; and the
-    current v of second compartments, where the rule uses it. observed and seen: how many channels
-    the observation has with its phases, and how many of them the neuromodulators see. indices is
-    scratch memory, longer by one than channels or seen.
+    """What multiplies the drive: eta, or the neuromodulators, which the new state
+    keeps; and the current v of second compartments, where the rule uses it.
+
+    observed and seen are how many channels the observation has with its phases, and how
+    many of them the neuromodulators see; indices is scratch memory, longer by one than
+    channels and seen.
     """
     row = table[0]
     rate = at(row.rate, (ticks, batch, neurons), like)
@@ -338,10 +366,10 @@ def modulate(like, ticks, batch, channels, neurons, observed, seen, table, indic
             if row.modulator_bias == 0:
                 m[:] = at(row.eta, (1,), like)[0] * active
                 continue
-            before = at(row.old + row.old_modulation + offset, (ticks, neurons), like)[
-                t
-            ]
-            after = at(row.new + row.new_modulation + offset, (ticks, neurons), like)[t]
+            old_m = row.old + row.old_modulation + offset
+            new_m = row.new + row.new_modulation + offset
+            before = at(old_m, (ticks, neurons), like)[t]
+            after = at(new_m, (ticks, neurons), like)[t]
             copy(bias, m)
             add_active(weights, signals, indices, m)
             add_active(synapses, inputs[t, b], indices, m)
@@ -352,8 +380,8 @@ def modulate(like, ticks, batch, channels, neurons, observed, seen, table, indic
 
 @kernel()
 def read_out(like, ticks, batch, neurons, width, table):
-    """The leaky readout, and the features [B, width]: its value, and where there is room for them
-    the membrane potentials. Copies the flags, which no step changes.
+    """The leaky readout, and the features [B, width]: its value, and where there is
+    room for them the membrane potentials. Copies the flags, which no step changes.
     """
     row = table[0]
     starts = at(row.starts, (batch,), like)

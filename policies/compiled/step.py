@@ -1,123 +1,169 @@
-"""An environment step of a whole spiking network, for rollouts on the CPU: a few compiled calls.
+"""An environment step of a whole spiking network, for rollouts on the CPU: a few
+compiled calls.
 
-Networks that differ in parameters alone can be stepped side by side, from one network whose
-parameters have a leading axis: [networks, ...].
+Networks that differ in parameters alone can be stepped side by side, from one network
+whose parameters have a leading axis: [networks, ...].
 """
 
 import threading
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikepropamine.policies.compiled import autograd
 from spikepropamine.policies.compiled.derive import kernels_for
+from spikepropamine.policies.compiled.parameters import COMPARTMENTS, FIELDS, TABLE
 from spikepropamine.policies.compiled.rows import (
     modulate,
     read_out,
     sparse_currents,
     unchanged,
 )
-from spikepropamine.policies.encoder import at_ticks
-from spikepropamine.policies.reference import LayerOutput
+from spikepropamine.policies.config import NetworkConfig
+from spikepropamine.policies.encoder import Encoder, at_ticks
+from spikepropamine.policies.reference import LayerOutput, LayerParameters, LayerSpec
+from spikepropamine.policies.state import FLAGS, StateLayout
+
+Parameters = dict[str, nn.Parameter | None]
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
-class _Plan(NamedTuple):
-    """All that the kernels need besides observations and state, made once for given parameters."""
+class Layer(Protocol):
+    """What is needed of a `SpikingLayer`."""
 
-    shapes: tuple[tuple[int, ...], ...]  # of observations, starts and state
-    parameters: list[dict[str, Any]]  # of the modules whose numbers are in the tables
-    places: list[Any]  # of their memory
-    compared: np.ndarray  # place, copy and length of each
-    moving: tuple[
-        np.ndarray, ...
-    ]  # entries of the tables that change from step to step
-    calls: list[
-        list[tuple[Any, tuple[Any, ...]]]
-    ]  # each network's kernels and arguments, in order
-    outputs: list[LayerOutput]  # what the layers do, in the memory where they do it
-    keep_alive: list[Any]  # what else lies at the addresses in the tables
+    spec: LayerSpec
+    _parameters: Parameters
+
+    def parameters_in_use(self) -> LayerParameters:
+        """In the units of the equations."""
+
+
+class Network(Protocol):
+    """What is needed of a `SpikingNetwork`."""
+
+    config: NetworkConfig
+    layout: StateLayout
+    encoder: Encoder
+    readout_decay: nn.Parameter
+    exogenous: Tensor
+    input_size: int
+    shown_size: int
+    output_size: int
+    _parameters: Parameters
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """In order."""
+
+
+@dataclass
+class Plan:
+    """All that the kernels need besides observations and state, made once for given
+    parameters.
+
+    Attributes:
+        shapes: of observations, starts and state.
+        parameters: of the modules whose numbers are in the tables.
+        places: addresses of these parameters; a new object for one whose numbers do not
+            lie in order.
+        compared: of each parameter its address, that of a copy, and the length in words
+            of 32 bits.
+        moving: entries of the tables that change from step to step: the state before
+            and after, starts, the first layer's inputs, observations and features.
+        calls: of each network its kernels and their arguments, in order.
+        outputs: what the layers do, in the memory where they do it.
+        keep_alive: what else lies at the addresses in the tables.
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+    parameters: list[Parameters]
+    places: list[Any]
+    compared: np.ndarray
+    moving: tuple[np.ndarray, ...]
+    calls: list[list[Call]]
+    outputs: list[LayerOutput]
+    keep_alive: list[Any]
 
 
 class _Plans(threading.local):
-    """Plans by network, and by batch and number type: of each thread, since a step writes to the
-    memory of its plan.
+    """Plans by network, and by batch and number type: of each thread, since a step
+    writes to the memory of its plan.
     """
 
     def __init__(self) -> None:
-        self.of: WeakKeyDictionary[Any, dict[Any, _Plan]] = WeakKeyDictionary()
+        self.of: WeakKeyDictionary[Network, dict[tuple[int, torch.dtype], Plan]] = (
+            WeakKeyDictionary()
+        )
 
 
-# Not in the network: a copy of it must not come with addresses of what belongs to the original.
+# Not in the network: a copy of it must not come with addresses of what belongs to the
+# original.
 _plans = _Plans()
 
 
 def step(
-    network: Any, observations: Tensor, starts: Tensor, state: Tensor
-) -> tuple[Tensor, Tensor, list[LayerOutput]]:
-    """One environment step of a `SpikingNetwork` on the CPU, without gradients: from observations
-    [1, B, channels], starts [1, B], 1 where an episode starts, and the flat state [1, B, D], which
-    is not changed, to features [1, B, output_size], the new flat state, and each layer's output
-    [ticks, B, neurons], which the next step overwrites. Raises ValueError: a shape or dtype that
-    the network does not have.
-    """
-    batch, dtype = state.shape[1], state.dtype
-    plans = _plans.of.get(network)
-    if plans is None:
-        plans = _plans.of[network] = {}
-    plan = plans.get((batch, dtype))
-    if not (  # the parameters are what they were, by whatever means they are changed
-        plan is not None
-        and plan.places == _places(plan.parameters)
-        and unchanged(np.int32(0), plan.compared)
-    ):
-        plan = plans[batch, dtype] = plan_of(network, batch, dtype)
-    return go(network, plan, observations, starts, state)
-
-
-def go(
-    network: Any,
-    plan: _Plan,
+    network: Network,
     observations: Tensor,
     starts: Tensor,
     state: Tensor,
+    plan: Plan | None = None,
     running: Sequence[int] = (0,),
 ) -> tuple[Tensor, Tensor, list[LayerOutput]]:
-    """A step by a plan for these parameters, as `step`. Of several networks the rows are those of
-    the first, then of the second, ...; those that are not `running` get no numbers.
+    """One environment step of a network on the CPU, without gradients.
+
+    Args:
+        network: as it is now.
+        observations: [1, B, channels].
+        starts: [1, B], 1 where an episode starts.
+        state: the flat state [1, B, D], which is not changed.
+        plan: by `plan_of`, for these parameters; rows are then those of the first
+            network, then of the second, ... None: the plan that is kept of this
+            network.
+        running: the networks of the plan that are stepped; others get no numbers.
+
+    Returns:
+        Features [1, B, output_size], the new flat state, and each layer's output
+        [ticks, B, neurons], which the next step overwrites.
+
+    Raises:
+        ValueError: a shape or dtype that the network does not have.
     """
-    batch, ticks, dtype, count = (
-        state.shape[1],
-        network.config.ticks,
-        state.dtype,
-        len(plan.calls),
-    )
-    observations, starts, state = (
-        _plain(x, dtype) for x in (observations, starts, state)
-    )
-    shapes = observations.shape, starts.shape, state.shape
+    dtype, batch, ticks = state.dtype, state.shape[1], network.config.ticks
+    if plan is None:
+        plan = _plan_that_is_kept(network, batch, dtype)
+    # checked first, since conversions that do nothing take a microsecond
+    if observations.dtype is not dtype or not observations.is_contiguous():
+        observations = observations.to(dtype).contiguous()
+    if starts.dtype is not dtype or not starts.is_contiguous():
+        starts = starts.to(dtype).contiguous()
+    if not state.is_contiguous():
+        state = state.contiguous()
+    shapes = (observations.shape, starts.shape, state.shape)
     if shapes != plan.shapes:  # the kernels would not notice
-        given = tuple(map(tuple, shapes))
+        sizes = tuple(tuple(shape) for shape in shapes)
         raise ValueError(
-            f"shapes of observations, starts and state: {given}, not {plan.shapes}"
+            f"shapes of observations, starts and state: {sizes}, not {plan.shapes}"
         )
+    count = len(plan.calls)
     rows = batch // count
-    held, first_tick = observations, starts
+    shown, first_tick = observations, starts
     if ticks > 1:
-        held = at_ticks(
-            observations.view(count, rows, -1), ticks, network.config.phases
-        )
+        by_network = observations.view(count, rows, -1)
+        shown = at_ticks(by_network, ticks, network.config.phases)
         first_tick = starts.new_zeros(count * ticks, rows)
         first_tick[::ticks] = starts.view(count, rows)
-    signal = held
+    signal = shown
     if network.config.encoder:
-        signal = network.encoder(held.view(count, ticks * rows, -1))
+        signal = network.encoder(shown.view(count, ticks * rows, -1))
     features = observations.new_empty(1, batch, network.output_size)
     new = torch.empty_like(state)
-    for entry, x in zip(plan.moving, (state, new, first_tick, signal, held, features)):
+    tensors = (state, new, first_tick, signal, shown, features)
+    for entry, x in zip(plan.moving, tensors):
         entry.fill(x.data_ptr())
         if count > 1:
             entry += _parts(x, count)
@@ -127,138 +173,206 @@ def go(
     return features, new, plan.outputs
 
 
+def _plan_that_is_kept(network: Network, batch: int, dtype: torch.dtype) -> Plan:
+    """The plan for a network's parameters as they are now, by whatever means they
+    changed.
+    """
+    plans = _plans.of.get(network)
+    if plans is None:
+        plans = _plans.of[network] = {}
+    plan = plans.get((batch, dtype))
+    if plan is not None:
+        places = [  # in the order of `plan_of`
+            x.data_ptr() if x.is_contiguous() else object()
+            for named in plan.parameters
+            for x in named.values()
+            if x is not None
+        ]
+        if plan.places == places and unchanged(np.int32(0), plan.compared):
+            return plan
+    plan = plans[batch, dtype] = plan_of(network, batch, dtype)
+    return plan
+
+
 def _parts(x: Tensor, count: int) -> np.ndarray:
     """The way to each network's part, in bytes."""
     return np.arange(count) * (x.numel() // count * x.itemsize)
 
 
-def _plain(x: Tensor, dtype: torch.dtype) -> Tensor:
-    # asked first, since conversions that do nothing take a microsecond
-    return x if x.dtype is dtype and x.is_contiguous() else x.to(dtype).contiguous()
+def plan_of(network: Network, batch: int, dtype: torch.dtype, count: int = 1) -> Plan:
+    """A plan for several networks.
 
+    Args:
+        network: has the parameters of all, [networks, ...] where there are several.
+        batch: environments of each network.
+        dtype: of the state.
+        count: how many networks there are.
 
-def _places(parameters: list[dict[str, Any]]) -> list[Any]:
-    """Addresses of parameters, a new object for one whose numbers do not lie in order."""
-    return [
-        x.data_ptr() if x.is_contiguous() else object()
-        for named in parameters  # `Module.parameters` takes longer than all of this
-        for x in named.values()
-        if x is not None
-    ]
-
-
-def _compared(parameters: list[dict[str, Any]], keep_alive: list[Any]) -> np.ndarray:
-    """For `unchanged`, of copies that are kept alive."""
-    rows = []
-    for x in (x for named in parameters for x in named.values() if x is not None):
-        copy = x.detach().clone(memory_format=torch.contiguous_format)
-        keep_alive.append(copy)
-        rows.append((x.data_ptr(), copy.data_ptr(), x.numel() * x.itemsize // 4))
-    return np.array(rows, np.int64)
-
-
-def plan_of(network: Any, batch: int, dtype: torch.dtype, count: int = 1) -> _Plan:
-    """A plan for so many networks, each with `batch` environments."""
-    config, layout, number = network.config, network.layout, autograd.number_type(dtype)
+    Raises:
+        ValueError: the network is of another dtype.
+    """
     if dtype != network.readout_decay.dtype:
         raise ValueError(
             f"the state is {dtype}, the network {network.readout_decay.dtype}"
         )
-    ticks, bytes_each = config.ticks, network.readout_decay.itemsize
-    layers = list(network.layers)
-    size = (len(layers) + 1) * count * autograd.TABLE.itemsize
-    tables = autograd.aligned(size).view(autograd.TABLE).reshape(len(layers) + 1, count)
-    tables["stride"] = layout.size * bytes_each
-    for flag in ("plasticity_off", "modulator_held"):
-        tables[flag] = layout.slices[flag].start * bytes_each
-    keep_alive: list[Any] = []
-    calls: list[list[tuple[Any, tuple[Any, ...]]]] = [[] for _ in range(count)]
+    tables = _Tables(network, batch, dtype, count)
     outputs: list[LayerOutput] = []
-    seen = len(network.exogenous)
-
-    def enter(row: int, **entries: Tensor | None) -> None:
-        for name, x in entries.items():
+    for index in range(len(network.layers)):
+        inputs = outputs[-1].spikes if outputs else None
+        outputs.append(tables.enter_layer(index, inputs))
+    tables.enter_readout(outputs[-1])
+    tables.keep_alive.append(outputs)
+    rows = count * batch
+    shapes = (
+        (1, rows, network.input_size),
+        (1, rows),
+        (1, rows, network.layout.size),
+    )
+    table = tables.table
+    moving = (
+        *(table[name] for name in ("old", "new", "starts")),
+        table["inputs"][:1],
+        *(table[name] for name in ("observations", "features")),
+    )
+    modules: list[Network | Layer] = [network, *network.layers]
+    # `Module.parameters` takes longer than all of a step
+    parameters = [module._parameters for module in modules]
+    compared: list[tuple[int, int, int]] = []
+    places: list[Any] = []
+    for named in parameters:
+        for x in named.values():
             if x is not None:
-                x = x.detach().contiguous()
-                keep_alive.append(x)
-                tables[name][row] = x.data_ptr() + _parts(x, count)
+                copy = x.detach().clone(memory_format=torch.contiguous_format)
+                tables.keep_alive.append(copy)
+                words = x.numel() * x.itemsize // 4
+                compared.append((x.data_ptr(), copy.data_ptr(), words))
+                places.append(x.data_ptr() if x.is_contiguous() else object())
+    return Plan(
+        shapes,
+        parameters,
+        places,
+        np.array(compared, np.int64),
+        moving,
+        tables.calls,
+        outputs,
+        tables.keep_alive,
+    )
 
-    def call(
-        row: int, kernel: Any, before: tuple[Any, ...], after: tuple[Any, ...] = ()
+
+class _Tables:
+    """The tables of a plan while they are filled: a row for each layer and one for the
+    readout, [rows, networks].
+    """
+
+    def __init__(
+        self, network: Network, batch: int, dtype: torch.dtype, count: int
     ) -> None:
-        for own, of_network in enumerate(calls):
-            of_network.append((kernel, (*before, tables[row, own : own + 1], *after)))
+        self.network = network
+        self.batch = batch
+        self.dtype = dtype
+        self.count = count
+        self.number = autograd.number_type(dtype)
+        self.itemsize = network.readout_decay.itemsize
+        self.seen = len(network.exogenous)  # channels that neuromodulators see
+        rows = len(network.layers) + 1
+        memory = autograd.aligned(rows * count * TABLE.itemsize)
+        self.table = memory.view(TABLE).reshape(rows, count)
+        self.table["stride"] = network.layout.size * self.itemsize
+        for flag in FLAGS:
+            start = network.layout.slices[flag].start
+            self.table[flag] = start * self.itemsize
+        self.keep_alive: list[Any] = []
+        self.calls: list[list[Call]] = [[] for _ in range(count)]
 
-    def enter_state(row: int, name: str, field: str) -> None:
-        for when in ("old", "new"):
-            tables[f"{when}_{name}"][row] = layout.slices[field].start * bytes_each
-            if name in autograd.FIELDS:
-                tables[f"{when}_{name}_stride"][row] = layout.size * bytes_each
-
-    for index, layer in enumerate(layers):
-        spec, neurons = layer.spec, layer.spec.neurons
-        spikes = torch.zeros(count * ticks, batch, neurons, dtype=dtype)
+    def enter_layer(self, index: int, inputs: Tensor | None) -> LayerOutput:
+        """Enters a layer; inputs are the spikes of the layer before, None if first."""
+        network, ticks, batch = self.network, self.network.config.ticks, self.batch
+        layer = network.layers[index]
+        spec = layer.spec
+        neurons = spec.neurons
+        spikes = torch.zeros(self.count * ticks, batch, neurons, dtype=self.dtype)
         potentials = torch.zeros_like(spikes)
         rate = torch.zeros_like(spikes) if spec.plastic else None
-        outputs.append(
-            LayerOutput(spikes, potentials, rate)
-        )  # of several networks: one by one
         kernels = kernels_for(spec)
         p = autograd.in_blocks(layer.parameters_in_use(), kernels.LANES)
         p = p._replace(weight=p.weight.mT)
-        enter(index, spikes=spikes, potentials=potentials, rate=rate, **p._asdict())
-        if index:
-            enter(index, inputs=outputs[index - 1].spikes)
-        for name in (*autograd.FIELDS, "modulation"):
-            if (field := f"layer{index}.{name}") in layout.slices:
-                enter_state(index, name, field)
-        indices = np.empty(max(spec.inputs, seen) + 1, np.int64)
-        sizes: Any = number(0), ticks * batch, spec.inputs, neurons
-        call(index, sparse_currents, sizes, (indices,))
+        self._enter(index, spikes=spikes, potentials=potentials, rate=rate)
+        self._enter(index, inputs=inputs, **p._asdict())
+        for name in (*FIELDS, "modulation"):
+            field = f"layer{index}.{name}"
+            if field in network.layout.slices:
+                self._enter_state(index, name, field)
+        indices = np.empty(max(spec.inputs, self.seen) + 1, np.int64)
+        zero = self.number(0)
+        sizes = (ticks * batch, spec.inputs, neurons)
+        self._call(index, sparse_currents, (zero, *sizes), (indices,))
         if spec.plastic:
-            enter(
-                index, exogenous=network.exogenous.repeat(count),
-                seen=torch.zeros(count * seen, dtype=dtype),
+            self._enter(
+                index,
+                exogenous=network.exogenous.repeat(self.count),
+                seen=torch.zeros(self.count * self.seen, dtype=self.dtype),
                 target=torch.zeros_like(spikes) if spec.has_target else None,
-            )  # fmt: skip
-            for name in autograd.COMPARTMENTS:
-                if (x := getattr(layer, name, None)) is not None:
-                    enter(index, **{name: x if name.endswith("_bias") else x.mT})
-            sizes = (
-                number(0),
-                ticks,
-                batch,
-                spec.inputs,
-                neurons,
-                network.shown_size,
-                seen,
             )
-            call(index, modulate, sizes, (indices,))
+            for name in COMPARTMENTS:
+                x: Tensor | None = getattr(layer, name, None)
+                if x is not None:
+                    x = x if name.endswith("_bias") else x.mT
+                self._enter(index, **{name: x})
+            widths = (spec.inputs, neurons, network.shown_size, self.seen)
+            self._call(index, modulate, (zero, ticks, batch, *widths), (indices,))
         arguments = (
-            number(spec.clip),
+            self.number(spec.clip),
             spec.soft_reset,
-            ticks,
-            batch,
-            spec.inputs,
-            neurons,
+            *(ticks, batch, spec.inputs, neurons),
         )
-        tables["scratch"][index], memory = autograd.scratch(kernels.forward, *arguments)
-        keep_alive.append(memory)
-        call(index, kernels.forward, arguments)
-    enter(
-        len(layers), spikes=outputs[-1].spikes, potentials=outputs[-1].potentials,
-        readout_decay=torch.sigmoid(network.readout_decay),
-    )  # fmt: skip
-    enter_state(len(layers), "readout", "readout")
-    sizes = number(0), ticks, batch, layers[-1].spec.neurons, network.output_size
-    call(len(layers), read_out, sizes)
-    numbers = [module._parameters for module in (network, *layers)]
-    rows = count * batch
-    shapes = (1, rows, network.input_size), (1, rows), (1, rows, layout.size)
-    keep_alive.append(outputs)
-    moving = (
-        *(tables[name] for name in ("old", "new", "starts")), tables["inputs"][:1],
-        tables["observations"], tables["features"],
-    )  # fmt: skip
-    places, compared = _places(numbers), _compared(numbers, keep_alive)
-    return _Plan(shapes, numbers, places, compared, moving, calls, outputs, keep_alive)
+        address, memory = autograd.scratch(kernels.forward, *arguments)
+        self.table["scratch"][index] = address
+        self.keep_alive.append(memory)
+        self._call(index, kernels.forward, arguments)
+        return LayerOutput(spikes, potentials, rate)
+
+    def enter_readout(self, output: LayerOutput) -> None:
+        """Enters the readout of the last layer's output."""
+        network = self.network
+        row = len(network.layers)
+        self._enter(
+            row,
+            spikes=output.spikes,
+            potentials=output.potentials,
+            readout_decay=torch.sigmoid(network.readout_decay),
+        )
+        self._enter_state(row, "readout", "readout")
+        neurons = output.spikes.shape[-1]
+        sizes = (network.config.ticks, self.batch, neurons, network.output_size)
+        self._call(row, read_out, (self.number(0), *sizes))
+
+    def _enter(self, row: int, **tensors: Tensor | None) -> None:
+        """Enters addresses, of several networks those of their parts."""
+        for name, x in tensors.items():
+            if x is not None:
+                x = x.detach().contiguous()
+                self.keep_alive.append(x)
+                self.table[name][row] = x.data_ptr() + _parts(x, self.count)
+
+    def _enter_state(self, row: int, name: str, field: str) -> None:
+        """Enters where a field of the layout lies before and after a step."""
+        layout = self.network.layout
+        for when in ("old", "new"):
+            start = layout.slices[field].start
+            self.table[f"{when}_{name}"][row] = start * self.itemsize
+            if name in FIELDS:
+                self.table[f"{when}_{name}_stride"][row] = layout.size * self.itemsize
+
+    def _call(
+        self,
+        row: int,
+        kernel: Callable[..., Any],
+        before: tuple[Any, ...],
+        after: tuple[Any, ...] = (),
+    ) -> None:
+        """Adds a call of a kernel to every network's, with its row of the table between
+        these arguments.
+        """
+        for index, calls in enumerate(self.calls):
+            table = self.table[row, index : index + 1]
+            calls.append((kernel, (*before, table, *after)))

@@ -1,9 +1,10 @@
 """The layer for speed: what a policy's methods give, in a few calls of functions.
 
-A step of a few environments is little arithmetic, and so is a minibatch of a small network: most of
-the time goes into modules, distributions and checks of arguments. `fast(policy)` is the one door to
-the shorter way. It gives Stable-Baselines3's numbers: to the last bit where actions are chosen, but
-for the order of sums in updates. Where it is None, Stable-Baselines3's own methods do the work.
+A step of a few environments is little arithmetic, and so is a minibatch of a small
+network: most of the time goes into modules, distributions and checks of arguments.
+`fast(policy)` is the one door to the shorter way. It gives Stable-Baselines3's numbers:
+to the last bit where actions are chosen, but for the order of sums in updates. Where it
+is None, Stable-Baselines3's own methods do the work.
 """
 
 import weakref
@@ -22,7 +23,12 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import Tensor, nn
 
 from spikepropamine.policies.backends import choose_step
-from spikepropamine.policies.fast.networks import DISTRIBUTIONS, NETWORKS, Pair
+from spikepropamine.policies.fast.networks import (
+    DISTRIBUTIONS,
+    NETWORKS,
+    Actor,
+    Pair,
+)
 from spikepropamine.policies.spaces import LstmFlattenExtractor
 
 __all__ = ["DISTRIBUTIONS", "NETWORKS", "Fast", "fast", "obstacle", "way"]
@@ -37,16 +43,20 @@ FLAT = (FlattenExtractor, LstmFlattenExtractor)
 
 
 def fast(policy: Any) -> "Fast | None":
-    """The shorter way through a policy, or None where there is none (`obstacle` says why).
+    """The shorter way through a policy, or None where there is none (`obstacle` says
+    why).
 
-    What it gives may be kept for a rollout or an update. It sees every change of parameters. After
-    a change of modules, hooks or methods, this function gives another one.
+    What it gives may be kept for a rollout or an update. It sees every change of
+    parameters. After a change of modules, hooks or methods, this function gives another
+    one.
     """
     made = _made.get(policy)
-    if made is None or made.fingerprint(policy) != made.print:
-        _made.pop(policy, None)
-        made = None if obstacle(policy) else _made.setdefault(policy, Fast(policy))
-    return made
+    if made is not None and made.fingerprint(policy) == made.print:
+        return made
+    _made.pop(policy, None)
+    if obstacle(policy) is not None:
+        return None
+    return _made.setdefault(policy, Fast(policy))
 
 
 def obstacle(policy: Any) -> str | None:
@@ -73,32 +83,26 @@ def obstacle(policy: Any) -> str | None:
 def way(policy: Any) -> str:
     """Which code rolls out and updates a policy, in words."""
     why = obstacle(policy)
-    return (
-        "by the fast path" if why is None else f"Stable-Baselines3's own, because {why}"
-    )
+    if why is None:
+        return "by the fast path"
+    return f"Stable-Baselines3's own, because {why}"
 
 
 class Fast:
-    """The methods of a policy without an `obstacle` as calls of functions; safe to share between
-    threads. An `actor` takes the place of its own, see `networks`.
+    """The methods of a policy without an `obstacle` as calls of functions; safe to
+    share between threads.
+
+    Args:
+        policy: is referred to weakly.
+        actor: takes the place of the policy's, see `networks`.
     """
 
-    def __init__(self, policy: Any, actor: Callable[..., Any] | None = None) -> None:
+    def __init__(self, policy: Any, actor: Actor | None = None) -> None:
         # no reference to the policy itself, which would keep it for ever
         self._policy = weakref.ref(policy)
-        extractor, space = policy.features_extractor, policy.observation_space
-        floats = isinstance(space, spaces.Box) and np.issubdtype(
-            space.dtype, np.floating
-        )
-        images = policy.normalize_images
-        # from observations to features, [N, channels]
-        self._read: Callable[[Any], Tensor] = (
-            (lambda x: x.float().flatten(1))
-            if floats and type(extractor) in FLAT
-            else lambda x: extractor(preprocess_obs(x, space, normalize_images=images))
-        )
-        own, self._critic = NETWORKS[type(policy)](policy)
-        self._actor = actor or own
+        self._read = _reader_of(policy)
+        own_actor, self._critic = NETWORKS[type(policy)](policy)
+        self._actor = actor or own_actor
         self._actions = DISTRIBUTIONS[type(policy.action_dist)](policy)
         self._space = policy.action_space
         self._recurrent = isinstance(policy, RecurrentActorCriticPolicy)
@@ -112,29 +116,40 @@ class Fast:
         self.print = self.fingerprint(policy)
 
     def fingerprint(self, policy: Any) -> list[Any]:
-        """The same as long as modules, parameters (not their values), hooks and methods are."""
+        """The same as long as modules, parameters (not their values), hooks and methods
+        are.
+        """
         parts = map(id, chain.from_iterable(map(dict.values, self._parts)))
         device = self._probe.device.type
         return [*map(len, self._attributes), *parts, id(policy.action_dist), device]
 
     @torch.no_grad()
     def step(
-        self, observations: Any, states: Any = None, starts: Any = None
+        self, observations: Any, states: Any = None, starts: Tensor | None = None
     ) -> tuple[Any, ...]:
-        """The `forward` of the policy, which explores: from observations [batch, ...], or a dict of
-        such, to actions [batch, ...], values [batch, 1] and log-likelihoods [batch]. A policy with
-        a memory takes `RNNStates` and starts [batch], 1 where an episode starts, and gives the next
-        states, too.
+        """The `forward` of the policy, which explores.
+
+        Args:
+            observations: [batch, ...], or a dict of such.
+            states: `RNNStates` of a policy with a memory.
+            starts: [batch], 1 where an episode starts, of a policy with a memory.
+
+        Returns:
+            Actions [batch, ...], values [batch, 1], log-likelihoods [batch], and of a
+            policy with a memory its next states.
         """
-        features, starts = (
-            self._read(observations),
-            None if starts is None else starts[None],
-        )
-        logits, memory, pi = self._actor(features, states and states.pi, starts)
+        features = self._read(observations)
+        if states is None or starts is None:
+            logits, memory, after = self._actor(features, None, None)
+            actions, log_probs = self._actions.draw(logits)
+            values, _ = self._critic(features, memory, after, None, None)
+            return actions.reshape(-1, *self._space.shape), values, log_probs
+        starts = starts[None]
+        logits, memory, pi = self._actor(features, states.pi, starts)
         actions, log_probs = self._actions.draw(logits)
-        values, vf = self._critic(features, memory, pi, states and states.vf, starts)
-        found = actions.reshape(-1, *self._space.shape), values, log_probs
-        return found if states is None else (*found, RNNStates(pi, vf))
+        values, vf = self._critic(features, memory, pi, states.vf, starts)
+        shaped = actions.reshape(-1, *self._space.shape)
+        return shaped, values, log_probs, RNNStates(pi, vf)
 
     @torch.no_grad()
     def predict(
@@ -150,7 +165,8 @@ class Fast:
             policy.set_training_mode(False)
         shape = policy.observation_space.shape
         if type(observation) is np.ndarray and observation.shape[1:] == shape and shape:
-            observations, several = torch.as_tensor(observation), True
+            observations = torch.as_tensor(observation)
+            several = True
         else:
             observations, several = policy.obs_to_tensor(observation)
         features = self._read(observations)
@@ -160,15 +176,14 @@ class Fast:
             if episode_start is not None:
                 starts[0] = torch.as_tensor(episode_start)
             layers, _, width = policy.lstm_hidden_state_shape
-            given = state or (torch.zeros(layers, len(features), width),) * 2
-            before = tuple(torch.as_tensor(part, dtype=torch.float32) for part in given)
+            parts = state or (torch.zeros(layers, len(features), width),) * 2
+            before = tuple(torch.as_tensor(part, dtype=torch.float32) for part in parts)
         logits, _, after = self._actor(features, before, starts)
-        drawn = (
-            self._actions.mode(logits)
-            if deterministic
-            else self._actions.draw(logits)[0]
-        )
-        actions: Any = drawn.numpy().reshape(-1, *self._space.shape)
+        if deterministic:
+            drawn = self._actions.mode(logits)
+        else:
+            drawn, _ = self._actions.draw(logits)
+        actions: np.ndarray = drawn.numpy().reshape(-1, *self._space.shape)
         if isinstance(self._space, spaces.Box):
             actions = np.minimum(np.maximum(actions, self._space.low), self._space.high)
         if after is not None:
@@ -176,32 +191,58 @@ class Fast:
         return actions if several else actions.squeeze(axis=0), state
 
     def evaluate(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """`evaluate_actions` of the policy, nearly to the last bit: values, log-likelihoods of the
-        actions and entropies, each [count], with gradients, of a minibatch of a rollout buffer; of
-        a recurrent policy the minibatch has equal sequences, one after the other.
+        """`evaluate_actions` of the policy, nearly to the last bit.
+
+        Args:
+            batch: a minibatch of a rollout buffer; of a recurrent policy it has equal
+                sequences, one after the other.
+
+        Returns:
+            Values, log-likelihoods of the actions and entropies, each [count], with
+            gradients.
         """
-        features, actions = self._read(batch.observations), batch.actions
-        states, starts, sequences = getattr(batch, "lstm_states", None), None, None
-        if states is not None:
-            sequences = states.pi[0].shape[1]
-            starts = by_time(batch.episode_starts, sequences)
-            features = by_time(features, sequences).flatten(0, 1)
-            actions = by_time(actions, sequences).flatten(0, 1)
-        logits, memory, after = self._actor(features, states and states.pi, starts)
+        features = self._read(batch.observations)
+        actions = batch.actions
+        states = getattr(batch, "lstm_states", None)
+        if states is None:
+            logits, memory, after = self._actor(features, None, None)
+            memory = None if memory is None else memory.detach()
+            values, _ = self._critic(features, memory, after, None, None)
+            return values.flatten(), *self._actions.evaluate(logits, actions)
+        sequences = states.pi[0].shape[1]
+        starts = by_time(batch.episode_starts, sequences)
+        features = by_time(features, sequences).flatten(0, 1)
+        actions = by_time(actions, sequences).flatten(0, 1)
+        logits, memory, after = self._actor(features, states.pi, starts)
         memory = None if memory is None else memory.detach()
-        values, _ = self._critic(features, memory, after, states and states.vf, starts)
-        outputs = values.flatten(), *self._actions.evaluate(logits, actions)
-        if sequences is None:
-            return outputs
-        values, log_probs, entropies = by_sequence(
-            torch.stack(outputs, 1), sequences
-        ).unbind(1)
+        values, _ = self._critic(features, memory, after, states.vf, starts)
+        outputs = (values.flatten(), *self._actions.evaluate(logits, actions))
+        by_row = by_sequence(torch.stack(outputs, 1), sequences)
+        values, log_probs, entropies = by_row.unbind(1)
         return values, log_probs, entropies
 
 
+def _reader_of(policy: Any) -> Callable[[Any], Tensor]:
+    """From observations to features, [N, channels]."""
+    extractor, space = policy.features_extractor, policy.observation_space
+    images = policy.normalize_images
+
+    def preprocessed(x: Any) -> Tensor:
+        features: Tensor = extractor(preprocess_obs(x, space, normalize_images=images))
+        return features
+
+    if type(extractor) not in FLAT or not isinstance(space, spaces.Box):
+        return preprocessed
+    if not np.issubdtype(space.dtype, np.floating):
+        return preprocessed
+    if len(space.shape) == 1:
+        return Tensor.float
+    return lambda x: x.float().flatten(1)
+
+
 def can_differ(policy: Any, names: Sequence[str]) -> bool:
-    """Whether policies that differ in these parameters can be stepped so: on the compiled way, and
-    only in the network and its head.
+    """Whether policies that differ in these parameters can be stepped by `Several`:
+    they run on compiled kernels, and differ in the network and its head alone.
     """
     network = getattr(policy, "network", None)
     return (
@@ -213,13 +254,19 @@ def can_differ(policy: Any, names: Sequence[str]) -> bool:
 
 
 class Several:
-    """Spiking policies that differ in parameters, each with some environments, stepped in one call:
-    members of a population, from the start of their episodes on.
+    """Spiking policies that differ in parameters, each with some environments, stepped
+    in one call: members of a population, from the start of their episodes on.
 
-    `members`, [members, parameters], has the named parameters of each, in their order. All have so
-    many environments; rows are those of the first member, then of the second, ... Where weights are
-    drawn, `seeds` has one for each of these environments, the same of all members. The policy is
-    one that `can_differ`, and is changed in drawn weights only.
+    All have equally many environments; rows are those of the first member, then of the
+    second, ...
+
+    Args:
+        policy: one that `can_differ`; its drawn weights are changed.
+        names: of the parameters in which members differ.
+        members: [members, parameters], the named parameters of each, in their order.
+        environments: of each member.
+        seeds: where weights are drawn, one for each of these environments, the same of
+            all members.
     """
 
     @torch.no_grad()
@@ -233,48 +280,43 @@ class Several:
     ) -> None:
         from spikepropamine.policies.compiled.step import plan_of
 
-        count, own = len(members), len(seeds) or 1
-        self.environments, self.each = (
-            environments,
-            environments // own,
-        )  # rows of a network
+        count = len(members)
+        draws = len(seeds) or 1  # networks of each member
+        self.environments = environments
+        self.each = environments // draws  # rows of a network
         named = dict(policy.named_parameters())
         parts = members.split([named[name].numel() for name in names], dim=1)
-        differ = {
-            name: x.view(count, *named[name].shape) for name, x in zip(names, parts)
-        }
-        of_members = {
-            n: differ.get(n, x.expand(count, *x.shape)) for n, x in named.items()
-        }
+        of_members = {name: x.expand(count, *x.shape) for name, x in named.items()}
+        for name, part in zip(names, parts):
+            of_members[name] = part.view(count, *named[name].shape)
         self.network = network = deepcopy(policy.network)
         for name, x in network.named_parameters():
-            x.data = of_members[f"lstm_actor.{name}"].repeat_interleave(own, dim=0)
-        drawn = []
-        for seed in seeds:
-            policy.network.redraw(seed)
-            layers = policy.network.layers
-            drawn.append(
-                [x.detach().clone() for layer in layers for x in layer.fixed_weights()]
-            )
-        fixed = [x for layer in network.layers for x in layer.fixed_weights()]
-        for x, of_seeds in zip(fixed, zip(*drawn)):
-            x.data = torch.stack(of_seeds).repeat(count, 1, 1)
+            x.data = of_members[f"lstm_actor.{name}"].repeat_interleave(draws, dim=0)
+        if seeds:
+            _set_drawn_weights(network, policy.network, seeds, count)
         self.weight = of_members["action_net.weight"].mT
         self.bias = of_members["action_net.bias"][:, None]
-        self.plan = plan_of(
-            network, self.each, network.readout_decay.dtype, count * own
-        )
+        dtype = network.readout_decay.dtype
+        self.plan = plan_of(network, self.each, dtype, count * draws)
         self.way = Fast(policy, self._actor)
-        self.state: Any = None
-        self.drawn = torch.tensor(seeds or [0.0] * environments).repeat(count)[
-            None, :, None
-        ]
+        self.state: tuple[np.ndarray, ...] | None = None
+        of_a_member = torch.tensor(seeds or [0.0] * environments)
+        self.drawn = of_a_member.repeat(count)[None, :, None]
         self.running: Sequence[int] = ()
 
     def act(
         self, observations: Any, starts: np.ndarray, rows: Sequence[int]
     ) -> np.ndarray:
-        """The next deterministic actions [rows, ...]; those of other than these rows are any."""
+        """The next deterministic actions.
+
+        Args:
+            observations: [rows of all members, ...].
+            starts: [rows of all members], whether an episode starts.
+            rows: those that are to be stepped.
+
+        Returns:
+            Actions [rows of all members, ...], of no meaning in other rows.
+        """
         self.running = sorted({row // self.each for row in rows})
         actions, self.state = self.way.predict(observations, self.state, starts, True)
         return actions
@@ -282,14 +324,28 @@ class Several:
     def _actor(
         self, features: Tensor, state: Pair, starts: Tensor
     ) -> tuple[Tensor, None, Pair]:
-        from spikepropamine.policies.compiled.step import go
+        from spikepropamine.policies.compiled.step import step
 
-        out, after, _ = go(
-            self.network, self.plan, features[None], starts, state[0], self.running
+        out, after, _ = step(
+            self.network, features[None], starts, state[0], self.plan, self.running
         )
         memory = out.view(len(self.bias), self.environments, -1)
         logits = torch.baddbmm(self.bias, memory, self.weight)
         return logits.flatten(0, 1), None, (after, self.drawn)
+
+
+def _set_drawn_weights(
+    network: Any, source: Any, seeds: Sequence[int], count: int
+) -> None:
+    """Gives a network of `count` members the weights that `source` draws by seeds."""
+    drawn = []
+    for seed in seeds:
+        source.redraw(seed)
+        weights = [x for layer in source.layers for x in layer.fixed_weights()]
+        drawn.append([x.detach().clone() for x in weights])
+    fixed = [x for layer in network.layers for x in layer.fixed_weights()]
+    for x, of_seeds in zip(fixed, zip(*drawn)):
+        x.data = torch.stack(of_seeds).repeat(count, 1, 1)
 
 
 _made: "weakref.WeakKeyDictionary[nn.Module, Fast]" = weakref.WeakKeyDictionary()
@@ -297,9 +353,11 @@ _made: "weakref.WeakKeyDictionary[nn.Module, Fast]" = weakref.WeakKeyDictionary(
 
 def by_time(x: Tensor, sequences: int) -> Tensor:
     """[n_seq * T, ...], one sequence after the other, to [T, n_seq, ...]."""
-    return x.unflatten(0, (sequences, -1)).transpose(0, 1).contiguous()
+    whole_sequences: Tensor = x.unflatten(0, (sequences, -1))
+    return whole_sequences.transpose(0, 1).contiguous()
 
 
 def by_sequence(x: Tensor, sequences: int) -> Tensor:
     """[T * n_seq, ...], one tick after the other, to [n_seq * T, ...]."""
-    return x.unflatten(0, (-1, sequences)).transpose(0, 1).flatten(0, 1)
+    ticks: Tensor = x.unflatten(0, (-1, sequences))
+    return ticks.transpose(0, 1).flatten(0, 1)

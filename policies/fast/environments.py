@@ -17,18 +17,20 @@ from stable_baselines3.common.vec_env.util import dict_to_obs
 class SideBySide(DummyVecEnv):
     """SB3's `DummyVecEnv` with what its `Monitor` measures, and without deep copies.
 
-    All that it returns is what `DummyVecEnv` returns of the same environments in `Monitor`, to the
-    last bit, but for the clock. Where an episode ends, `info["episode"]` has its return "r", its
-    length "l" in steps, and "t", the seconds since these environments were made.
+    All that it returns is what `DummyVecEnv` returns of the same environments in
+    `Monitor`, to the last bit, but for the clock. Where an episode ends,
+    `info["episode"]` has its return "r", its length "l" in steps, and "t", the seconds
+    since these environments were made.
 
-    Observations, rewards and dones are new arrays at every step, an info is a new dict. The values
-    in it are the environment's own: who keeps them for longer than a step copies them.
+    Observations, rewards and dones are new arrays at every step, an info is a new dict.
+    The values in it are the environment's own: who keeps them for longer than a step
+    copies them.
 
-    `makers` make one environment each, which has a stream of its own, that no other seed's
-    environments have. So many `threads` step environments at the same time, each its own; what
-    comes of it is the same. MuJoCo lets go of the interpreter's lock in a step, and the rest of an
-    environment does not, so that threads pay where physics take long. Environments must share
-    nothing that changes.
+    `makers` make one environment each, which has a stream of its own, that no other
+    seed's environments have. So many `threads` step environments at the same time, each
+    its own; what comes of it is the same. MuJoCo lets go of the interpreter's lock in a
+    step, and the rest of an environment does not, so that threads pay where physics
+    take long. Environments must share nothing that changes.
     """
 
     def __init__(
@@ -44,8 +46,8 @@ class SideBySide(DummyVecEnv):
         self._made = time.time()
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Seeds the environments for the next `reset`, and their action spaces now; returns the
-        seeds, which are far above those of evaluations.
+        """Seeds the environments for the next `reset`, and their action spaces now;
+        returns the seeds, which are far above those of evaluations.
         """
         streams = np.random.SeedSequence(seed).spawn(self.num_envs)
         self._seeds = [
@@ -57,16 +59,15 @@ class SideBySide(DummyVecEnv):
 
     def reset(self) -> VecEnvObs:
         """Starts an episode in every environment."""
-        self._returns, self._lengths = [0.0] * self.num_envs, [0] * self.num_envs
+        self._returns = [0.0] * self.num_envs
+        self._lengths = [0] * self.num_envs
         return super().reset()
 
     def step_wait(self) -> VecEnvStepReturn:
         """One step of every environment; where an episode ends, the next one begins."""
-        others = (
-            [self._pool.submit(self._step, part) for part in self._parts[1:]]
-            if self._pool
-            else []
-        )
+        others = []
+        if self._pool is not None:
+            others = [self._pool.submit(self._step, part) for part in self._parts[1:]]
         try:
             infos = self._step(self._parts[0])
         finally:
@@ -78,24 +79,19 @@ class SideBySide(DummyVecEnv):
         return observations, self.buf_rews.copy(), self.buf_dones.copy(), infos
 
     def _step(self, indices: list[int]) -> list[dict[str, Any]]:
-        """One step of some of the environments, into the buffers; returns their infos."""
+        """One step of some environments, into the buffers; returns their infos."""
         infos = []
-        envs, actions, rewards, dones = (
-            self.envs,
-            self.actions,
-            self.buf_rews,
-            self.buf_dones,
-        )
         buffers: dict[Any, np.ndarray] = self.buf_obs
-        alone = (
-            buffers[None] if self.keys == [None] else None
-        )  # of observations that are no dict
+        # of observations that are no dict
+        alone = buffers[None] if self.keys == [None] else None
         for index in indices:
-            env = envs[index]
-            observation, reward, terminated, truncated, info = env.step(actions[index])
-            info = {**info, "TimeLimit.truncated": truncated and not terminated}
-            rewards[index] = reward
-            done = dones[index] = terminated or truncated
+            env = self.envs[index]
+            observation, reward, terminated, truncated, given = env.step(
+                self.actions[index]
+            )
+            info = {**given, "TimeLimit.truncated": truncated and not terminated}
+            self.buf_rews[index] = reward
+            done = self.buf_dones[index] = terminated or truncated
             self._returns[index] += float(reward)
             self._lengths[index] += 1
             if done:
@@ -104,7 +100,8 @@ class SideBySide(DummyVecEnv):
                     "l": self._lengths[index],
                     "t": round(time.time() - self._made, 6),
                 }
-                self._returns[index], self._lengths[index] = 0.0, 0
+                self._returns[index] = 0.0
+                self._lengths[index] = 0
                 info["terminal_observation"] = observation
                 observation, self.reset_infos[index] = env.reset()
             if alone is None:
@@ -122,12 +119,13 @@ class SideBySide(DummyVecEnv):
 
 
 class Normalised(VecNormalize):
-    """`VecNormalize` with fewer copies of what is never changed: the same numbers, to the last bit.
+    """`VecNormalize` with fewer copies of what is never changed: the same numbers, to
+    the last bit.
 
-    Arguments and attributes are those of `VecNormalize`, but that the space of a normalised
-    observation has a float dtype, in which SB3's buffers then keep it: in that of whole numbers,
-    the update would see other observations than the policy acted on. The last `raw` channels of an
-    observation stay as they are.
+    Arguments and attributes are those of `VecNormalize`, but that the space of a
+    normalised observation has a float dtype, in which SB3's buffers then keep it: in
+    that of whole numbers, the update would see other observations than the policy acted
+    on. The last `raw` channels of an observation stay as they are.
     """
 
     def __init__(self, *args: Any, raw: int = 0, **kwargs: Any) -> None:
@@ -140,9 +138,12 @@ class Normalised(VecNormalize):
             )
 
     def step_wait(self) -> VecEnvStepReturn:
-        """The environments' answers, normalised; in training the statistics take them in."""
+        """The environments' answers, normalised; in training the statistics take them
+        in.
+        """
         obs, rewards, dones, infos = self.venv.step_wait()
-        self.old_obs, self.old_reward = obs, rewards
+        self.old_obs = obs
+        self.old_reward = rewards
         ended = np.flatnonzero(dones).tolist()
         self.old_last = {
             index: infos[index].get("terminal_observation") for index in ended
@@ -164,21 +165,21 @@ class Normalised(VecNormalize):
         return self.normalize_obs(obs), self.normalize_reward(rewards), dones, infos
 
     def normalize_obs(self, obs: Any) -> Any:
-        """Normalised observations, float32, new arrays; what is not normalised is as it was."""
+        """Normalised observations, float32, new arrays; what is not normalised is as it
+        was.
+        """
         if not self.norm_obs:
             return obs
         if not isinstance(self.obs_rms, dict):
             return self._scaled(obs, self.obs_rms)
-        statistics = self.obs_rms
-        return {
-            k: self._scaled(x, statistics[k]) if k in statistics else x
-            for k, x in obs.items()
-        }
+        normalised = dict(obs)
+        for key, statistics in self.obs_rms.items():
+            normalised[key] = self._scaled(obs[key], statistics)
+        return normalised
 
     def _scaled(self, x: Any, statistics: RunningMeanStd) -> np.ndarray:
-        numbers = scaled(
-            x, statistics.mean, statistics.var, self.epsilon, self.clip_obs
-        )
+        mean, var = statistics.mean, statistics.var
+        numbers = scaled(x, mean, var, self.epsilon, self.clip_obs)
         if self.raw:
             numbers[..., -self.raw :] = x[..., -self.raw :]
         return numbers.astype(np.float32)
@@ -187,8 +188,18 @@ class Normalised(VecNormalize):
 def scaled(
     x: Any, mean: np.ndarray, var: np.ndarray, epsilon: float, clip: float
 ) -> np.ndarray:
-    """What `VecNormalize` makes of observations `x` with these statistics, before it rounds."""
-    return np.minimum(np.maximum((x - mean) / np.sqrt(var + epsilon), -clip), clip)
+    """What `VecNormalize` makes of observations, before it rounds.
+
+    Args:
+        x: observations [batch, ...].
+        mean: of observations, [...].
+        var: variance, [...].
+        epsilon: is added to the variance.
+        clip: bound of what is returned.
+    """
+    numbers = (x - mean) / np.sqrt(var + epsilon)
+    clipped: np.ndarray = np.minimum(np.maximum(numbers, -clip), clip)
+    return clipped
 
 
 def _take_in(statistics: RunningMeanStd, x: np.ndarray) -> None:
@@ -203,13 +214,15 @@ def _take_in(statistics: RunningMeanStd, x: np.ndarray) -> None:
     statistics.update_from_moments(mean, variance, count)
 
 
-def _as_floats(space: spaces.Space, keys: Sequence[str] | None) -> spaces.Space:
+def _as_floats(
+    space: spaces.Space[Any], keys: Sequence[str] | None
+) -> spaces.Space[Any]:
     """The space with its normalised parts, of a Dict those of the keys, as floats."""
     if isinstance(space, spaces.Dict):
-        parts = [
-            (k, _as_floats(x, None) if k in (keys or ()) else x)
-            for k, x in space.items()
-        ]
+        parts = []
+        for key, part in space.items():
+            is_normalised = keys is not None and key in keys
+            parts.append((key, _as_floats(part, None) if is_normalised else part))
         return spaces.Dict(parts)  # pairs keep their order
     if space.dtype in (np.float32, np.float64):
         return space

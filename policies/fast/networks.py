@@ -1,22 +1,24 @@
-"""Policies' parts as functions: `NETWORKS` makes an actor and a critic of a policy, `DISTRIBUTIONS`
-its actions.
+"""Policies' parts as functions: `NETWORKS` makes an actor and a critic of a policy,
+`DISTRIBUTIONS` its actions.
 
-The actor maps features, its state and starts to what the action network gives, to what its memory
-says, and to the next state. The critic maps features, what the actor's memory says, the actor's
-next state, its own state and starts to values [N, 1] and its own next state. Features are
-[T * B, channels], one step after the other, and starts [T, B]; T is 1 in a rollout. The functions
-hold modules and parameters, and no copies of them; they do not hold the policy.
+The actor maps features, its state and starts to what the action network gives, to what
+its memory says, and to the next state. The critic maps features, what the actor's
+memory says, the actor's next state, its own state and starts to values [N, 1] and its
+own next state. Features are [T * B, channels], one step after the other, and starts [T,
+B]; T is 1 in a rollout. The functions hold modules and parameters, and no copies of
+them; they do not hold the policy.
 
-Distributions are Stable-Baselines3's: `draw`, `mode`, and `evaluate` with gradients. Each takes
-what the action network gives, [batch, channels]. None keeps what it is given, so that threads can
-share it.
+Distributions are Stable-Baselines3's: `draw`, `mode`, and `evaluate` with gradients.
+Each takes what the action network gives, [batch, channels]. None keeps what it is
+given, so that threads can share it.
 """
 
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from sb3_contrib.common.recurrent import policies as recurrent
 from stable_baselines3.common import distributions
@@ -28,10 +30,11 @@ from spikepropamine.policies.dense import Function, chain
 HALF_LOG_TWO_PI = math.log(math.sqrt(2 * math.pi))
 
 Pair = tuple[Tensor, Tensor]
-Valued = tuple[Tensor, Pair]
+Actor = Callable[..., tuple[Tensor, Tensor | None, Any]]
+Critic = Callable[..., tuple[Tensor, Any]]
 
 
-def mlp(policy: Any) -> tuple[Any, Any]:
+def mlp(policy: Any) -> tuple[Actor, Critic]:
     """Actor and critic of an `ActorCriticPolicy`."""
     mean, value = _heads(policy)
     return (
@@ -40,22 +43,23 @@ def mlp(policy: Any) -> tuple[Any, Any]:
     )
 
 
-def lstm(policy: Any) -> tuple[Any, Any]:
+def lstm(policy: Any) -> tuple[Actor, Critic]:
     """Actor and critic of a `RecurrentActorCriticPolicy`."""
     mean, value = _heads(policy)
-    shared, own, linear = policy.lstm_actor, policy.lstm_critic, policy.critic
+    of_actor, of_critic = policy.lstm_actor, policy.lstm_critic
+    linear = policy.critic  # of a critic without memory
 
     def actor(
         features: Tensor, state: Pair, starts: Tensor
     ) -> tuple[Tensor, Tensor, Pair]:
-        memory, state = remember(shared, features, state, starts)
-        return mean(memory), memory, state
+        memory, after = remember(of_actor, features, state, starts)
+        return mean(memory), memory, after
 
     def critic(
-        features: Any, memory: Any, after: Pair, state: Pair, starts: Any
-    ) -> Valued:
-        if own is not None:
-            memory, after = remember(own, features, state, starts)
+        features: Tensor, memory: Tensor, after: Pair, state: Pair, starts: Tensor
+    ) -> tuple[Tensor, Pair]:
+        if of_critic is not None:
+            memory, after = remember(of_critic, features, state, starts)
         elif linear is not None:
             memory = linear(features)
         return value(memory), after
@@ -63,7 +67,7 @@ def lstm(policy: Any) -> tuple[Any, Any]:
     return actor, critic
 
 
-def spiking(policy: Any) -> tuple[Any, Any]:
+def spiking(policy: Any) -> tuple[Actor, Critic]:
     """Actor and critic of a `PlasticSpikingPolicy`."""
     mean, value = _heads(policy)
     network: Any = policy.network
@@ -73,29 +77,29 @@ def spiking(policy: Any) -> tuple[Any, Any]:
         features: Tensor, state: Pair, starts: Tensor
     ) -> tuple[Tensor, Tensor, Pair]:
         observations = features.view(*starts.shape, -1)
+        after = state
         # of drawn weights there are no gradients: `forward` says so
         if torch.is_grad_enabled() and network.config.fresh_weights != "random":
             fields = network.layout.unpack(state[0][0])
-            memory = network.run(observations, starts, fields, state_wanted=False)[0]
+            memory, _, _ = network.run(observations, starts, fields, state_wanted=False)
         else:
-            memory, state = network.forward(observations, state, starts)
+            memory, after = network.forward(observations, state, starts)
         memory = memory.flatten(0, 1)
-        return mean(memory), memory, state
+        return mean(memory), memory, after
 
     def critic(
-        features: Any, memory: Any, after: Pair, state: Pair, starts: Any
-    ) -> Valued:
-        features = (
-            features.detach()
-        )  # with a shared memory the critic trains no extractor
-        return value(
-            torch.cat([memory, features], dim=1) if sees_spikes else features
-        ), after
+        features: Tensor, memory: Tensor, after: Pair, state: Pair, starts: Tensor
+    ) -> tuple[Tensor, Pair]:
+        # with a shared memory the critic trains no extractor
+        features = features.detach()
+        if sees_spikes:
+            features = torch.cat([memory, features], dim=1)
+        return value(features), after
 
     return actor, critic
 
 
-NETWORKS: dict[type, Callable[[Any], tuple[Any, Any]]] = {
+NETWORKS: dict[type, Callable[[Any], tuple[Actor, Any]]] = {
     sb3.ActorCriticPolicy: mlp,
     sb3.ActorCriticCnnPolicy: mlp,
     sb3.MultiInputActorCriticPolicy: mlp,
@@ -109,73 +113,108 @@ NETWORKS: dict[type, Callable[[Any], tuple[Any, Any]]] = {
 def _heads(policy: Any) -> tuple[Function, Function]:
     """Hidden layers and heads of actor and critic."""
     hidden = policy.mlp_extractor
-    actor = getattr(hidden, "policy_net", ())  # a spiking network has none
-    return chain([*actor, policy.action_net]), chain(
-        [*hidden.value_net, policy.value_net]
-    )
+    of_actor = getattr(hidden, "policy_net", ())  # a spiking network has none
+    mean = chain([*of_actor, policy.action_net])
+    value = chain([*hidden.value_net, policy.value_net])
+    return mean, value
 
 
 def remember(
     memory: nn.RNNBase, features: Tensor, state: Pair, starts: Tensor
 ) -> tuple[Tensor, Pair]:
-    """Steps of an LSTM or a GRU, from features [T * B, channels or more], state (whose second part
-    a GRU leaves at zero) and starts [T, B] to outputs [T * B, width] and the next state.
+    """Steps of an LSTM or a GRU.
+
+    Args:
+        memory: the LSTM or GRU.
+        features: [T * B, channels or more], one step after the other.
+        state: [layers, B, width] each; a GRU leaves the second at zero.
+        starts: [T, B], 1 where an episode starts.
+
+    Returns:
+        Outputs [T * B, width], and the next state.
     """
-    form, end = (
-        (memory.bias, memory.num_layers, memory.dropout),
-        (memory.bidirectional, False),
-    )
-    gated, weights = isinstance(memory, nn.GRU), cast(Any, memory._flat_weights)
-    function: Any = torch.gru if gated else torch.lstm
+    is_gru = isinstance(memory, nn.GRU)
+    function: Any = torch.gru if is_gru else torch.lstm
+    weights: Any = memory._flat_weights
     inputs = features.view(*starts.shape, -1)[..., : memory.input_size]
     begun = starts.any(dim=1).tolist()
+    # one call from each start of an episode to the next
     cuts = [0, *(t for t in range(1, len(begun)) if begun[t]), len(begun)]
     outputs = []
     for first, last in itertools.pairwise(cuts):
         if begun[first]:
             kept = (1.0 - starts[first]).view(1, -1, 1)
             state = kept * state[0], kept * state[1]
-        before = state[0] if gated else state
         out, *after = function(
-            inputs[first:last], before, weights, *form, memory.training, *end
+            inputs[first:last],
+            state[0] if is_gru else state,
+            weights,
+            memory.bias,
+            memory.num_layers,
+            memory.dropout,
+            memory.training,
+            memory.bidirectional,
+            False,  # the batch does not come first
         )
         outputs.append(out)
-        state = after[0], torch.zeros_like(after[0]) if gated else after[1]
+        hidden = after[0]
+        state = hidden, torch.zeros_like(hidden) if is_gru else after[1]
     whole = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return whole.flatten(0, 1), state
+
+
+class Spread(NamedTuple):
+    """What follows from a log standard deviation: arrays [batch, channels]."""
+
+    log_std: Tensor
+    deviation: np.ndarray
+    twice_variance: np.ndarray
+    log_deviation: np.ndarray
 
 
 class Gaussian:
     """Independent Gaussians around means (Box actions)."""
 
     def __init__(self, policy: Any) -> None:
-        self.log_std = policy.log_std
-        self._spread: tuple[Any, ...] = (None,)  # as it was, and what follows from it
+        self.log_std: Tensor = policy.log_std
+        self._spread: Spread | None = None
 
     def mode(self, means: Tensor) -> Tensor:
         """The means."""
         return means
 
     def draw(self, means: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions [batch, channels] from PyTorch's generator, and their log-likelihoods [batch]."""
+        """Actions [batch, channels] from PyTorch's generator, and their log-likelihoods
+        [batch].
+        """
+        spread = self._spread_of(means)
+        # in NumPy, where calls are cheaper; single operations are the same, but not
+        # sums
+        middle = means.numpy()
+        actions = middle + torch.randn(means.shape).numpy() * spread.deviation
+        off = actions - middle
+        each = -(off * off) / spread.twice_variance
+        each = each - spread.log_deviation - HALF_LOG_TWO_PI
+        return torch.from_numpy(actions), torch.from_numpy(each).sum(dim=1)
+
+    def _spread_of(self, means: Tensor) -> Spread:
         log_std = self.log_std.detach()
         spread = self._spread
         if (
-            spread[0] is None
-            or len(spread[1]) != len(means)
-            or not torch.equal(spread[0], log_std)
+            spread is None
+            or len(spread.deviation) != len(means)
+            or not torch.equal(spread.log_std, log_std)
         ):
-            # for the whole batch, since functions of one row differ in the last bit from many's
+            # for the whole batch, since functions of one row differ in the last bit
+            # from many's
             deviation = torch.ones_like(means) * log_std.exp()
-            parts = (x.numpy() for x in (deviation, 2 * deviation**2, deviation.log()))
-            spread = self._spread = log_std.clone(), *parts
-        _, deviation, twice_variance, log_deviation = spread
-        # in NumPy, where calls are cheaper; single operations are the same, but not sums
-        middle = means.numpy()
-        actions = middle + torch.randn(means.shape).numpy() * deviation
-        off = actions - middle
-        each = -(off * off) / twice_variance - log_deviation - HALF_LOG_TWO_PI
-        return torch.from_numpy(actions), torch.from_numpy(each).sum(dim=1)
+            spread = self._spread = Spread(
+                log_std.clone(),
+                deviation.numpy(),
+                (2 * deviation**2).numpy(),
+                deviation.log().numpy(),
+            )
+        return spread
 
     def evaluate(self, means: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Log-likelihoods and entropies, each [N]."""
@@ -186,30 +225,38 @@ class Gaussian:
 
 
 class Categorical:
-    """One categorical distribution after the other (Discrete and MultiDiscrete actions)."""
+    """One categorical distribution after the other (Discrete and MultiDiscrete
+    actions).
+    """
 
     def __init__(self, policy: Any) -> None:
         several = getattr(policy.action_dist, "action_dims", None)
-        self.sizes = (
-            [policy.action_net.out_features] if several is None else list(several)
-        )
+        if several is None:
+            self.sizes: list[int] = [policy.action_net.out_features]
+        else:
+            self.sizes = list(several)
 
     def mode(self, logits: Tensor) -> Tensor:
         """The likeliest actions, [batch, distributions]."""
-        parts = self._likelihoods(logits)
-        return torch.cat([p.argmax(dim=1, keepdim=True) for _, p in parts], dim=1)
+        _, likelihoods = self._likelihoods(logits)
+        return torch.cat([p.argmax(dim=1, keepdim=True) for p in likelihoods], dim=1)
 
     def draw(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions [batch, distributions] from PyTorch's generator, log-likelihoods [batch]."""
-        parts = self._likelihoods(logits)
-        actions = torch.cat([torch.multinomial(p, 1, True) for _, p in parts], dim=1)
-        return actions, _of_actions([log_p for log_p, _ in parts], actions)
+        """Actions [batch, distributions] from PyTorch's generator, log-likelihoods
+        [batch].
+        """
+        logs, likelihoods = self._likelihoods(logits)
+        drawn = [torch.multinomial(p, 1, True) for p in likelihoods]
+        actions = torch.cat(drawn, dim=1)
+        return actions, _of_actions(logs, actions)
 
-    def _likelihoods(self, logits: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Their logarithms and themselves, each [batch, actions], in Stable-Baselines3's steps."""
+    def _likelihoods(self, logits: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Their logarithms and themselves, each [batch, actions] of a distribution, in
+        Stable-Baselines3's steps.
+        """
         parts = logits.split(self.sizes, dim=1)
         logs = [part - part.logsumexp(dim=1, keepdim=True) for part in parts]
-        return [(log_p, log_p.softmax(dim=1)) for log_p in logs]
+        return logs, [log_p.softmax(dim=1) for log_p in logs]
 
     def evaluate(self, logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Log-likelihoods and entropies, each [N]."""
@@ -220,10 +267,9 @@ class Categorical:
 
 def _of_actions(logs: list[Tensor], actions: Tensor) -> Tensor:
     """Log-likelihoods [batch] of actions [batch, distributions]."""
-    columns = zip(logs, actions.split(1, dim=1))
-    return torch.cat([log_p.gather(1, index) for log_p, index in columns], dim=1).sum(
-        dim=1
-    )
+    columns = actions.split(1, dim=1)
+    each = [log_p.gather(1, index) for log_p, index in zip(logs, columns)]
+    return torch.cat(each, dim=1).sum(dim=1)
 
 
 class Bernoulli:
@@ -237,17 +283,17 @@ class Bernoulli:
         return logits.sigmoid().round()
 
     def draw(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions [batch, channels] from PyTorch's generator, log-likelihoods [batch]."""
+        """Actions [batch, channels] by PyTorch's generator, log-likelihoods [batch]."""
         actions = logits.sigmoid().bernoulli()
-        return actions, self.evaluate(logits, actions)[0]
+        log_probs, _ = self.evaluate(logits, actions)
+        return actions, log_probs
 
     def evaluate(self, logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Log-likelihoods and entropies, each [N]."""
         loss = nn.functional.binary_cross_entropy_with_logits
         log_probs = -loss(logits, actions, reduction="none")
-        return log_probs.sum(dim=1), loss(
-            logits, logits.sigmoid(), reduction="none"
-        ).sum(dim=1)
+        entropies = loss(logits, logits.sigmoid(), reduction="none")
+        return log_probs.sum(dim=1), entropies.sum(dim=1)
 
 
 DISTRIBUTIONS: dict[type, type[Any]] = {

@@ -1,12 +1,14 @@
-"""Rollouts and updates of PPO and RecurrentPPO through `fast`; the loss's gradient is written out.
+"""Rollouts and updates of PPO and RecurrentPPO through `fast`; the loss's gradient is
+written out.
 
-An algorithm whose policy has no shorter way rolls out and updates as in Stable-Baselines3.
+An algorithm whose policy has no shorter way rolls out and updates as in
+Stable-Baselines3.
 """
 
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import stable_baselines3
@@ -14,7 +16,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.utils import explained_variance
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikepropamine.policies.fast import fast, way
 
@@ -29,7 +31,8 @@ ROUNDING = 1e-5
 """Of a likelihood's ratio: the rollout computes in other batches than the update."""
 
 SMALL = 1_000_000
-"""Parameters below which a policy without convolutions is fastest with one thread of PyTorch."""
+"""Parameters below which a policy without convolutions is fastest with one thread of
+PyTorch."""
 
 
 class NotFinite(ValueError):
@@ -48,12 +51,16 @@ def policy_loss(
 
         L = -mean(min(r A, clamp(r, 1 - clip, 1 + clip) A)),  r = exp(log_probs - old)
 
-    Log-likelihoods, the old ones and advantages are [N], without a graph.
+    Args:
+        log_probs: log-likelihoods of actions, [N], without a graph.
+        old: the same when they were chosen, [N].
+        advantages: A, [N].
+        clip: bound of the ratio's change.
 
     Returns:
-        L; its gradient to the log-likelihoods, [N]; the share of ratios beyond the clip range; and
-        the approximate Kullback-Leibler divergence from the old policy, which is not negative
-        (Schulman 2020, "Approximating KL divergence").
+        L; its gradient to the log-likelihoods, [N]; the share of ratios beyond the clip
+        range; and the approximate Kullback-Leibler divergence from the old policy,
+        which is not negative (Schulman 2020, "Approximating KL divergence").
     """
     log_ratio = log_probs - old
     ratio = log_ratio.exp()
@@ -67,55 +74,80 @@ def policy_loss(
     return loss, gradient, clipped, (excess - log_ratio).mean()
 
 
-class Gradients:
-    """The gradients of a policy in one tensor, each parameter's a part of it; all parameters are of
-    one type, on one device. `largest_norm` bounds the norm of all gradients together.
+class Terms(NamedTuple):
+    """Of the loss of a minibatch: the policy's part, that of values and that of
+    entropy; the share of clipped ratios, and the divergence from the old policy.
     """
 
-    def __init__(self, policy: Any, largest_norm: float) -> None:
+    policy: Tensor
+    value: Tensor
+    entropy: Tensor
+    clipped: Tensor
+    divergence: Tensor
+
+
+class Gradients:
+    """The gradients of a policy in one tensor, each parameter's a part of it.
+
+    Args:
+        policy: all of its parameters are of one type, on one device.
+        largest_norm: bounds the norm of all gradients together.
+    """
+
+    def __init__(self, policy: nn.Module, largest_norm: float) -> None:
         self.largest_norm = largest_norm
-        parameters = [x for x in policy.parameters() if x.requires_grad]
+        parameters = []
         for x in policy.parameters():
-            if (
-                not x.requires_grad
-            ):  # an optimiser would step by the gradient that it last had
+            if x.requires_grad:
+                parameters.append(x)
+            else:
+                # an optimiser would step by the gradient that it last had
                 x.grad = None
-        self.all = parameters[0].new_zeros(sum(x.numel() for x in parameters))
-        views = self.all.split([x.numel() for x in parameters])
-        self.parts = [(x, view.view_as(x)) for x, view in zip(parameters, views)]
+        sizes = [x.numel() for x in parameters]
+        self.all = parameters[0].new_zeros(sum(sizes))
+        self.parts = [
+            (x, view.view_as(x)) for x, view in zip(parameters, self.all.split(sizes))
+        ]
 
     def backward(
-        self, outputs: Sequence[Tensor | None], gradients: list[Tensor]
+        self, outputs: Sequence[Tensor | None], gradients: Sequence[Tensor]
     ) -> Tensor:
-        """Replaces the gradients by those of outputs of the policy, of which the first come with
-        their gradients, and bounds their norm; returns the norm that they had.
+        """Replaces the gradients by those of a policy's outputs, and bounds their norm.
+
+        Args:
+            outputs: of the policy.
+            gradients: those to the first of the outputs.
+
+        Returns:
+            The norm that the gradients had.
         """
         self.all.zero_()
         for parameter, part in self.parts:
             if parameter.grad is not part:  # some optimisers clear gradients
                 parameter.grad = part
-        learned = [
-            (x, d)
-            for x, d in zip(outputs, gradients)
-            if x is not None and x.requires_grad
-        ]
-        torch.autograd.backward([x for x, _ in learned], [d for _, d in learned])
-        norm = torch.linalg.vector_norm(self.all)
+        learned = []
+        of_learned = []
+        for x, gradient in zip(outputs, gradients):
+            if x is not None and x.requires_grad:
+                learned.append(x)
+                of_learned.append(gradient)
+        torch.autograd.backward(learned, of_learned)
+        norm: Tensor = torch.linalg.vector_norm(self.all)
         self.all.mul_((self.largest_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
 
 @contextmanager
 def one_thread(policy: Any) -> Iterator[None]:
-    """PyTorch has one thread inside, where that is the fastest for a policy: with small networks on
-    a CPU, more of them mostly wait for each other.
+    """PyTorch has one thread inside, where that is the fastest for a policy: with small
+    networks on a CPU, more of them mostly wait for each other.
     """
-    shapes = [x.shape for x in policy.parameters()]
-    small = sum(map(torch.Size.numel, shapes)) < SMALL and all(
-        len(s) < 3 for s in shapes
-    )
+    parameters = list(policy.parameters())
+    is_small = sum(x.numel() for x in parameters) < SMALL
+    has_convolutions = any(x.dim() >= 3 for x in parameters)
     before = torch.get_num_threads()
-    if small and before > 1 and policy.device.type == "cpu":
+    is_faster = is_small and not has_convolutions
+    if is_faster and before > 1 and policy.device.type == "cpu":
         torch.set_num_threads(1)
     try:
         yield
@@ -125,9 +157,10 @@ def one_thread(policy: Any) -> Iterator[None]:
 
 
 class _Shorter:
-    """A callback between whose calls `forward` of a policy is its shorter way, where it has one
-    once the callback has changed what it changes at the start of a rollout. The callback, and the
-    copies that it makes, find the policy as it is; a `forward` that it gives the policy stays.
+    """A callback between whose calls `forward` of a policy is its shorter way, where it
+    has one once the callback has changed what it changes at the start of a rollout. The
+    callback, and the copies that it makes, find the policy as it is; a `forward` that
+    it gives the policy stays.
     """
 
     def __init__(self, callback: BaseCallback, policy: Any) -> None:
@@ -136,14 +169,12 @@ class _Shorter:
 
     def on_rollout_start(self) -> None:
         self.callback.on_rollout_start()
-        found = fast(self.policy)
-        self.step = found and found.step
+        compiled = fast(self.policy)
+        self.step = None if compiled is None else compiled.step
         self._begin()
 
-    def update_locals(
-        self, locals_: dict[str, Any]
-    ) -> None:  # comes before the other calls
-        self.end()
+    def update_locals(self, locals_: dict[str, Any]) -> None:
+        self.end()  # this call comes before the others
         self.callback.update_locals(locals_)
 
     def on_rollout_end(self) -> None:
@@ -165,9 +196,9 @@ class _Shorter:
 
 
 class FastPPO(_Base):
-    """PPO and RecurrentPPO: rollouts with the same numbers, to the last bit; updates with the same
-    arithmetic, but for the order of sums. `learn` says in the log which code runs. With
-    `clip_range_vf`, updates are Stable-Baselines3's own.
+    """PPO and RecurrentPPO: rollouts with the same numbers, to the last bit; updates
+    with the same arithmetic, but for the order of sums. `learn` says in the log which
+    code runs. With `clip_range_vf`, updates are Stable-Baselines3's own.
     """
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
@@ -196,26 +227,29 @@ class FastPPO(_Base):
             shorter.end()
 
     def train(self) -> None:
-        """Some passes over the rollout, in minibatches. Raises NotFinite where the loss is not a
-        finite number.
+        """Some passes over the rollout, in minibatches.
+
+        Raises:
+            NotFinite: the loss is not a finite number.
         """
         compiled, ppo = fast(self.policy), cast(Any, self)
         if compiled is None or ppo.clip_range_vf is not None:
-            return super().train()
+            super().train()
+            return
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         clip = ppo.clip_range(self._current_progress_remaining)
         gradients = Gradients(self.policy, self.max_grad_norm)
-        rows: list[Tensor] = []
+        terms: list[Terms] = []
         for epoch in range(ppo.n_epochs):
-            first, stops = len(rows), False  # the first minibatch of this epoch
+            first_of_epoch = len(terms)
+            stops = False
             for batch in self.rollout_buffer.get(ppo.batch_size):
                 outputs = compiled.evaluate(batch)
-                terms, slopes = self._loss(batch, *outputs, clip)
-                rows.append(terms)
-                stops = ppo.target_kl is not None and bool(
-                    terms[-1] > 1.5 * ppo.target_kl
-                )
+                of_batch, slopes = self._loss(batch, *outputs, clip)
+                terms.append(of_batch)
+                if ppo.target_kl is not None:
+                    stops = bool(of_batch.divergence > 1.5 * ppo.target_kl)
                 if stops:
                     break
                 gradients.backward(outputs, slopes)
@@ -224,23 +258,36 @@ class FastPPO(_Base):
             if stops:
                 if self.verbose >= 1:
                     print(
-                        f"Early stopping at step {epoch} due to reaching max kl: {terms[-1]:.2f}"
+                        f"Early stopping at step {epoch} due to reaching max kl: "
+                        f"{terms[-1].divergence:.2f}"
                     )
                 break
-        found = torch.stack(rows)
-        if not found.isfinite().all():
+        rows = torch.stack([torch.stack(of_batch) for of_batch in terms])
+        if not rows.isfinite().all():
             raise NotFinite
-        policy, value, entropy, clipped, _ = found.mean(dim=0).tolist()
-        buffer, last = self.rollout_buffer, found[-1].tolist()
+        self._log(rows, first_of_epoch, clip)
+
+    def _log(self, rows: Tensor, first: int, clip: float) -> None:
+        """Logs an update.
+
+        Args:
+            rows: `Terms` of every minibatch, [minibatches, terms].
+            first: minibatch of the last epoch.
+            clip: the clip range.
+        """
+        policy, value, entropy, clipped, _ = rows.mean(dim=0).tolist()
+        last = rows[-1].tolist()
+        *_, divergences = rows[first:].unbind(1)
+        buffer = self.rollout_buffer
         logged = {
             "entropy_loss": entropy,
             "policy_gradient_loss": policy,
             "value_loss": value,
-            "approx_kl": found[first:, -1].mean().item(),
+            "approx_kl": divergences.mean().item(),
             "clip_fraction": clipped,
             "loss": last[0] + self.vf_coef * last[1] + self.ent_coef * last[2],
             "explained_variance": explained_variance(
-                *map(np.ravel, (buffer.values, buffer.returns))
+                np.ravel(buffer.values), np.ravel(buffer.returns)
             ),
             "clip_range": clip,
         }
@@ -258,21 +305,23 @@ class FastPPO(_Base):
         log_probs: Tensor,
         entropy: Tensor,
         clip: float,
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The terms of the loss of a minibatch (the policy's, that of values, of entropy, the share
-        of clipped ratios, the divergence), and its gradients to the outputs of the policy.
+    ) -> tuple[Terms, list[Tensor]]:
+        """The terms of the loss of a minibatch, and its gradients to the outputs of the
+        policy: values, log-likelihoods and entropies, each [N].
         """
         advantages, count = batch.advantages, len(values)
         if cast(Any, self).normalize_advantage and count > 1:
             deviation, mean = torch.std_mean(advantages)
             advantages = (advantages - mean) / (deviation + 1e-8)
-        loss, slope, *watched = policy_loss(
+        loss, d_log_probs, clipped, divergence = policy_loss(
             log_probs, batch.old_log_prob, advantages, clip
         )
         error = values - batch.returns
+        value_loss = error.square().mean()
+        terms = Terms(loss, value_loss, -entropy.mean(), clipped, divergence)
+        d_values = error.mul_(2.0 * self.vf_coef / count)
         d_entropy = entropy.new_full((), -self.ent_coef / count).expand(count)
-        terms = torch.stack([loss, error.square().mean(), -entropy.mean(), *watched])
-        return terms, [error.mul_(2.0 * self.vf_coef / count), slope, d_entropy]
+        return terms, [d_values, d_log_probs, d_entropy]
 
 
 class PPO(FastPPO, stable_baselines3.PPO):
