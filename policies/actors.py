@@ -2,6 +2,9 @@
 kind of network, which may have a memory.
 """
 
+# PyTorch's `Function.apply` has no annotations.
+# mypy: allow-untyped-calls
+
 import math
 import weakref
 from collections.abc import Callable

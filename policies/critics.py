@@ -1,5 +1,8 @@
 """Critics of off-policy learning, and the policy that they form with an actor."""
 
+# PyTorch's `Function.apply` has no annotations.
+# mypy: allow-untyped-calls
+
 import math
 from collections.abc import Callable
 from itertools import pairwise

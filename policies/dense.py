@@ -1,5 +1,8 @@
 """Linear layers and activations as functions, with short gradients on the CPU."""
 
+# PyTorch's `Function.apply` has no annotations.
+# mypy: allow-untyped-calls
+
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any

@@ -4,6 +4,9 @@ It is what the words "plastic spiking layer" mean in this project. Faster
 implementations share its signature and are tested against it, value and gradient.
 """
 
+# PyTorch's `Function.apply` has no annotations.
+# mypy: allow-untyped-calls
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple

@@ -273,7 +273,7 @@ def bcpnn_weight(f, usual_p, usual_q):
 
     Currents and graded units have negative means, by which nothing must be divided.
     """
-    usual = larger(usual_p + FLOOR, FLOOR) * larger(usual_q + FLOOR, FLOOR)
+    usual = (larger(usual_p, 0.0) + FLOOR) * (larger(usual_q, 0.0) + FLOOR)
     return log(larger(1 + f / usual, FLOOR))
 
 

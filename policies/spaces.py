@@ -14,6 +14,8 @@ from stable_baselines3.common.preprocessing import is_image_space
 
 from spikepropamine.common import UsageError
 
+# not as a number of a smaller type
+LARGEST_NUMBER = np.float64(sys.float_info.max)
 MOST_PIXELS = 2**24  # of a picture, in all of its channels
 
 
@@ -92,7 +94,7 @@ def check_observations(observations: Any) -> None:
             )
         if x.ndim > 0 and len(x) == 0:
             raise BadObservation(f"{_named(key)} is an empty batch, {list(x.shape)}")
-        if x.dtype.kind == "f" and not (np.abs(x) <= sys.float_info.max).all():
+        if x.dtype.kind == "f" and not (np.abs(x) <= LARGEST_NUMBER).all():
             bad = unsound({key: x})
             assert bad is not None
             name, place, number = bad

@@ -11,13 +11,17 @@ import numpy as np
 import pytest
 
 import spikepropamine as sp
-from spikepropamine.api import Run, _batch_of_one, _check_numbers
+from spikepropamine.api import Run
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.folder import find
 from spikepropamine.policies.deployed import LostState
-from spikepropamine.policies.spaces import BadObservation
+from spikepropamine.policies.spaces import (
+    BadObservation,
+    batch_of_one,
+    check_observations,
+)
 
 NAME = "spikes/CueAssociation-v0/ndp-oja"
 
@@ -134,10 +138,10 @@ BATCH = np.zeros((2, 24), np.float32)
     [
         (
             {"a": np.zeros(24)},
-            r"is a dict of \['a'\], and should be an array of the shape",
+            r"is a dict of \['a'\], and the policy observes a Box",
         ),
-        (np.zeros(24, complex), "of the type complex128, and should be of real"),
-        (np.array(["a"] * 24), "of the type <U1, and should be of real"),
+        (np.zeros(24, complex), "of the type complex128, and a policy acts on real"),
+        (np.array(["a"] * 24), "of the type <U1, and a policy acts on real"),
         (np.ma.masked_array(np.zeros(24), [True] * 24), "a masked array"),
         (None, r"has the shape \(\)"),
     ],
@@ -152,21 +156,21 @@ def test_an_observation_that_is_none_is_named(observation, message):
 def test_an_observation_of_parts_needs_all_of_them():
     space = gym.spaces.Dict(a=gym.spaces.Box(0, 1, (2,)), b=gym.spaces.Discrete(3))
     for wrong, message in (
-        (np.zeros(2), "should be a dict of"),
+        (np.zeros(2), "is no dict; it needs"),
         ({"a": np.zeros(2)}, r"has \['a'\], not \['a', 'b'\]"),
         ({"a": np.zeros(2), "b": "x"}, "of the type <U1"),
     ):
         with pytest.raises(ValueError, match=message):
-            _check_numbers(_batch_of_one(wrong, space), space)
-    batch = _batch_of_one({"a": np.zeros(2), "b": 1}, space)
-    _check_numbers(batch, space)
+            check_observations(batch_of_one(wrong, space))
+    batch = batch_of_one({"a": np.zeros(2), "b": 1}, space)
+    check_observations(batch)
     assert batch["a"].shape == (1, 2) and batch["b"].shape == (1,)
 
 
 def test_a_batch_and_a_state_are_whole():
     policy = sp.load(NAME)
     _, state = policy.predict(BATCH)
-    with pytest.raises(ValueError, match="the observation is empty"):
+    with pytest.raises(ValueError, match="the observation is an empty batch"):
         policy.predict(BATCH[:0], state)
     with pytest.raises(LostState):
         policy.predict(BATCH, (), np.zeros(2, bool))

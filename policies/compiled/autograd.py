@@ -1,5 +1,8 @@
 """The compiled layers as PyTorch functions: tensors in, gradients out."""
 
+# PyTorch's `Function.apply` has no annotations.
+# mypy: allow-untyped-calls
+
 import functools
 import math
 from collections.abc import Callable

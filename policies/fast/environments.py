@@ -197,8 +197,9 @@ def scaled(
         epsilon: is added to the variance.
         clip: bound of what is returned.
     """
-    numbers: np.ndarray = (x - mean) / np.sqrt(var + epsilon)
-    return np.minimum(np.maximum(numbers, -clip), clip)
+    numbers = (x - mean) / np.sqrt(var + epsilon)
+    clipped: np.ndarray = np.minimum(np.maximum(numbers, -clip), clip)
+    return clipped
 
 
 def _take_in(statistics: RunningMeanStd, x: np.ndarray) -> None:
