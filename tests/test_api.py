@@ -170,12 +170,12 @@ def test_an_observation_of_parts_needs_all_of_them():
 def test_a_batch_and_a_state_are_whole():
     policy = sp.load(NAME)
     _, state = policy.predict(BATCH)
-    with pytest.raises(ValueError, match="the observation is an empty batch"):
+    with pytest.raises(ValueError, match="observation is an empty batch"):
         policy.predict(BATCH[:0], state)
     with pytest.raises(LostState):
         policy.predict(BATCH, (), np.zeros(2, bool))
     bad = tuple(np.full_like(part, np.nan) for part in state)
-    with pytest.raises(ValueError, match="the state has numbers that are not finite"):
+    with pytest.raises(ValueError, match="the state has a number that is not finite"):
         policy.predict(BATCH, bad)
     with pytest.raises(ValueError, match=r"\[1, 3\] is nan"):
         policy.predict(np.where(np.arange(48) == 27, np.nan, 0).reshape(2, 24), state)
