@@ -52,6 +52,8 @@ def refusal(deployed: DeployedPolicy) -> str | None:
         )
     if config.encoder:
         return "NIR's tools have no tanh units; train without --network.encoder"
+    if config.delay:
+        return "NIR's graph keeps no observation; train with --no-network.delay"
     if config.phases:
         return "NIR's input is the observation alone; train with --no-network.phases"
     if config.soft_reset:

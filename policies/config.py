@@ -53,6 +53,7 @@ BEFORE_THERE_WAS_A_CHOICE: Mapping[str, Any] = {
     "fresh_weights": "none",
     "phases": False,
     "encoder": (),
+    "delay": False,
 }
 """Settings that older versions did not have, and what their networks did."""
 
@@ -89,6 +90,10 @@ class NetworkConfig:
     """Each tick of a step has input weights of its own, of the encoder or else the
     first layer, and of neuromodulators: so plastic synapses may store at one tick and
     recall at another."""
+    delay: bool = False
+    """The first layer, or the encoder, also sees the observation of the step before:
+    what a command did is to be read off two observations. At the start of an episode it
+    sees zeros there."""
     encoder: tuple[int, ...] = ()
     """Widths of layers of tanh units, without state, between the observation and the
     first layer; none: the first layer sees the observation itself."""

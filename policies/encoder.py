@@ -50,6 +50,22 @@ def pathways(channels: Sequence[int], width: int, ticks: int) -> list[int]:
     return [k * block + channel for k in range(ticks) for channel in (*channels, width)]
 
 
+def with_delay(observations: Tensor, starts: Tensor, before: Tensor) -> Tensor:
+    """Each observation, and beside it the one of the step before.
+
+    Args:
+        observations: [T, B, channels].
+        starts: [T, B], 1 where an episode starts, before which there are zeros.
+        before: [B, channels], the observation before the first of these.
+
+    Returns:
+        [T, B, 2 * channels].
+    """
+    past = torch.cat([before.unsqueeze(0), observations[:-1]])
+    past = past * (1.0 - starts).unsqueeze(2)
+    return torch.cat([observations, past], dim=2)
+
+
 class Encoder(nn.Module):
     """Layers of tanh units without state: y = tanh(W x + b), one after the other.
 

@@ -1,7 +1,7 @@
 """The spiking network of an actor: an encoder, layers and a leaky readout."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import cast
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spikepropamine.policies.backends import STATIC, choose, choose_step
 from spikepropamine.policies.config import NetworkConfig, completed_network
 from spikepropamine.policies.drawn_weights import Observer, step_with_drawn_weights
-from spikepropamine.policies.encoder import Encoder, at_ticks, pathways
+from spikepropamine.policies.encoder import Encoder, at_ticks, pathways, with_delay
 from spikepropamine.policies.layers import SpikingLayer, logit
 from spikepropamine.policies.reference import LayerOutput, LayerSpec, Modulation
 from spikepropamine.policies.state import FLAGS, StateLayout
@@ -61,11 +61,12 @@ class SpikingNetwork(nn.Module):
         self.backend = backend
         self.observer: Observer | None = None
         self.input_size = channels
-        active = channels  # of what is shown at a tick, all but silent pathways
+        width = 2 * channels if config.delay else channels
+        active = width  # of what is shown at a tick, all but silent pathways
         seen = list(exogenous)
         if config.phases:
-            active = channels + 1
-            seen = pathways(exogenous, channels, config.ticks)
+            active = width + 1
+            seen = pathways(exogenous, width, config.ticks)
         self.register_buffer("exogenous", torch.tensor(seen, dtype=torch.long), False)
         self.shown_size = active * config.pathways
         self.encoder = Encoder(self.shown_size, config.encoder, active)
@@ -138,6 +139,8 @@ class SpikingNetwork(nn.Module):
                 shape = (self.config.ticks, layer.spec.neurons)
                 shapes[f"layer{index}.modulation"] = shape
         shapes["readout"] = (self.layers[-1].spec.neurons,)
+        if self.config.delay:
+            shapes["observation"] = (self.input_size,)
         matrices = (".fast_weights", ".eligibility")
         by_column = frozenset(name for name in shapes if name.endswith(matrices))
         return StateLayout(shapes, by_column)
@@ -170,7 +173,7 @@ class SpikingNetwork(nn.Module):
         if observations.shape[-1] > self.input_size:
             observations = observations[..., : self.input_size].contiguous()
         ticks = self.config.ticks
-        shown = at_ticks(observations, ticks, self.config.phases)
+        shown = self.shown(observations, starts, state)
         if ticks > 1:
             first_tick = torch.zeros_like(starts).repeat(ticks, 1)
             first_tick[::ticks] = starts
@@ -196,7 +199,26 @@ class SpikingNetwork(nn.Module):
             signal, starts, torch.sigmoid(self.readout_decay), state["readout"]
         )
         new_state["readout"] = filtered[-1]
+        if self.config.delay:
+            new_state["observation"] = observations[-1].detach()
         return self._features(filtered, outputs[-1].potentials), outputs, new_state
+
+    def shown(
+        self, observations: Tensor, starts: Tensor, state: Mapping[str, Tensor]
+    ) -> Tensor:
+        """What the encoder, or the first layer, sees at each tick.
+
+        Args:
+            observations: [T, B, channels].
+            starts: [T, B], 1 where an episode starts.
+            state: fields of `layout`, each [B, ...].
+
+        Returns:
+            [T * ticks, B, shown_size].
+        """
+        if self.config.delay:
+            observations = with_delay(observations, starts, state["observation"])
+        return at_ticks(observations, self.config.ticks, self.config.phases)
 
     def _features(self, filtered: Tensor, potentials: Tensor) -> Tensor:
         """What the action head sees of the last tick of every step, [T, B,

@@ -502,6 +502,7 @@ def networks(draw):
         ],
         "ticks": ticks,
         "phases": ticks > 1 and draw(st.booleans()),
+        "delay": draw(st.booleans()),
         "encoder": draw(st.sampled_from([(5,), (4, 6), *[()] * (not plastic[0])])),
         "readout": draw(st.sampled_from(["spikes", "spikes+potentials"])),
         "soft_reset": draw(st.booleans()),

@@ -167,6 +167,28 @@ def test_with_phases_each_tick_has_a_pathway_of_its_own(encoder):
     torch.testing.assert_close(state[name], expected_state[name], rtol=0, atol=1e-6)
 
 
+def test_a_delay_shows_the_observation_of_the_step_before():
+    """Zeros at the start of an episode; carried from one call to the next."""
+    settings = {"rule": "hebb", "hidden": (16, 16)}
+    delayed = make_network(delay=True, **settings)
+    wide = make_network(6, **settings)
+    wide.load_state_dict(delayed.state_dict())
+    inputs = observations(6) * 2
+    starts = torch.zeros(6, 2)
+    starts[0] = starts[3, 1] = 1.0
+    past = torch.zeros_like(inputs)
+    past[1:] = inputs[:-1]
+    past[3, 1] = 0.0
+    expected, _ = features_of(wide, torch.cat([inputs, past], dim=2), starts)
+    assert expected.abs().max() > 0
+    whole, _ = features_of(delayed, inputs, starts)
+    torch.testing.assert_close(whole, expected)
+    first, state = features_of(delayed, inputs[:2], starts[:2])
+    rest, _ = features_of(delayed, inputs[2:], starts[2:], state)
+    torch.testing.assert_close(torch.cat([first, rest]), expected)
+    assert state["observation"].tolist() == inputs[1].tolist()
+
+
 def test_an_encoder_is_layers_of_tanh_units_before_the_first_layer():
     network = make_network(encoder=(6, 5), ticks=1)
     first, second = network.encoder.layers

@@ -152,6 +152,7 @@ def test_a_file_read_back_is_the_graph(tmp_path):
         ({"readout": "spikes+potentials"}, "--network.readout spikes"),
         ({"soft_reset": True}, "--no-network.soft-reset"),
         ({"encoder": (8,)}, "--network.encoder"),
+        ({"delay": True}, "--no-network.delay"),
         ({"phases": True, "ticks": 2}, "--no-network.phases"),
     ],
 )

@@ -44,6 +44,7 @@ PLASTIC: dict[str, dict[str, Any]] = {
     "potentials": {"rule": "oja", "readout": "spikes+potentials"},
     "phases": {"rule": "delta", "modulation": "direct", "ticks": 2, "phases": True},
     "encoder": {"rule": "oja", "encoder": (12,)},
+    "delay": {"rule": "oja", "delay": True},
 }
 SQUASHED: dict[str, Any] = {
     "squashed-mlp": (SquashedMlp, {}),

@@ -22,7 +22,6 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from spikepropamine.policies.encoder import at_ticks
 from spikepropamine.policies.rules import OF_FAST_WEIGHTS, RULES, Rule, larger, log
 from spikepropamine.policies.spiking import PlasticSpikingPolicy
 
@@ -190,7 +189,7 @@ def _spiking(count: _Count, policy: PlasticSpikingPolicy, features: Tensor) -> T
     starts[0] = 1.0
     state = layout.unpack(torch.zeros(1, layout.size))
     latent, outputs, _ = network.run(features[:, None], starts, state)
-    held = at_ticks(features[:, None], network.config.ticks, network.config.phases)
+    held = network.shown(features[:, None], starts, state)
     exogenous = held[:, 0, network.exogenous]
     signal = held[:, 0]
     for units in network.encoder.layers:

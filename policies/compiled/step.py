@@ -25,7 +25,7 @@ from spikepropamine.policies.compiled.rows import (
     unchanged,
 )
 from spikepropamine.policies.config import NetworkConfig
-from spikepropamine.policies.encoder import Encoder, at_ticks
+from spikepropamine.policies.encoder import Encoder, at_ticks, with_delay
 from spikepropamine.policies.reference import LayerOutput, LayerParameters, LayerSpec
 from spikepropamine.policies.state import FLAGS, StateLayout
 
@@ -151,9 +151,14 @@ def step(
         )
     count = len(plan.calls)
     rows = batch // count
+    new = torch.empty_like(state)
     shown, first_tick = observations, starts
+    if network.config.delay:
+        before = network.layout.get(state[0], "observation")
+        shown = with_delay(observations, starts, before)
+        network.layout.get(new, "observation").copy_(observations)
     if ticks > 1:
-        by_network = observations.view(count, rows, -1)
+        by_network = shown.view(count, rows, -1)
         shown = at_ticks(by_network, ticks, network.config.phases)
         first_tick = starts.new_zeros(count * ticks, rows)
         first_tick[::ticks] = starts.view(count, rows)
@@ -161,7 +166,6 @@ def step(
     if network.config.encoder:
         signal = network.encoder(shown.view(count, ticks * rows, -1))
     features = observations.new_empty(1, batch, network.output_size)
-    new = torch.empty_like(state)
     tensors = (state, new, first_tick, signal, shown, features)
     for entry, x in zip(plan.moving, tensors):
         entry.fill(x.data_ptr())
