@@ -6,12 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 import pytest
 
 import spikepropamine as sp
-from spikepropamine.api import Run, _batch_of_one, _check_numbers
+from spikepropamine.api import Run
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import load_runs
@@ -124,57 +123,6 @@ def test_a_policy_that_does_not_say_its_task_has_no_environment(settings):
     policy.metadata = {"settings": settings}
     with pytest.raises(ValueError, match="does not say which task it was trained on"):
         policy.make_env()
-
-
-BATCH = np.zeros((2, 24), np.float32)
-
-
-@pytest.mark.parametrize(
-    ("observation", "message"),
-    [
-        (
-            {"a": np.zeros(24)},
-            r"is a dict of \['a'\], and should be an array of the shape",
-        ),
-        (np.zeros(24, complex), "of the type complex128, and should be of real"),
-        (np.array(["a"] * 24), "of the type <U1, and should be of real"),
-        (np.ma.masked_array(np.zeros(24), [True] * 24), "a masked array"),
-        (None, r"has the shape \(\)"),
-    ],
-)
-def test_an_observation_that_is_none_is_named(observation, message):
-    policy = sp.load(NAME)
-    with pytest.raises(ValueError, match=message):
-        policy.act(observation)
-    assert policy.state == {}
-
-
-def test_an_observation_of_parts_needs_all_of_them():
-    space = gym.spaces.Dict(a=gym.spaces.Box(0, 1, (2,)), b=gym.spaces.Discrete(3))
-    for wrong, message in (
-        (np.zeros(2), "should be a dict of"),
-        ({"a": np.zeros(2)}, r"has \['a'\], not \['a', 'b'\]"),
-        ({"a": np.zeros(2), "b": "x"}, "of the type <U1"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            _check_numbers(_batch_of_one(wrong, space), space)
-    batch = _batch_of_one({"a": np.zeros(2), "b": 1}, space)
-    _check_numbers(batch, space)
-    assert batch["a"].shape == (1, 2) and batch["b"].shape == (1,)
-
-
-def test_a_batch_and_a_state_are_whole():
-    policy = sp.load(NAME)
-    _, state = policy.predict(BATCH)
-    with pytest.raises(ValueError, match="the observation is empty"):
-        policy.predict(BATCH[:0], state)
-    with pytest.raises(LostState):
-        policy.predict(BATCH, (), np.zeros(2, bool))
-    bad = tuple(np.full_like(part, np.nan) for part in state)
-    with pytest.raises(ValueError, match="the state has numbers that are not finite"):
-        policy.predict(BATCH, bad)
-    with pytest.raises(ValueError, match=r"\[1, 3\] is nan"):
-        policy.predict(np.where(np.arange(48) == 27, np.nan, 0).reshape(2, 24), state)
 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a/" * 3000, "a\0b", "no/such/policy"])
