@@ -24,6 +24,7 @@ from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
 
 from spikepropamine.common import UsageError, bad_input, require, whole_file
 from spikepropamine.envs.cue_association import CueAssociation
+from spikepropamine.envs.cue_robot import CueRobot
 from spikepropamine.envs.making import spread
 from spikepropamine.envs.perturbations.catalogue import CATALOGUE
 from spikepropamine.envs.perturbations.signals import actuators, joint_of_actuator
@@ -230,7 +231,7 @@ def _task(task: Any) -> dict[str, Any]:
         "state_range": _ends(getattr(task, "_healthy_state_range", None)),
         "motors": _motors(task),
     }
-    if type(task) is HalfCheetahCue:
+    if isinstance(task, CueRobot) and type(task) is HalfCheetahCue:
         numbers |= {
             "kind": "lesson",
             "cues": task.cues,

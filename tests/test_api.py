@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -19,8 +18,6 @@ from spikepropamine.folder import find
 from spikepropamine.policies.deployed import LostState
 from spikepropamine.policies.spaces import (
     BadObservation,
-    batch_of_one,
-    check_observations,
 )
 
 NAME = "spikes/CueAssociation-v0/ndp-oja"
@@ -128,57 +125,6 @@ def test_a_policy_that_does_not_say_its_task_has_no_environment(settings):
     policy.metadata = {"settings": settings}
     with pytest.raises(ValueError, match="does not say which task it was trained on"):
         policy.make_env()
-
-
-BATCH = np.zeros((2, 24), np.float32)
-
-
-@pytest.mark.parametrize(
-    ("observation", "message"),
-    [
-        (
-            {"a": np.zeros(24)},
-            r"is a dict of \['a'\], and the policy observes a Box",
-        ),
-        (np.zeros(24, complex), "of the type complex128, and a policy acts on real"),
-        (np.array(["a"] * 24), "of the type <U1, and a policy acts on real"),
-        (np.ma.masked_array(np.zeros(24), [True] * 24), "a masked array"),
-        (None, r"has the shape \(\)"),
-    ],
-)
-def test_an_observation_that_is_none_is_named(observation, message):
-    policy = sp.load(NAME)
-    with pytest.raises(ValueError, match=message):
-        policy.act(observation)
-    assert policy.state == {}
-
-
-def test_an_observation_of_parts_needs_all_of_them():
-    space = gym.spaces.Dict(a=gym.spaces.Box(0, 1, (2,)), b=gym.spaces.Discrete(3))
-    for wrong, message in (
-        (np.zeros(2), "is no dict; it needs"),
-        ({"a": np.zeros(2)}, r"has \['a'\], not \['a', 'b'\]"),
-        ({"a": np.zeros(2), "b": "x"}, "of the type <U1"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            check_observations(batch_of_one(wrong, space))
-    batch = batch_of_one({"a": np.zeros(2), "b": 1}, space)
-    check_observations(batch)
-    assert batch["a"].shape == (1, 2) and batch["b"].shape == (1,)
-
-
-def test_a_batch_and_a_state_are_whole():
-    policy = sp.load(NAME)
-    _, state = policy.predict(BATCH)
-    with pytest.raises(ValueError, match="observation is an empty batch"):
-        policy.predict(BATCH[:0], state)
-    with pytest.raises(LostState):
-        policy.predict(BATCH, (), np.zeros(2, bool))
-    bad = tuple(np.full_like(part, np.nan) for part in state)
-    with pytest.raises(ValueError, match="the state has a number that is not finite"):
-        policy.predict(BATCH, bad)
-    with pytest.raises(ValueError, match=r"\[1, 3\] is nan"):
-        policy.predict(np.where(np.arange(48) == 27, np.nan, 0).reshape(2, 24), state)
 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a/" * 3000, "a\0b", "no/such/policy"])
