@@ -1,7 +1,8 @@
 """A task that Python steps, shown in the page through a web socket.
 
-A moment is a text (JSON), followed by as many binary messages as it names `parts`: fast weights,
-and pictures of the robot and its twin. What the visitor does comes back as JSON.
+A moment is a text (JSON), followed by as many binary messages as it names `parts`:
+fast weights, and pictures of the robot and its twin. What the visitor does comes back
+as JSON.
 """
 
 import io
@@ -59,7 +60,9 @@ class Hand(Hook):
     forgets: bool = False  # at the next step
 
     def before(self, step: int, state: Any, starts: np.ndarray, infos: Infos) -> None:
-        """Sets the flag, and clears the fast weights where nothing is to be left of them."""
+        """Sets the flag, and clears the fast weights where nothing is to be left of
+        them.
+        """
         if self.layout is None:
             return
         self.layout.get(state[0], "plasticity_off")[...] = float(self.mode != "on")
@@ -71,7 +74,8 @@ class Hand(Hook):
 
 
 class Show:
-    """One visitor's robot and twin, step by step. Raises UsageError: the text does not apply.
+    """One visitor's robot and twin, step by step. Raises UsageError: the text does not
+    apply.
 
     Args:
         run: the policy, with its task.
@@ -274,7 +278,7 @@ def _jpeg(picture: np.ndarray) -> bytes:
 
 
 class LiveServer:
-    """A web socket on the loopback interface, for pages from an address of this machine.
+    """A web socket on the loopback interface, for pages of this machine alone.
 
     Attributes:
         port: that it has.

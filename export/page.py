@@ -1,7 +1,8 @@
 """A trained policy as data of the page on which a visitor pulls the plug of plasticity.
 
-The page steps tasks by itself that are in `ROBOTS`, and our two cue tasks; `card_of` writes down
-all that it has to know about one of them. Everything else is stepped by Python (`export.live`).
+The page steps tasks by itself that are in `ROBOTS`, and our two cue tasks; `card_of`
+writes down all that it has to know about one of them. Python steps everything else
+(`export.live`).
 `python -m spikepropamine.export.page FOLDER` writes the policies of the documentation.
 """
 
@@ -75,7 +76,8 @@ IN_PAGE = (
     "motor_signs", "motor_order", "strength", "joint_lock", "mass", "slope", "gravity_tilt",
     "gravity", "wind", "friction", "viscosity", "obs_noise", "action_noise",
 )  # fmt: skip
-"""The perturbations that the page has, a record of each in `web/src/perturbations.ts`."""
+"""The perturbations that the page has, a record of each in `web/src/perturbations.ts`.
+"""
 OF_A_MOTOR = ("strength", "joint_lock")
 """Those of them of which each motor may have its own value."""
 
@@ -106,10 +108,10 @@ def stepped_by_page(run: Run, env: gym.Env) -> bool:
 
 
 def write_policy(folder: Path, run: Run, task: Task, title: str) -> bool:
-    """Writes a policy, its card and the model of its robot into a folder, which is created.
+    """Writes a policy, its card and the model of its robot into a new folder.
 
-    Returns False, and writes nothing, where the page cannot step the task by itself. Raises
-    UsageError: the extra `export` is missing.
+    Returns False, and writes nothing, where the page cannot step the task by itself.
+    Raises UsageError: the extra `export` is missing.
     """
     with (
         bad_input(),
@@ -252,7 +254,9 @@ def _ends(range_: Any) -> list[float | None] | None:
 
 
 def _motors(task: Any) -> list[dict[str, Any]]:
-    """The motors in the order of the actions, by the names that perturbations have for them."""
+    """The motors in the order of the actions, by the names that perturbations have for
+    them.
+    """
     named = actuators(task)
     named.pop("all", None)
     return [

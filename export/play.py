@@ -1,7 +1,7 @@
 """`spikepropamine play`: the page on which you pull the plug of a policy's plasticity.
 
-It is served on this machine alone, until the command ends. The page steps Gymnasium's robots and
-the cue tasks by itself; any other task is stepped by Python and shown there.
+It is served on this machine alone, until the command ends. The page steps Gymnasium's
+robots and the cue tasks by itself; any other task is stepped by Python and shown there.
 """
 
 import json
@@ -49,7 +49,8 @@ def main(arguments: Sequence[str], program: str = "spikepropamine play") -> int:
     torch.set_num_threads(1)
     if not (ASSETS / "index.html").is_file():
         raise UsageError(
-            "the page is not built here: `make page` in a checkout builds it, with Node 20"
+            "the page is not built here: `make page` in a checkout builds it, "
+            "with Node 20"
         )
     import_modules(options.imports)
     contents: dict[str, Path | bytes] = files_below(ASSETS)
@@ -81,7 +82,9 @@ def main(arguments: Sequence[str], program: str = "spikepropamine play") -> int:
 
 
 def _data_of(run: Run, task: Task, place: str) -> dict[str, bytes] | None:
-    """What the page reads of a policy, by path; None where it cannot step the task by itself."""
+    """What the page reads of a policy, by path; None where it cannot step the task by
+    itself.
+    """
     from spikepropamine.export.page import write_policy
 
     folder = Path(tempfile.mkdtemp())
@@ -97,7 +100,9 @@ def _data_of(run: Run, task: Task, place: str) -> dict[str, bytes] | None:
 
 
 def _in_page(text: str | None) -> list[dict[str, Any]] | None:
-    """The terms of a text as the page takes them, from the first step on; None where it cannot."""
+    """The terms of a text as the page takes them, from the first step on; None where it
+    cannot.
+    """
     if text is None:
         return []
     from spikepropamine.export.page import IN_PAGE, OF_A_MOTOR

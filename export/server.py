@@ -34,12 +34,14 @@ Contents = Mapping[str, Path | bytes]
 
 
 class Server(ThreadingHTTPServer):
-    """Serves contents on the loopback interface. Raises UsageError: the port cannot be had.
+    """Serves contents on the loopback interface. Raises UsageError: the port cannot be
+    had.
 
     Args:
         contents: all that there is; `index.html` is also what there is without a path.
         port: 0 is any that is free.
-        socket_port: of a web socket on this machine, which the page may open; None: there is none.
+        socket_port: of a web socket on this machine, which the page may open; None:
+            there is none.
 
     Attributes:
         address: of the page, as a browser takes it.
@@ -64,7 +66,8 @@ class Server(ThreadingHTTPServer):
             super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
             raise UsageError(
-                f"port {port} cannot be had: {reason(error)}; --port 0 takes one that is free"
+                f"port {port} cannot be had: {reason(error)}; --port 0 takes one that "
+                "is free"
             ) from error
         self.address = f"http://{HOST}:{self.server_address[1]}/"
 

@@ -109,7 +109,9 @@ def test_a_busy_port_is_one_line():
 
 @pytest.fixture
 def built(tmp_path, monkeypatch):
-    """A page that is built, of one policy, and a server that ends at once, as by Ctrl-C."""
+    """A page that is built, of one policy, and a server that ends at once, as by
+    Ctrl-C.
+    """
     assets = tmp_path / "assets"
     (assets / "data").mkdir(parents=True)
     (assets / "index.html").write_text(INDEX)

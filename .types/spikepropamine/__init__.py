@@ -1,0 +1,1 @@
+../../spikepropamine/__init__.py

@@ -1,0 +1,1 @@
+../../spikepropamine/__main__.py

@@ -1,0 +1,1 @@
+../../spikepropamine/common.py

@@ -1,0 +1,1 @@
+../../spikepropamine/table.py

@@ -1,0 +1,1 @@
+../../spikepropamine/versions.py
