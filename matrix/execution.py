@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from spikepropamine.common import UsageError, one_line
 from spikepropamine.matrix import process, stamp
-from spikepropamine.matrix.cells import Cell
+from spikepropamine.matrix.cells import Cell, Command
 from spikepropamine.reading import read_text
 
 BUSY = "another process is at it"
@@ -48,7 +48,8 @@ def _execute(cell: Cell, stopped: Callable[[], bool]) -> str | None:
     training = cell.training
     if cell.run.path.exists():
         training = training.going_on()  # returns at once where nothing is left to do
-    for command in (training, *cell.evaluations, *cell.exports):
+    commands: list[Command] = [training, *cell.evaluations, *cell.exports]
+    for command in commands:
         code = process.run_alone(command, cell, stopped)
         if stopped():
             return "interrupted"
