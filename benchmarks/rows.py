@@ -6,7 +6,7 @@ import multiprocessing
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 import polars as pl
 import torch
@@ -16,16 +16,26 @@ from spikepropamine.common import UsageError
 from spikepropamine.versions import versions
 
 CASE = [*table.TASK, "suite", "policy", "seed", "condition"]
+"""Columns that tell the cases of a benchmark apart."""
+KIB = 1024
+
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
 
 
 class Rows:
     """Prints what is measured, and keeps it as rows of the results table."""
 
     def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[dict[str, object]] = []
 
-    def add(self, measures: Mapping[str, float], **case: Any) -> None:
-        """A case, by columns of the results table, with what was measured in it."""
+    def add(self, measures: Mapping[str, float], **case: object) -> None:
+        """Adds what was measured in a case.
+
+        Args:
+            measures: values by name; those that are not finite are printed alone.
+            case: by columns of the results table.
+        """
         named = " ".join(str(value) for value in case.values() if value is not None)
         values = "  ".join(f"{name} {value:.4g}" for name, value in measures.items())
         print(f"{named:45} {values}", flush=True)
@@ -37,44 +47,43 @@ class Rows:
         """Puts the rows into a file of results, in the place of those that it has of
         these cases; None: nowhere.
         """
-        if file is not None:
-            revision = versions()["revision"]
-            new = table.table(row | {"revision": revision} for row in self.rows)
-            old = table.read(file) if file.is_file() else table.table()
-            others = old.join(
-                new, on=CASE, how="anti", nulls_equal=True, maintain_order="left"
-            )
-            table.write(file, pl.concat([others, new]))
+        if file is None:
+            return
+        revision = versions()["revision"]
+        new = table.table(row | {"revision": revision} for row in self.rows)
+        old = table.read(file) if file.is_file() else table.table()
+        others = old.join(
+            new, on=CASE, how="anti", nulls_equal=True, maintain_order="left"
+        )
+        table.write(file, pl.concat([others, new]))
 
 
 def run(
-    measure: Callable[[Rows, Any], None],
+    measure: Callable[[Rows, argparse.Namespace], None],
     doc: str | None,
     runs: bool = False,
-    **defaults: Any,
+    **defaults: object,
 ) -> None:
-    """The command line of a benchmark, whose `measure` adds rows, of the options, in
-    one thread of PyTorch; `doc` is the text of its module.
+    """The command line of a benchmark, which uses one thread of PyTorch.
 
-    With `runs` it takes one or more of them. Options come in the types of their
-    `defaults`: several values where that is a list, a flag where it is False.
+    Args:
+        measure: adds rows, given the options.
+        doc: the text of its module.
+        runs: whether it takes one or more of them.
+        defaults: of the options, whose types they give: several values where that is a
+            list, a flag where it is False.
     """
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=doc, formatter_class=form)
     if runs:
         parser.add_argument("runs", nargs="+")
     for name, default in defaults.items():
-        kind: Any = {"action": "store_true"}
-        if isinstance(default, list):
-            kind = {"nargs": "+", "type": type(default[0])}
-        elif default is not False:
-            kind = {"type": type(default)}
-        text = "" if default is False else "(%(default)s)"
-        parser.add_argument(f"--{name}", default=default, help=text, **kind)
+        _add_option(parser, name, default)
     parser.add_argument(
         "--csv", type=Path, metavar="FILE", help="also put the rows into this file"
     )
-    options, rows = parser.parse_args(), Rows()
+    options = parser.parse_args()
+    rows = Rows()
     torch.set_num_threads(1)
     try:
         measure(rows, options)
@@ -83,24 +92,50 @@ def run(
     rows.write(options.csv)
 
 
-def alone(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function of a module returns in a process of its own."""
+def _add_option(parser: argparse.ArgumentParser, name: str, default: object) -> None:
+    option = f"--{name}"
+    if default is False:
+        parser.add_argument(option, action="store_true")
+    elif isinstance(default, list):
+        kind = type(default[0])
+        parser.add_argument(
+            option, nargs="+", type=kind, default=default, help="(%(default)s)"
+        )
+    else:
+        kind = type(default)
+        parser.add_argument(option, type=kind, default=default, help="(%(default)s)")
+
+
+def alone(
+    function: Callable[Parameters, Returned],
+    *arguments: Parameters.args,
+    **named: Parameters.kwargs,
+) -> Returned:
+    """What a function of a module returns in a process of its own.
+
+    Args:
+        function: that can be pickled.
+        arguments: of the function.
+        named: more of them.
+    """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
+        return pool.submit(function, *arguments, **named).result()
 
 
 def peak_of(function: Callable[[], object]) -> float:
-    """MiB by which the peak of the resident memory, while it runs, lies above what was
-    there.
+    """MiB by which the peak of the resident memory, while a function runs, lies above
+    what was there.
     """
-
-    def status(name: str) -> float:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return (
-            int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
-        )
-
     Path("/proc/self/clear_refs").write_text("5")  # the peak from now on
-    before = status("VmRSS")
+    before = _memory("VmRSS")
     function()
-    return status("VmHWM") - before
+    return _memory("VmHWM") - before
+
+
+def _memory(name: str) -> float:
+    """A line of the status of this process, in MiB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name):
+            _, kibibytes, _ = line.split()
+            return int(kibibytes) / KIB
+    raise KeyError(name)

@@ -1,1 +1,3 @@
-"""Matrices of experiments: environments x policies x seeds x settings, and what is made of them."""
+"""Matrices of experiments: environments x policies x seeds x settings, and what is made
+of them.
+"""

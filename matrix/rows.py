@@ -1,187 +1,250 @@
-"""What finished cells leave, as rows of the results table in one file for each matrix."""
+"""What finished cells leave: rows of the results table, in one file for each matrix."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import polars as pl
 
-from spikepropamine.common import whole_folder, write_text
 from spikepropamine.evaluation.ask.conditions import STANDARD, STANDARD_CONDITIONS
+from spikepropamine.evaluation.description import Description, read_description
 from spikepropamine.evaluation.judge.ideal_observer import ideal_responses
-from spikepropamine.evaluation.measures import measure_named
+from spikepropamine.evaluation.measures import Measure, measure_named
 from spikepropamine.evaluation.tabulation import TOLD
-from spikepropamine.folder import ASKED, RunFolder, name_of
-from spikepropamine.matrix.cells import Cell, Matrix
-from spikepropamine.reading import read_json
-from spikepropamine.report.card import card_of
+from spikepropamine.folder import STEPS, read_curve, seconds_of
+from spikepropamine.matrix.cells import Cell
+from spikepropamine.matrix.definition import Labels, Matrix
+from spikepropamine.matrix.stamp import divergence
+from spikepropamine.reading import read_yaml
 from spikepropamine.report.evaluation import EvaluationResults
-from spikepropamine.report.results import lines_of, main_measure
 from spikepropamine.table import COLUMNS, RUN, read, table, where, write
 
-OBSERVER = "ideal observer"  # stands in the place of a policy, and has no seed
+OBSERVER = "ideal observer"
+"""Stands in the place of a policy, and has no seed."""
 CUE = "CueAssociation-v0"
-Row = dict[str, Any]
+DIVERGED: Measure[Cell] = Measure(
+    "diverged",
+    "diverged",
+    "1 where training broke down, so that there is no policy to evaluate; other runs "
+    "have no such row.",
+    higher_is_better=False,
+    section="",
+)
+EPISODES: Measure[Cell] = Measure(
+    "episodes",
+    "episodes",
+    "Over how many episodes in each condition the other measures are means.",
+    section="",
+)
+"""What a matrix adds to the measures of its evaluations."""
+
+Row = dict[str, object]
 
 
 def collect(cells: Sequence[Cell], file: Path) -> int:
-    """Puts the rows of finished cells into a file, beside those of other runs that it has; returns
-    how many rows the cells have.
+    """Puts the rows of finished cells into a file, beside those of other runs in it.
 
-    The ideal observer of cue association is measured anew, on the same episodes; of a teacher that
-    is told the context there is what the last of the cells says.
+    The ideal observer of cue association is measured anew, on the same episodes; of a
+    teacher that is told the context there is what the last of the cells says.
+
+    Args:
+        cells: those that are finished.
+        file: of the results, which need not be there yet.
+
+    Returns:
+        How many rows the cells have.
+
+    Raises:
+        UsageError: an evaluation is damaged, or has a measure that is not known.
     """
     if not cells:
         return 0
     before = read(file) if file.is_file() else table()
-    frame, count, own = before, 0, pl.col("seed").is_not_null()
+    after = before
+    count = 0
+    of_run = pl.col("seed").is_not_null()
     for cell in cells:
-        found = rows_of(cell)
-        run, told = (found.filter(is_) for is_ in (own, ~own))
-        count += run.height
-        frame = pl.concat([_without(frame, run, *RUN), run])
-        for others in (observer_rows(cell, frame), told):
-            frame = pl.concat(
-                [_without(frame, others, *RUN, "suite", "condition"), others]
-            )
-    labels = pl.concat([before, frame])
-    order = []
-    for axis in ("environment", "setting", "policy"):  # what is new comes last
-        known = pl.Enum(labels[axis].fill_null("").unique(maintain_order=True))
-        order.append(pl.col(axis).fill_null("").cast(known))
-    write(file, frame.sort([*order, "seed"], nulls_last=False, maintain_order=True))
+        rows = rows_of(cell)
+        own = rows.filter(of_run)
+        count += own.height
+        after = _replaced(after, own, RUN)
+        observer = observer_rows(cell, after)
+        after = _replaced(after, observer, (*RUN, "suite", "condition"))
+        teacher = rows.filter(~of_run)
+        after = _replaced(after, teacher, (*RUN, "suite", "condition"))
+    write(file, _sorted(after, before))
     return count
 
 
-def keep_medians(cells: Sequence[Cell], finished: Sequence[Cell], file: Path) -> None:
-    """Copies what evaluation needs of the runs of median seeds, each with a card. The file has
-    their rows.
+def missing(matrix: Matrix, file: Path) -> list[Labels]:
+    """The cells of a matrix, by their labels, that have no rows in a file of results.
 
-    The median is by what tells how good a policy is, in the first suite that has it, the lower one
-    where there are two; of an environment, setting and policy there is none before all seeds are
-    finished.
+    Args:
+        matrix: whose cells are meant.
+        file: of the results, which need not be there.
     """
-    groups: dict[tuple[str, str, str], list[Cell]] = {}
-    for cell in cells:
-        if cell.keep is not None and cell.evaluations:
-            groups.setdefault((cell.env, cell.setting, cell.policy), []).append(cell)
-    groups = {
-        key: of for key, of in groups.items() if all(cell in finished for cell in of)
+    if not file.is_file():
+        return matrix.labels()
+    runs = read(file).select("seed", "setting", "environment", "policy").unique()
+    there = {
+        (seed, setting or "", environment, policy)
+        for seed, setting, environment, policy in runs.iter_rows()
     }
-    lines = lines_of(read(file)) if groups else pl.DataFrame()
-    for (env, setting, policy), of in groups.items():
-        own = where(lines, environment=env, setting=setting or None, policy=policy)
-        measure, condition = main_measure(own)
-        known = where(own, condition=condition, lesion=None).drop_nulls(measure.name)
-        first = where(known, suite=known["suite"][0])
-        value = dict(first.select("seed", measure.name).rows())
-        cell = sorted(of, key=lambda cell: value.get(cell.seed, -np.inf))[
-            (len(of) - 1) // 2
-        ]
-        assert cell.keep is not None
-        copy = RunFolder(cell.root / cell.keep)
-        card = card_of(cell.run, where(own, seed=cell.seed), name_of(copy.path))
-        with whole_folder(copy.path) as new:
-            shutil.copytree(cell.run.policy, new / copy.policy.name)
-            shutil.copy(cell.run.config, new)
-            shutil.copy(cell.run.progress, new)
-            write_text(new / copy.card.name, card)
-
-
-def missing(matrix: Matrix, file: Path) -> list[tuple[int, str, str, str]]:
-    """The cells of a matrix, by their labels, that have no rows in a file of results."""
-    run = ["seed", "setting", "environment", "policy"]
-    rows = read(file).select(run).unique() if file.is_file() else table().select(run)
-    there = {(seed, setting or "", *of) for seed, setting, *of in rows.iter_rows()}
     return [labels for labels in matrix.labels() if labels not in there]
 
 
 def rows_of(cell: Cell) -> pl.DataFrame:
-    """Of a finished cell: facts of its training, and the means over the episodes of each of its
-    evaluations. Of a teacher that is told, in the place of its policy: its pace is 1, and what it
-    regains can be expected of nobody else.
+    """The rows of a finished cell.
+
+    Returns:
+        Facts of its training, and means over the episodes of its evaluations. Of a
+        teacher that is told, in the place of its policy: its pace is 1, and what it
+        regains can be expected of nobody else. Of a training that diverged: that it
+        did, its steps, and how long it took.
+
+    Raises:
+        UsageError: an evaluation is damaged, or has a measure that is not known.
     """
-    found = [evaluated(cell.root / folder) for folder in cell.evaluations]
-    own = pl.col("seed").is_not_null()
+    if divergence(cell) is not None:
+        return diverged_rows(cell)
+    of_run = pl.col("seed").is_not_null()
+    every = [evaluated(folder) for folder in cell.results]
     return (
-        pl.concat([table(), *found])
+        pl.concat([table(), *every])
         .unique(maintain_order=True)
         .with_columns(
-            environment=pl.lit(cell.env),
-            setting=pl.lit(cell.setting or None, pl.String),
-            policy=pl.when(own).then(pl.lit(cell.policy)).otherwise("policy"),
+            environment=pl.lit(cell.labels.env),
+            setting=pl.lit(cell.labels.setting or None, pl.String),
+            policy=pl.when(of_run).then(pl.lit(cell.labels.policy)).otherwise("policy"),
         )
     )
 
 
 def evaluated(folder: Path) -> pl.DataFrame:
-    """The rows of an evaluation that are kept, means over its episodes; of a measure that is not
-    known nothing is dropped silently. Raises UsageError: there is such a measure.
+    """The rows of an evaluation that are kept on file, means over its episodes. The
+    records of the measures say which are, see `evaluation.measures`.
+
+    Args:
+        folder: of the evaluation.
+
+    Raises:
+        UsageError: it is damaged, or has a measure that is not known.
     """
     results = EvaluationResults.read(folder)
     names = results.frame["measure"].unique(maintain_order=True)
     measures = [measure_named(name) for name in names]
-    kept = [measure.name for measure in measures if measure.on_file]
+    of_runs = [measure.name for measure in measures if measure.on_file]
     of_teacher = [measure.name for measure in measures if measure.on_file_of_teacher]
     is_run = pl.col("seed").is_not_null()
     is_teacher = pl.col("policy") == TOLD
-    frame = results.frame.filter(
-        (is_run & pl.col("measure").is_in(kept))
+    kept = results.frame.filter(
+        (is_run & pl.col("measure").is_in(of_runs))
         | (is_teacher & pl.col("measure").is_in(of_teacher))
     )
     keys = [name for name in COLUMNS if name not in ("episode", "value")]
-    means = frame.group_by(keys, maintain_order=True).agg(pl.col("value").mean())
+    means = kept.group_by(keys, maintain_order=True).agg(pl.col("value").mean())
     means = means.with_columns(episode=pl.lit(None, pl.Int64)).select(list(COLUMNS))
-    counted = where(means, measure="random_return").with_columns(
-        measure=pl.lit("episodes"), value=pl.lit(float(results.description.episodes))
+    counts = where(means, measure="random_return").with_columns(
+        measure=pl.lit(EPISODES.name),
+        value=pl.lit(float(results.description.episodes)),
     )
-    return pl.concat([means, counted])
+    return pl.concat([means, counts])
 
 
-def observer_rows(cell: Cell, known: pl.DataFrame) -> pl.DataFrame:
-    """The ideal observer in the place of a cell's policy, where that is not known of so many
-    episodes.
+def diverged_rows(cell: Cell) -> pl.DataFrame:
+    """The rows of a cell whose training diverged: `diverged`, and `seconds` where that
+    is known. Their steps are those of the last row of its progress.csv.
     """
-    rows: list[Row] = []
-    noises = {condition.key: condition.noise for condition in STANDARD_CONDITIONS}
+    steps, _ = read_curve(cell.run.progress, STEPS)
+    config = read_yaml(cell.run.config, inside=cell.run.path)
     run: Row = {
-        "environment": cell.env,
-        "setting": cell.setting or None,
-        "policy": OBSERVER,
+        "environment": cell.labels.env,
+        "setting": cell.labels.setting,
+        "policy": cell.labels.policy,
+        "seed": cell.labels.seed,
+        "steps": int(steps[-1]) if len(steps) else 0,
+        "revision": config["versions"]["revision"],
     }
-    for folder in cell.evaluations:
-        asked = read_json(cell.root / folder / ASKED)
-        if asked["environment"] != CUE or asked["suite"] != STANDARD:
-            continue
-        suite = evaluated(cell.root / folder)["suite"].drop_nulls()[
-            0
-        ]  # with how it was run
-        of, mine = run | {"suite": suite}, where(known, **run, suite=suite)
-        seeds = range(asked["seeds"][0], asked["seeds"][1] + 1)
-        counted = where(mine, measure="episodes")["value"].to_list()
-        old = set(mine["condition"]) if counted == [len(seeds)] else set()
-        for condition in asked["conditions"]:
-            key = condition["key"]
-            if condition["lesion"] is None and key in noises and key not in old:
-                correct = ideal_responses(
-                    asked["env_kwargs"] | {"noise": noises[key]}, seeds
-                )
-                at = (
-                    of
-                    | {"condition": key}
-                    | {n: condition[n] for n in ("severity", "split")}
-                )
-                earned = float((2 * correct - 1).sum(axis=1).mean())
-                rows += [of | {"measure": "episodes", "value": len(seeds)}] * (not rows)
-                rows.append(at | {"measure": "return", "value": earned})
-                rows += [at | {"measure": "correct", "at": trial, "value": float(share)}
-                         for trial, share in enumerate(correct.mean(axis=0))]  # fmt: skip
+    rows = [run | {"measure": DIVERGED.name, "value": 1.0}]
+    seconds = seconds_of(cell.run.progress)
+    if seconds is not None:
+        rows.append(run | {"measure": "seconds", "value": seconds})
     return table(rows)
 
 
-def _without(frame: pl.DataFrame, others: pl.DataFrame, *keys: str) -> pl.DataFrame:
-    return frame.join(
-        others, on=keys, how="anti", nulls_equal=True, maintain_order="left"
+def observer_rows(cell: Cell, known: pl.DataFrame) -> pl.DataFrame:
+    """The ideal observer in the place of a cell's policy, under the noise of the
+    standard conditions.
+
+    Args:
+        cell: that is finished.
+        known: rows; what they have of as many episodes is not measured again.
+    """
+    rows: list[Row] = []
+    if divergence(cell) is None:
+        for folder in cell.results:
+            description = read_description(folder)
+            if description.environment == CUE and description.suite == STANDARD:
+                rows += _observed(cell, folder, description, known)
+    return table(rows)
+
+
+def _observed(
+    cell: Cell, folder: Path, description: Description, known: pl.DataFrame
+) -> list[Row]:
+    """The rows of the ideal observer in one evaluation."""
+    # its name says how the episodes were run, too
+    suite = evaluated(folder)["suite"].drop_nulls()[0]
+    observer: Row = {
+        "environment": cell.labels.env,
+        "setting": cell.labels.setting or None,
+        "policy": OBSERVER,
+        "suite": suite,
+    }
+    episodes = description.episodes
+    before = where(known, **observer)
+    done: set[str] = set()
+    if where(before, measure=EPISODES.name)["value"].to_list() == [episodes]:
+        done = set(before["condition"].drop_nulls())
+    noises = {condition.key: condition.noise for condition in STANDARD_CONDITIONS}
+    first, last = description.seeds
+    rows: list[Row] = []
+    for condition in description.conditions:
+        if condition.lesion or condition.key not in noises or condition.key in done:
+            continue
+        task = description.env_kwargs | {"noise": noises[condition.key]}
+        correct = ideal_responses(task, range(first, last + 1))
+        earned = float((2 * correct - 1).sum(axis=1).mean())
+        of_condition = observer | {
+            "condition": condition.key,
+            "severity": condition.severity,
+            "split": condition.split,
+        }
+        rows.append(of_condition | {"measure": "return", "value": earned})
+        for trial, share in enumerate(correct.mean(axis=0)):
+            answer = {"measure": "correct", "at": trial, "value": float(share)}
+            rows.append(of_condition | answer)
+    if rows:
+        rows.insert(0, observer | {"measure": EPISODES.name, "value": float(episodes)})
+    return rows
+
+
+def _replaced(
+    frame: pl.DataFrame, new: pl.DataFrame, keys: Sequence[str]
+) -> pl.DataFrame:
+    """New rows at the end, in the place of those with the same keys."""
+    others = frame.join(
+        new, on=keys, how="anti", nulls_equal=True, maintain_order="left"
     )
+    return pl.concat([others, new])
+
+
+def _sorted(frame: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+    """Rows by environment, setting, policy and seed, in the order in which those before
+    have them; what is new comes last.
+    """
+    every = pl.concat([before, frame])
+    order = []
+    for axis in ("environment", "setting", "policy"):
+        known = pl.Enum(every[axis].fill_null("").unique(maintain_order=True))
+        order.append(pl.col(axis).fill_null("").cast(known))
+    return frame.sort([*order, "seed"], nulls_last=False, maintain_order=True)

@@ -85,7 +85,7 @@ def matrices() -> Rows:
     """What `matrix` takes, besides files, with how many of its cells have rows on
     file.
     """
-    from spikepropamine.matrix.cells import MATRICES, load_matrix
+    from spikepropamine.matrix.definition import MATRICES, load_matrix
     from spikepropamine.matrix.rows import missing
 
     for file in sorted(MATRICES.glob("*.yaml")):

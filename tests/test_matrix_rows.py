@@ -11,8 +11,9 @@ from example_evaluation import rows_of as rows_of_arrays
 
 from spikepropamine import table
 from spikepropamine.evaluation.tabulation import TOLD
-from spikepropamine.folder import ASKED, RESULTS, seconds_of
+from spikepropamine.folder import ASKED, RESULTS, RunFolder, seconds_of
 from spikepropamine.matrix import rows as rows_module
+from spikepropamine.matrix.definition import Labels
 from spikepropamine.matrix.rows import OBSERVER, collect, rows_of
 from spikepropamine.table import read, where
 
@@ -34,6 +35,16 @@ def test_a_training_in_two_sessions_took_the_time_of_both(tmp_path):
 @pytest.fixture
 def finished(tmp_path):
     """A cell of which everything is there, evaluated in some conditions."""
+
+    def cell(env, policy="ndp", results=()):
+        run = RunFolder(tmp_path / "seed-0")
+        return SimpleNamespace(
+            labels=Labels(0, "plain", env, policy),
+            results=results,
+            run=run,
+            files=tmp_path / "cells",
+            stamp=tmp_path / "cells" / "seed-0.tiny.json",
+        )
 
     def write(env, conditions, episodes=2, regained=None, suite="standard", way=""):
         every = [
@@ -69,8 +80,7 @@ def finished(tmp_path):
         rows = [row | {"suite": suite + way if row["suite"] else None, "revision": "abc"}
                 for row in rows_of_arrays(every, measured)]  # fmt: skip
         table.write(tmp_path / suite / RESULTS, table.table(rows))
-        return SimpleNamespace(root=tmp_path, evaluations=[suite], env=env,
-                               setting="plain", policy="ndp", seed=0)  # fmt: skip
+        return cell(env, results=[tmp_path / suite])
 
     return write
 
@@ -131,7 +141,7 @@ def test_the_ideal_observer_sees_the_noise_of_its_condition_and_replaces_what_it
 def test_a_file_keeps_its_order_when_some_of_its_runs_are_made_anew(finished, tmp_path):
     cell = finished("Ant-v5", {"clean": {}})
     for policy in ("snn", "mlp", "lstm", "mlp"):
-        cell.policy = policy
+        cell.labels = cell.labels._replace(policy=policy)
         assert collect([cell], tmp_path / "rows.csv") == rows_of(cell).height
     frame = read(tmp_path / "rows.csv")
     assert frame["policy"].unique(maintain_order=True).to_list() == [

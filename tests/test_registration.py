@@ -7,7 +7,9 @@ from train_runs import TINY
 
 from spikepropamine import versions
 from spikepropamine.__main__ import main
-from spikepropamine.matrix.cells import cells_of, load_matrix
+from spikepropamine.matrix.cells import cells_of
+from spikepropamine.matrix.definition import load_matrix
+from spikepropamine.matrix.stamp import asked_of
 from spikepropamine.policies.rules import RULES
 
 MODULE = '''
@@ -117,7 +119,7 @@ def test_a_run_that_goes_on_with_other_code_of_ones_own_says_so(
         f"envs: [Corridor-v0]\npolicies: [mlp]\nseeds: [0]\ntrain: --import {module}\n"
     )
     (cell,) = cells_of(load_matrix(str(tmp_path / "own.yaml")), tmp_path)
-    before = cell.asked()
+    before = asked_of(cell)
     assert main(train) == 0
     with (tmp_path / f"{module}.py").open("a") as file:
         file.write("# changed\n")
@@ -125,7 +127,7 @@ def test_a_run_that_goes_on_with_other_code_of_ones_own_says_so(
     assert (
         f"are not those of one run: the code of {module} was" in capsys.readouterr().err
     )
-    changed = {name for name, value in cell.asked().items() if value != before[name]}
+    changed = {name for name, value in asked_of(cell).items() if value != before[name]}
     assert changed == {f"code of {module}"}
 
 

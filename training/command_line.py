@@ -164,20 +164,47 @@ def _resumed(
     stored = updated(defaults, read_config(file), file.name)
     stored = replace(stored, overwrite=False)
     check_known("policy", stored.policy, agents(), f"{file}: ")
-    before = stored.as_dict()
     configured = stored
     if config is not None:
         way = Way.of(stored)
         files = sections.users_files(config, stored.env, stored.policy, way)
         configured = sections.with_sections(stored, files, way)
     its_place = {"runs": given.runs, "seed": given.seed}
-    resumed = validated(_over(configured, values | its_place))
-    # what the run was made with includes what the policy's name made of the network
-    resumed = with_network_of_policy(resumed)
-    if configured.match_parameters is not None:  # and scaled widths
-        widths = tuple(before["network"]["hidden"])
+    return as_made(stored, validated(_over(configured, values | its_place)))
+
+
+def going_on(settings: Settings) -> Settings:
+    """The settings with which a run goes on that may be there, where all are known.
+
+    Args:
+        settings: as of a new run, but with `resume`.
+
+    Raises:
+        UsageError: the run was made with others that cannot change.
+    """
+    file = settings.folder.config
+    if not file.is_file():
+        return settings
+    stored = updated(settings, read_config(file), file.name)
+    return as_made(stored, settings)
+
+
+def as_made(stored: Settings, settings: Settings) -> Settings:
+    """Settings to go on with, with the network that the run was made with: what the
+    policy's name makes of it, and scaled widths.
+
+    Args:
+        stored: those that the run was made with.
+        settings: those to go on with.
+
+    Raises:
+        UsageError: they differ in what cannot change.
+    """
+    resumed = with_network_of_policy(settings)
+    if stored.match_parameters is not None:
+        widths = stored.network.hidden
         resumed = replace(resumed, network=replace(resumed.network, hidden=widths))
-    check_unchanged(before, resumed.as_dict())
+    check_unchanged(stored.as_dict(), resumed.as_dict())
     return resumed
 
 

@@ -1,0 +1,1 @@
+../../spikepropamine/colours.py
