@@ -377,7 +377,7 @@ def arguments_of(policy: ActorCriticPolicy) -> dict[str, Any]:
             raise ValueError(
                 f"cannot export a policy with {name}={getattr(policy, name)}"
             )
-    extracts = any(policy.features_extractor.parameters())
+    extracts = next(policy.features_extractor.parameters(), None) is not None
     if extracts and not policy.share_features_extractor:
         raise ValueError("cannot export a policy with share_features_extractor=False")
     arguments: dict[str, Any] = {"activation_fn": names[policy.activation_fn]}

@@ -8,7 +8,7 @@ from conftest import VARIANTS, cross_entropies, make_model, same
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import spikepropamine  # noqa: F401  registers the environments
-from spikepropamine.agents import plastic_ppo
+from spikepropamine.agents import supervised
 from spikepropamine.agents.supervised import SupervisedPlastic
 
 BOX = gym.spaces.Box(-1.0, 1.0, (2,))
@@ -113,7 +113,7 @@ def test_a_minibatch_whose_gradient_exploded_is_left_out_but_not_for_ever(
 
     monkeypatch.setattr(model.policy, "evaluate_actions", exploding)
     before = [x.clone() for x in model.policy.parameters()]
-    assert np.isfinite(cross_entropies(model, plastic_ppo.PATIENCE)).all()
+    assert np.isfinite(cross_entropies(model, supervised.PATIENCE)).all()
     assert model.logger.name_to_value["train/left_out"] == 1
     assert all(torch.equal(a, b) for a, b in zip(before, model.policy.parameters()))
     cross_entropies(model, 1)
