@@ -1,1 +1,0 @@
-../../spikepropamine/__init__.py

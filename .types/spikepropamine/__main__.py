@@ -1,1 +1,0 @@
-../../spikepropamine/__main__.py

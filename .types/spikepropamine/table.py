@@ -1,1 +1,0 @@
-../../spikepropamine/table.py

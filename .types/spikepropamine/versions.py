@@ -1,1 +1,0 @@
-../../spikepropamine/versions.py
