@@ -203,11 +203,11 @@ def room(tmp_path_factory):
     patch.setattr("tempfile.tempdir", str(root))
     patch.setattr("spikepropamine.training.tune.REPORTS", 10)
     for name in ("training.run.train", "training.tune._study",
-                 "report.evaluate.measure", "report.evaluate.film_asked",
+                 "evaluation.command.measure", "report.evaluate._film",
                  "matrix.command.run_side_by_side",
                  "evaluation.film.video.film_run", "export.command._write_onnx",
                  "export.command._write_nir", "envs.perturbations.verify.table",
-                 "report.dashboards.save", "report.pages.draw"):  # fmt: skip
+                 "export.play._serve", "report.dashboards.save", "report.pages.draw"):  # fmt: skip
         patch.setattr(f"spikepropamine.{name}", reached)
     for name in ("training.run", "report.evaluate"):
         patch.setattr(f"spikepropamine.{name}.check_credentials", lambda mode: None)
@@ -242,6 +242,7 @@ NEEDED = {
     "train": [["--env", CUES, "--policy", "mlp"], ["--env", "Pendulum-v1", "--policy", "ndp-oja"]],
     "tune": [["--env", CUES, "--policy", "snn"]],
     "evaluate": [["run"], ["x=run"]], "enjoy": [["run"]],
+    "play": [["run"], []],
     "export": [["run", "--format", "onnx"], ["run", "--format", "nir"]],
     "matrix": [["cue-ppo", "--seeds", "0", "--dry-run"], ["f.yaml"]],
     "cards": [["run"]], "list": [["rules"]],
