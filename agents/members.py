@@ -205,7 +205,10 @@ class Worker:
             moments = _moments(whole, rows, lengths)
             results.append(Result(returns[rows], lengths[rows], moments))
         if recorder is not None:
-            drawn = int(actors.state[1][0, 0, 0]) if self.draws else 0
+            drawn = 0
+            if self.draws:
+                assert actors.state is not None
+                drawn = int(actors.state[1][0, 0, 0])
             results[0].infos = recorder.infos
             results[0].record = recorder.record(drawn)
         return results

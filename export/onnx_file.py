@@ -305,7 +305,7 @@ def check(
                     f"step {number}: the file acts {action.tolist()}, "
                     f"the policy {step.action.tolist()}"
                 )
-            assert layout is not None
+            assert layout is not None and step.state is not None
             flat = step.state[0]
             fields = [
                 policy.layout.get(flat, name).reshape(1, -1) for name in layout.shapes

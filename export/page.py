@@ -156,8 +156,8 @@ def card_of(run: Run, env: gym.Env, title: str) -> dict[str, Any]:
         "task": _task(env.unwrapped),
         "families": _families(env),
         "spread": np.broadcast_to(
-            spread(run.environment, run.arguments),
-            env.unwrapped.observation_space.shape,
+            np.asarray(spread(run.environment, run.arguments)),
+            env.unwrapped.observation_space.shape or (),
         ).tolist(),
     }
 

@@ -41,7 +41,8 @@ def robot_of(task: gym.Env) -> Robot:
     Raises:
         NotKnown: there is none, or it was written for other code than what is installed.
     """
-    robot, kind = record_of(task), type(task)
+    robot = record_of(task)
+    kind: Any = type(task)
     if digest(kind) not in robot.digests:
         raise NotKnown(
             f"Gymnasium {gym.__version__} has other code for {kind.__name__} "
@@ -56,7 +57,7 @@ def digest(kind: type) -> str:
     comments, docstrings and layout do not count.
     """
     module = inspect.getmodule(kind)
-    functions = [
+    functions: list[Callable[..., Any]] = [
         function
         for _, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__ == kind.__module__
@@ -78,7 +79,7 @@ def digest_of(functions: list[Callable[..., Any]]) -> str:
     return total.hexdigest()[:16]
 
 
-def _function(member: Any) -> Callable[..., Any]:
+def _function(member: Any) -> Any:
     return member.fget if isinstance(member, property) else member
 
 

@@ -189,7 +189,8 @@ class Simulations:
         env: Any = self.envs[index]
         while isinstance(env, gym.Wrapper):
             if isinstance(env, gym.wrappers.TimeLimit):
-                env._elapsed_steps = int(self._elapsed[index])
+                limit: Any = env
+                limit._elapsed_steps = int(self._elapsed[index])
             env = env.env
 
     def changed(self, index: int) -> bool:

@@ -93,6 +93,7 @@ class PhysicsVectorEnv(Owner, SyncVectorEnv):
         # in the order of the environments: the first one settles an entry's type
         for index in rows:
             if not begins[index]:
+                assert dicts is not None
                 infos = self._add_info(infos, dicts[index], index)
                 continue
             if same_step:

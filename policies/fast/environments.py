@@ -34,7 +34,10 @@ class SideBySide(DummyVecEnv):
     """
 
     def __init__(
-        self, makers: Sequence[Callable[[], gym.Env]], seed: int, threads: int = 1
+        self,
+        makers: Sequence[Callable[[], gym.Env]],
+        seed: int | None,
+        threads: int = 1,
     ) -> None:
         self.makers = list(makers)
         super().__init__(self.makers)
