@@ -57,6 +57,8 @@ class TaskResults:
     condition: str
     values: Mapping[str, np.ndarray]
     """By policy, float64 [runs]."""
+    runs: Mapping[str, int]
+    """By policy, how many have a value; an ideal observer or a teacher has none."""
     without_plasticity: Mapping[str, np.ndarray]
     """The same weights with plasticity off; empty of a policy that has none."""
     diverged: Mapping[str, int]
@@ -101,6 +103,8 @@ def results_by_task(frame: pl.DataFrame) -> list[TaskResults]:
         known = of_task.drop_nulls(measure.name)
         intact = where(known, condition=condition, lesion=None)
         suite = intact["suite"][0]  # the first that has it
+        intact = where(intact, suite=suite)
+        trained = intact.drop_nulls("seed").group_by("policy").len()
         keys = [f"{condition} [off]"]
         if condition == CLEAN_KEY:
             keys.append("plasticity-off")
@@ -111,7 +115,8 @@ def results_by_task(frame: pl.DataFrame) -> list[TaskResults]:
                 task=task_name(task),
                 measure=measure,
                 condition=condition,
-                values=_by_policy(where(intact, suite=suite), measure),
+                values=_by_policy(intact, measure),
+                runs=dict(trained.iter_rows()),
                 without_plasticity=_by_policy(off, measure),
                 diverged=dict(broke.group_by("policy").len().iter_rows()),
             )
@@ -261,7 +266,7 @@ def _standing_columns(show: Show) -> list[Column[Standing]]:
     return [
         Column("task", lambda row: row.results.task),
         Column("policy", lambda row: row.policy),
-        Column("runs", lambda row: len(row.results.values.get(row.policy, ()))),
+        Column("runs", lambda row: row.results.runs.get(row.policy, 0)),
         Column("diverged", lambda row: row.results.diverged.get(row.policy, 0)),
         Column("measure", lambda row: row.results.measure.label),
         Column("condition", lambda row: row.results.condition),

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import train_runs
 import yaml
@@ -561,10 +562,18 @@ def test_planned_contrasts_alone_are_compared_and_corrected_for():
 def test_a_policy_of_one_run_is_not_compared_and_runs_that_diverged_are_counted(file):
     values = VALUES | {"lstm": [np.nan, 1.0, np.nan], "gru": [np.nan]}
     path = file(policies=list(values), contrasts={"snn": ["lstm", "gru"]})
-    text = summary.table_of(load_matrix(path), results_of(values))
+    observer = {"environment": "Task-v0", "policy": OBSERVER, "measure": "return"}
+    observer |= {"suite": "standard", "condition": "clean", "value": 9.0}
+    frame = pl.concat([results_of(values), table.table([observer])])
+    text = summary.table_of(load_matrix(path), frame)
     lines = [[cell.strip() for cell in line.split("|")] for line in text.splitlines()]
     rows = {tuple(line[2:5]) for line in lines if len(line) == 10}
-    assert rows >= {("snn", "3", "0"), ("lstm", "1", "2"), ("gru", "0", "1")}
+    assert rows >= {
+        ("snn", "3", "0"),
+        ("lstm", "1", "2"),
+        ("gru", "0", "1"),
+        (OBSERVER, "0", "0"),
+    }
     assert text.count("not tested: fewer than 2 runs") == 2
 
 
