@@ -96,7 +96,8 @@ def main() -> int:
 def _perform(line: bytes) -> int:
     from spikepropamine.training.guard import Diverged
 
-    command = pickle.loads(base64.b64decode(line))
+    packed = base64.b64decode(line)
+    command = pickle.loads(packed)
     try:
         code: int = command.perform()
     except Diverged as error:
