@@ -98,7 +98,6 @@ def site(tmp_path_factory):
     pytest.importorskip("mkdocs", reason="it comes with requirements.lock")
     folder = tmp_path_factory.mktemp("site")
     build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder]
-    subprocess.run(["make", "links"], cwd=ROOT, check=True, capture_output=True)
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     return folder
 
