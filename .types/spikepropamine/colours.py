@@ -1,1 +1,0 @@
-../../spikepropamine/colours.py
