@@ -462,6 +462,7 @@ class SequenceLearning(_Base):
         raise NotImplementedError
 
     def _actor_loss(self, transitions: Transitions) -> Tensor:
+        """What the actor lowers, a scalar with gradients to it."""
         raise NotImplementedError
 
     def _after_actor(self, transitions: Transitions) -> dict[str, Tensor]:

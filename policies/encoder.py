@@ -19,9 +19,8 @@ def at_ticks(observations: Tensor, ticks: int, phases: bool) -> Tensor:
     With phases each tick has a pathway of its own, a block of channels that is silent
     at all other ticks. What is learned on these channels thus has weights W^k and a
     bias b^k for each tick k: what comes in at one tick may be a key to store under, and
-    at the next a query to recall by. Layers between which the strength of inputs
-    alternates are the theta rhythm's phases of encoding and retrieval in Hasselmo,
-    Bodelon and Wyble 2002.
+    at the next a query to recall by. In the hippocampus, Hasselmo, Bodelon and Wyble
+    (2002) propose such phases of encoding and retrieval within a theta cycle.
 
     Args:
         observations: [T, B, channels].
