@@ -66,8 +66,9 @@ class MotorMap(DrawnTask):
     Reward: minus the mean squared error of the command, (a - a*)^2, at every step. It is not
     observed.
 
-    Info: `target` (float32 [motors], a*), `error` (float, mean squared error of the command),
-    `spread` (float, mean square of a*, the error of a command of zeros), `trial` (int, the step).
+    Info: `target` (float32 [motors], a*), `squared_error` (float, mean over motors),
+    `squared_target` (float, likewise: the error of a command of zeros), `trial` (int, the
+    step).
 
     All is drawn in `reset`.
 
@@ -132,8 +133,8 @@ class MotorMap(DrawnTask):
         error = float(np.square(action - target).mean())
         info = {
             "target": target.copy(),
-            "error": error,
-            "spread": float(np.square(target).mean()),
+            "squared_error": error,
+            "squared_target": float(np.square(target).mean()),
             "trial": self.steps,
         }
         return -error, info

@@ -555,6 +555,19 @@ OF_ACTING: tuple[Measure[Acted], ...] = (
         on_file=True,
     ),
     Measure(
+        "explained",
+        "explained",
+        "Share of the variance of right commands that the last quarter of an episode "
+        "explains: 1 where each is right, 0 for commands of zeros.",
+        _of_outcome("explained"),
+        axis="explained share of commands",
+        bounds=(-np.inf, 1.0),
+        higher_is_better=True,
+        section="results",
+        on_file=True,
+        tells=2,
+    ),
+    Measure(
         "reward",
         "reward per step",
         "Reward per step, averaged over a window, along the episode.",

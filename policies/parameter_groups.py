@@ -3,7 +3,13 @@
 from typing import Literal
 
 Group = Literal[
-    "encoder", "weights", "plasticity", "neuromodulator", "readout", "critic"
+    "encoder",
+    "weights",
+    "plasticity",
+    "neuromodulator",
+    "readout",
+    "exploration",
+    "critic",
 ]
 
 PLASTICITY = (
@@ -39,7 +45,10 @@ def parameter_group(name: str) -> Group:
         return "neuromodulator"
     if name.startswith("lstm_actor.layers.") and last in PLASTICITY:
         return "plasticity"
-    if first in ("action_net", "log_std", "log_std_net") or last == "readout_decay":
+    if first in ("log_std", "log_std_net"):
+        # how far sampled actions lie from the likeliest one
+        return "exploration"
+    if first == "action_net" or last == "readout_decay":
         return "readout"
     if "features_extractor" in first or name.startswith("lstm_actor.encoder."):
         return "encoder"

@@ -290,7 +290,8 @@ def test_waves_and_how_they_are_joined():
     assert both["inside/count"].tolist() == [2, 2, 1]
     # nothing changes in the episodes of one wave
     steps = [
-        episodes._outcome([Episode(0, 1.0, 1, (), (1.0,), at)]) for at in ((0, 2), ())
+        episodes._outcome([Episode(0, 1.0, 1, rewards=(1.0,), began=began)])
+        for began in ((0, 2), ())
     ]
     assert joined(steps)["began"].tolist() == [[0, 2], [-1, -1]]
 

@@ -10,6 +10,7 @@ from gymnasium.utils.env_checker import check_env as check_gymnasium
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
 from spikepropamine.envs.motor_map import WIRINGS, MotorMap, least_squares
+from spikepropamine.evaluation.run.episodes import explained_late, run_episodes
 
 
 def episode(env, seed=0, action=None):
@@ -19,7 +20,7 @@ def episode(env, seed=0, action=None):
     while not ended:
         command = np.zeros(env.motors) if action is None else action
         observation, reward, ended, truncated, info = env.step(command)
-        assert reward == -info["error"] and not truncated
+        assert reward == -info["squared_error"] and not truncated
         observations.append(observation)
         infos.append(info)
     assert not observations[-1].any()
@@ -74,8 +75,33 @@ def test_the_error_is_of_the_command_and_the_spread_of_a_command_of_zeros():
     _, targets, infos = episode(env, action=np.array([0.5, -2.0, 0.25]))
     clipped = np.array([0.5, -1.0, 0.25])  # to the action space
     for target, info in zip(targets, infos):
-        assert info["error"] == pytest.approx(np.square(clipped - target).mean())
-        assert info["spread"] == pytest.approx(np.square(target).mean())
+        assert info["squared_error"] == pytest.approx(np.square(clipped - target).mean())
+        assert info["squared_target"] == pytest.approx(np.square(target).mean())
+
+
+def test_what_is_explained_is_a_share_of_the_last_quarter():
+    # five steps: the last two count
+    errors, targets = [9.0, 9.0, 9.0, 1.0, 0.0], [1.0, 1.0, 1.0, 3.0, 1.0]
+    assert explained_late(errors, targets) == pytest.approx(0.75)
+    assert np.isnan(explained_late([], []))
+    assert np.isnan(explained_late([1.0], [0.0]))
+
+
+def test_commands_of_zeros_explain_nothing_and_bold_wrong_ones_less_than_that():
+    class Constant:
+        def __init__(self, command):
+            self.command = command
+
+        def predict(self, observations, state, starts, deterministic):
+            return np.full((len(observations), 3), self.command), state
+
+    def explained(command):
+        policy = Constant(command)
+        episodes = run_episodes(policy, lambda: MotorMap(3), range(4), width=4)
+        return np.array([episode.explained for episode in episodes])
+
+    np.testing.assert_allclose(explained(0.0), 0.0, atol=1e-6)
+    assert (explained(1.0) < -1).all()
 
 
 @pytest.mark.parametrize("wiring", WIRINGS)

@@ -5,6 +5,7 @@ from typing import get_args
 import pytest
 import torch
 from conftest import make_venv
+from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
 
 from spikepropamine.agents.zoo import (
@@ -28,6 +29,8 @@ def test_every_parameter_has_a_group(agent):
     ).policy
     groups = {name: parameter_group(name) for name, _ in policy.named_parameters()}
     present = {"weights", "readout", "critic"}
+    if isinstance(policy.action_space, spaces.Box):
+        present |= {"exploration"}
     if agent.startswith(("dp", "ndp")):
         present |= {"plasticity"}
     if agent.startswith("ndp"):
@@ -101,7 +104,7 @@ def test_what_is_left_untrained_is_not_counted_as_learned():
         (
             "mlp",
             "ppo",
-            ("weights", "readout", "critic"),
+            ("weights", "readout", "exploration", "critic"),
             "nothing of mlp would be left to train",
         ),
         (
@@ -113,7 +116,7 @@ def test_what_is_left_untrained_is_not_counted_as_learned():
         (
             "mlp",
             "sac",
-            ("weights", "readout"),
+            ("weights", "readout", "exploration"),
             "nothing of the actor of mlp would be left",
         ),
         ("mlp", "tqc", ("critic",), "nothing of the critics of mlp would be left"),

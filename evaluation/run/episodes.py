@@ -53,6 +53,8 @@ class Episode:
     # in a task with trials, whether the response of each was right, None where there
     # was none; else empty
     correct: tuple[bool | None, ...] = ()
+    # share of the right commands' variance, see `explained_late`; NaN in other tasks
+    explained: float = field(default=math.nan, compare=False)
     # of each step
     rewards: tuple[float, ...] = field(default=(), compare=False, repr=False)
     # steps at which a context began, rising from 0; empty where there are no contexts
@@ -69,6 +71,9 @@ class _Unfinished:
     rewards: list[float] = field(default_factory=list)
     correct: dict[int, bool] = field(default_factory=dict)  # by trial
     began: set[int] = field(default_factory=set)
+    # of each step, in a task that has a right command
+    squared_errors: list[float] = field(default_factory=list)
+    squared_targets: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.began |= began_of(self.info)
@@ -88,6 +93,9 @@ class _Unfinished:
                     "are to be counted from the start of each episode"
                 )
             self.correct[trial] = bool(info["correct"])
+        if "squared_error" in info and "squared_target" in info:
+            self.squared_errors.append(float(info["squared_error"]))
+            self.squared_targets.append(float(info["squared_target"]))
 
     def finished(self) -> Episode:
         """What came of it."""
@@ -97,9 +105,30 @@ class _Unfinished:
             total_reward=self.total,
             length=len(self.rewards),
             correct=tuple(self.correct.get(trial) for trial in trials),
+            explained=explained_late(self.squared_errors, self.squared_targets),
             rewards=tuple(self.rewards),
             began=tuple(sorted(self.began)),
         )
+
+
+def explained_late(
+    squared_errors: Sequence[float], squared_targets: Sequence[float]
+) -> float:
+    """The share of the variance of right commands that an episode's last quarter
+    explains: 1 where each command is right, 0 for commands of zeros.
+
+    Args:
+        squared_errors: squared distance of the command from the right one, of each step.
+        squared_targets: squared length of the right one, of each step.
+
+    Returns:
+        The share, at most 1; NaN where no command was wanted in that quarter.
+    """
+    late = len(squared_targets) - math.ceil(len(squared_targets) / 4)
+    wanted = sum(squared_targets[late:])
+    if wanted == 0.0:
+        return math.nan
+    return 1.0 - sum(squared_errors[late:]) / wanted
 
 
 def run_episodes(
@@ -524,7 +553,8 @@ def run_job(job: Job) -> Outcome:
     Returns:
         Of each episode "seed", "return" and "length"; "rewards", float32 [episodes,
         steps], 0 after the end; "correct", float32 [episodes, trials], NaN where there
-        was no response; "began", int64 [episodes, changes], the steps at which a
+        was no response; "explained", float64, NaN in tasks without a right command;
+        "began", int64 [episodes, changes], the steps at which a
         context began, and -1 for no more. Of a spiking policy also the sums of `InsideSums`
         ("inside/NAME", "inside/count").
     """
@@ -624,6 +654,7 @@ def _outcome(episodes: Sequence[Episode]) -> Outcome:
             "length": np.array([episode.length]),
             "rewards": np.array([episode.rewards], np.float32),
             "correct": np.array([episode.correct], np.float32),
+            "explained": np.array([episode.explained]),
             "began": np.array([episode.began], np.int64),
         }
         for episode in episodes
