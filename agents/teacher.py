@@ -30,7 +30,9 @@ class Taught(FallingShare):
     translated into the present context (`out_of_context` and `in_context` of a
     perturbed environment, where it has one). A teacher trained with `reveal` is shown
     what is hidden instead. In a share of the episodes, which falls linearly from 1 to
-    0, the teacher itself acts, so that the learner soon sees good states.
+    0, the teacher itself acts, so that the learner soon sees good states. A teacher that
+    knows what is hidden does not have to explore, so a learner that follows it may see
+    little of what other actions would have done: `noise` is for that.
 
     Args:
         venv: the learner's environments, in this process and before any normalisation.
@@ -39,12 +41,15 @@ class Taught(FallingShare):
         teacher: the policy.
         guided_steps: of all environments together, over which the share falls to zero.
         opening: steps of a context in which nothing is taught: nobody can know it yet.
-        seed: of the choice of episodes in which the teacher acts.
+        seed: of the choice of episodes in which the teacher acts, and of the noise.
+        noise: standard deviation of what is added to the teacher's actions where it
+            acts, relative to half the range of an action. What is taught is without it.
         hidden: from an info to what the teacher observes after the task; None: it
             observes nothing else.
 
     Raises:
-        ValueError: spaces do not fit the teacher's.
+        ValueError: spaces do not fit the teacher's, or there is noise for actions that
+            are no numbers.
     """
 
     def __init__(
@@ -54,9 +59,11 @@ class Taught(FallingShare):
         guided_steps: int,
         opening: int,
         seed: int,
+        noise: float = 0.0,
         hidden: Callable[[dict[str, Any]], list[float]] | None = None,
     ) -> None:
         super().__init__(venv, 1.0, guided_steps, seed)
+        self.noise = noise
         self.teacher = teacher
         self.opening = opening
         self.hidden = hidden
@@ -68,6 +75,11 @@ class Taught(FallingShare):
             self._out_of_context = venv.get_attr("out_of_context")
 
     def _check_spaces(self) -> None:
+        if self.noise and not isinstance(self.action_space, spaces.Box):
+            raise ValueError(
+                "trainer.guided_noise is for actions that are numbers (Box), "
+                f"those of the task are {self.action_space}"
+            )
         learners: Any = self.observation_space
         if is_image_space(learners) and not is_image_space_channels_first(learners):
             # as policies have them
@@ -106,7 +118,17 @@ class Taught(FallingShare):
         """
         self._taught = self._teach()
         guided = self._guided.reshape(-1, *[1] * (actions.ndim - 1))
-        self.venv.step_async(np.where(guided, self._taught, actions))
+        self.venv.step_async(np.where(guided, self._with_noise(self._taught), actions))
+
+    def _with_noise(self, actions: np.ndarray) -> np.ndarray:
+        """Actions of the teacher as it does them."""
+        if not self.noise:
+            return actions
+        space = self.action_space
+        assert isinstance(space, spaces.Box)
+        spread = self.noise * (space.high - space.low) / 2
+        noisy = actions + spread * self.random.standard_normal(actions.shape)
+        return np.clip(noisy, space.low, space.high).astype(actions.dtype)
 
     def step_wait(self) -> VecEnvStepReturn:
         """The environments' answers, with `info["taught"]` in each."""

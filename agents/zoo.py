@@ -111,7 +111,7 @@ def concerned(policy: str, taught: bool, kind: str) -> Callable[[str], bool]:
     if agent.actor is not None and not agent.actor.memory:
         ignored |= {f"trainer.{name}" for name in algorithm.ignores_without_memory}
     if not taught:
-        ignored |= {"trainer.guided_steps", "trainer.opening"}
+        ignored |= {"trainer.guided_steps", "trainer.guided_noise", "trainer.opening"}
     known: set[str] = set()
     for part in (Common, algorithm.settings):
         known |= {field.name for field in fields(part)}

@@ -75,6 +75,30 @@ def test_the_teacher_acts_in_all_episodes_at_first_and_in_none_after_the_guided_
         venv.step(np.zeros((2, 2)))
 
 
+def test_noise_is_in_what_the_teacher_does_and_not_in_what_it_teaches():
+    plain = DummyVecEnv([Mirror] * 400)
+    plain.seed(0)
+    venv = Taught(plain, Copier(), 10**9, 0, seed=0, noise=0.1)
+    venv.reset()
+    right = np.array([env.unwrapped.shown * env.unwrapped.sign for env in venv.envs])
+    *_, infos = venv.step(np.zeros((400, 2)))
+    done = np.array([env.unwrapped.log[-1][0] for env in venv.envs])
+    np.testing.assert_allclose([info["taught"] for info in infos], right, atol=1e-6)
+    inside = np.abs(right) < 0.5  # where the ends of the range are far away
+    spread = np.std((done - right)[inside])
+    half = (venv.action_space.high[0] - venv.action_space.low[0]) / 2
+    assert spread == pytest.approx(0.1 * half, rel=0.15)
+
+
+def test_noise_is_refused_where_actions_are_no_numbers():
+    class Chooses(Mirror):
+        action_space = gym.spaces.Discrete(2)
+
+    venv = DummyVecEnv([Chooses])
+    with pytest.raises(ValueError, match="guided_noise is for actions that are numbers"):
+        Taught(venv, Copier(action_space=Chooses.action_space), 0, 0, seed=0, noise=0.1)
+
+
 def test_who_acts_in_an_episode_does_not_change_where_another_one_ends():
     class Short(Mirror):
         def step(self, action):

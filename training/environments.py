@@ -191,7 +191,13 @@ def _taught(venv: VecEnv, settings: Settings, folder: Path) -> Taught:
             _check_contexts(revealed, settings)
             hidden = _hidden(revealed)
         return Taught(
-            venv, teacher, trainer.guided_steps, trainer.opening, settings.seed, hidden
+            venv,
+            teacher,
+            trainer.guided_steps,
+            trainer.opening,
+            settings.seed,
+            trainer.guided_noise,
+            hidden,
         )
 
 
