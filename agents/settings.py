@@ -11,6 +11,7 @@ from spikepropamine.options import (
     Count,
     Few,
     Logarithm,
+    NotNegative,
     Number,
     Positive,
     Share,
@@ -27,7 +28,7 @@ class Common:
     guided_steps: Number = 500_000
     """With a teacher: environment steps over which the share of episodes in which the
     teacher itself acts falls from 1 to 0."""
-    guided_noise: Number = 0.0
+    guided_noise: NotNegative = 0.0
     """With a teacher: standard deviation of the noise on its actions where it acts,
     relative to half the range of an action."""
     opening: Number = 10
