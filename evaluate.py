@@ -1,4 +1,4 @@
-"""Judges trained policies: `python evaluate.py runs/HalfCheetah-v5/*/seed-* --suite noise`."""
+"""Judges trained policies: `python evaluate.py runs/Ant-v5/*/seed-* --suite noise`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Trains a policy: `python train.py --env CueAssociation-v0 --policy ndp-oja --seed 0`."""
+"""Trains a policy: `python train.py --env Ant-v5 --policy ndp-oja --seed 0`."""
 
 import sys
 

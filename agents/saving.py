@@ -145,7 +145,7 @@ def bare(venv: VecEnv | None) -> VecEnv:
 
 
 def _check_normalised_once(venv: Any) -> None:
-    """Raises ValueError where a VecNormalize wraps another, of which one would be lost."""
+    """Raises ValueError where one VecNormalize wraps another: one would be lost."""
     normalisers = 0
     while isinstance(venv, VecEnvWrapper):
         if isinstance(venv, vec_env.VecNormalize):
@@ -153,13 +153,14 @@ def _check_normalised_once(venv: Any) -> None:
         venv = venv.venv
     if normalisers > 1:
         raise ValueError(
-            f"the environments are in {normalisers} VecNormalize, one in the other, and a "
+            f"the environments are in {normalisers} VecNormalize, "
+            "one in the other, and a "
             "policy is saved with one; leave the others out"
         )
 
 
 def _task_of(venv: VecEnv) -> dict[str, Any]:
-    """What the environments were made of, as settings of a training; the same for all."""
+    """What all environments were made of, as settings of a run."""
     specs = bare(venv).get_attr("spec")
     if any(spec is None for spec in specs):
         raise ValueError(

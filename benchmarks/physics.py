@@ -1,14 +1,16 @@
-"""Environment steps of MuJoCo tasks, in turn with what MuJoCo alone takes for them, CPU time.
+"""CPU time of MuJoCo tasks' steps, in turn with what MuJoCo alone takes for them.
 
-python -m benchmarks.physics [--envs ENV...] [--counts N...] [--envpool PYTHON] [--csv FILE]
+python -m benchmarks.physics [--envs ENV...] [--counts N...]
+    [--envpool PYTHON] [--csv FILE]
 
-Ways are stepped in turn, a few steps each, with random actions: MuJoCo's `mj_step` alone, in a loop
-over as many simulations in the same states; the vectorised environments of `make_gymnasium_vec` and
-of `make_vec`, with all that they return and with the episodes that begin; Gymnasium's
-SyncVectorEnv; and EnvPool, where `--envpool` names a Python that has it. Reported are medians of
-ratios within a round: `share_of_mj_step` is the time of `mj_step` relative to that of a way. All
-have one thread; with `--threads` a last row has the elapsed time of one thread relative to that of
-so many, which wants an idle machine.
+Ways are stepped in turn, a few steps each, with random actions: MuJoCo's `mj_step`
+alone, in a loop over as many simulations in the same states; the vectorised
+environments of `make_gymnasium_vec` and of `make_vec`, with all that they return and
+with the episodes that begin; Gymnasium's SyncVectorEnv; and EnvPool, where `--envpool`
+names a Python that has it. Reported are medians of ratios within a round:
+`share_of_mj_step` is the time of `mj_step` relative to that of a way. All have one
+thread; with `--threads` a last row has the elapsed time of one thread relative to that
+of so many, which wants an idle machine.
 """
 
 import subprocess
@@ -27,7 +29,7 @@ from spikepropamine.envs import quiet_mujoco
 
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 STEPS = 640  # of environments in a round, for each way
-WARM = 60  # steps before the first round, so that robots are where random actions bring them
+WARM = 60  # steps before the first round: robots are where random actions bring them
 ENVPOOL = """
 import sys, time
 import envpool, numpy as np

@@ -1,4 +1,4 @@
-"""The animation of the README: a robot that is told once, with its plasticity and without.
+"""The README's animation: a robot that is told once, with and without plasticity.
 
 python docs/animation.py    # writes docs/told-once.webp
 """

@@ -1,8 +1,8 @@
 """What `mkdocs` does besides, for pages that are read in the checkout too.
 
-The help of every command becomes a page. The page of `play` is copied, where it is built.
-Equations become MathML. A link out of docs/ is checked and becomes the name of the file, since the
-site does not have it.
+The help of every command becomes a page. The page of `play` is copied, where it is
+built. Equations become MathML. A link out of docs/ is checked and becomes the name of
+the file, since the site does not have it.
 """
 
 import contextlib
@@ -63,7 +63,8 @@ def played(picture: re.Match[str]) -> str:
         why = "*The page is not built here: `make page` builds it, with Node 20.*"
         return f"{picture.group()}\n\n{why}"
     return (
-        '<p><a class="md-button" href="unplug/index.html">Open it on a page of its own</a></p>'
+        '<p><a class="md-button" href="unplug/index.html">'
+        "Open it on a page of its own</a></p>"
         '<iframe class="unplug" src="unplug/index.html" title="Unplug"></iframe>'
     )
 

@@ -1,10 +1,11 @@
-"""The list of perturbations in docs/perturbations.md, and a picture of each, out of the catalogue.
+"""The list of perturbations in docs/perturbations.md, and a picture of each.
 
     python docs/perturbations.py            # the list, and pictures that are missing
     python docs/perturbations.py --all      # all pictures anew (minutes)
 
-A picture shows the same episode without the perturbation (blue) and with it (orange), from its
-onset on: what a sensor reads, what arrives at a motor, or what becomes of the robot.
+A picture shows the same episode without the perturbation (blue) and with it (orange),
+from its onset on: what a sensor reads, what arrives at a motor, or what becomes of the
+robot.
 """
 
 import io
@@ -64,9 +65,7 @@ def task_of(family: Family) -> str:
 def episode(
     task: str, text: str | None, told: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """What happens to a trained policy, or under actions that are given: arrays over the steps,
-    and the robot at the end.
-    """
+    """What happens in an episode: arrays over its steps, and the robot at the end."""
     (kept,) = (ROOT / "trained" / "robots" / task / "snn").glob("seed-*")
     policy: Any = load_policy(kept / "policy")
     env = make(task, policy.metadata["settings"]["env_kwargs"], text)
@@ -171,7 +170,8 @@ def listing() -> str:
         for family in (one for one in CATALOGUE.values() if one.group == group):
             low, high = family.bounds
             values = (
-                f"After `~` stands a {family.unit}, after `=` [which context](#contexts)."
+                f"After `~` stands a {family.unit}, "
+                "after `=` [which context](#contexts)."
                 if family.contexts
                 else f"From {low:g} to {high:g} ({family.unit}); nothing changes at "
                 f"{family.nominal:g}, severity 1 is {family.hardest:g}."

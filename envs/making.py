@@ -83,7 +83,7 @@ def make(
 
 
 def _made(environment: str, arguments: Arguments) -> gym.Env:
-    """An environment as Gymnasium makes it, checked. Raises ValueError: it cannot be made."""
+    """An environment as Gymnasium makes it, checked; ValueError: it cannot be made."""
     meant = f"{environment} with {dict(arguments)}" if arguments else environment
     try:
         entry_point = gym.spec(environment).entry_point
@@ -149,7 +149,7 @@ def _has_noise(environment: str) -> bool:
 
 
 def split_env(env: str) -> tuple[str, list[str]]:
-    """The Gymnasium id in ID or MODULE:ID; and the module, in a list, or an empty one."""
+    """The Gymnasium id in ID or MODULE:ID; and a list: the module, or nothing."""
     module, _, name = env.rpartition(":")
     return name, [module] if module else []
 
@@ -189,9 +189,9 @@ def training_text(perturb: str, environment: str, arguments: Arguments = None) -
     """What training under some perturbations means, as a text for `Perturbed`.
 
     Args:
-        perturb: such a text, which stays as it is; or the name of a suite. Of a suite, each
-            episode draws one of the conditions that training may use and that change
-            something here, or none of them (but contexts include the plain one).
+        perturb: such a text, which stays as it is; or the name of a suite. Of a suite,
+            each episode draws one of the conditions that training may use and that
+            change something here, or none of them (but contexts include the plain one).
         environment: Gymnasium id.
         arguments: of the environment's constructor.
 
@@ -231,8 +231,8 @@ def training_conditions(
         arguments: of the environment's constructor.
 
     Returns:
-        Their texts, each with the reason why it would change nothing in the environment;
-        empty where it would.
+        Their texts, each with the reason why it would change nothing in the
+        environment; empty where it would.
 
     Raises:
         ValueError: the environment cannot be made, or the suite needs a limit of its

@@ -14,11 +14,19 @@ from spikepropamine.envs.task import (
 )
 
 CLOSE = 0.05
-"""Mean squared error of a command from which on an answer counts as right in pictures."""
+"""In pictures an answer counts as right below this mean squared error."""
 
 
 def signed_order(random: np.random.Generator, motors: int) -> np.ndarray:
-    """Each motor moves one joint, forwards or backwards: a signed permutation [motors, motors]."""
+    """Each motor moves one joint, forwards or backwards.
+
+    Args:
+        random: draws the wiring.
+        motors: how many there are, as many as joints.
+
+    Returns:
+        A signed permutation, float64 [joints, motors].
+    """
     wiring = np.zeros((motors, motors))
     signs = random.integers(2, size=motors) * 2 - 1
     wiring[np.arange(motors), random.permutation(motors)] = signs
@@ -32,7 +40,15 @@ def signed_gains(random: np.random.Generator, motors: int) -> np.ndarray:
 
 
 def rotation(random: np.random.Generator, motors: int) -> np.ndarray:
-    """Each motor moves all joints: an orthogonal matrix [motors, motors], from Haar's measure."""
+    """Each motor moves all joints.
+
+    Args:
+        random: draws the wiring.
+        motors: how many there are, as many as joints.
+
+    Returns:
+        An orthogonal matrix, float64 [joints, motors], from Haar's measure.
+    """
     wiring, upper = np.linalg.qr(random.standard_normal((motors, motors)))
     return wiring * np.sign(np.diag(upper))
 
@@ -42,42 +58,43 @@ WIRINGS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "gains": signed_gains,
     "rotation": rotation,
 }
-"""How motors can be wired, by name: from a generator and the number of motors to the wiring."""
+"""How motors can be wired, by name."""
 
 
 class MotorMap(DrawnTask):
-    """Find the command that has a wanted effect, on motors that are wired anew in every episode.
+    """Find the command that has a wanted effect, on motors wired anew in every episode.
 
-    A command a, one number for each motor, moves the joints by M a. The wiring M is drawn when the
-    episode starts and is never shown. Each step shows what a random command of the step before did,
-    and asks for the command a* of a wanted effect u = M a*. So every step adds to what can be
-    known of M: after as many steps as there are motors, least squares gives M (see
-    `least_squares`).
+    A command a, one number for each motor, moves the joints by M a. The wiring M is
+    drawn when the episode starts and is never shown. Each step shows what a random
+    command of the step before did, and asks for the command a* of a wanted effect u = M
+    a*. So every step adds to what can be known of M: after as many steps as there are
+    motors, least squares gives M (see `least_squares`).
 
     Observation: Box, float32, shape (3 * motors,), in this order:
         motors   wanted effect u
-        motors   random command of the step before, uniform in [-1, 1]; at the first step 0
+        motors   random command of the step before, uniform in [-1, 1]; first 0
         motors   its effect; at the first step 0
     The observation that comes with terminated=True is all zeros.
 
-    Action: Box, float32, shape (motors,), in [-1, 1]: the command for u. Right ones, a*, are
-    uniform.
+    Action: Box, float32, shape (motors,), in [-1, 1]: the command for u. Right ones,
+    a*, are uniform.
 
-    Reward: minus the mean squared error of the command, (a - a*)^2, at every step. It is not
-    observed.
+    Reward: minus the mean squared error of the command, (a - a*)^2, at every step. It
+    is not observed.
 
     Info: `target` (float32 [motors], a*), `squared_error` (float, mean over motors),
-    `squared_target` (float, likewise: the error of a command of zeros), `trial` (int, the
-    step).
+    `squared_target` (float, likewise: the error of a command of zeros), `trial` (int,
+    the step).
 
     All is drawn in `reset`.
 
     Args:
         motors: number of motors, at least 1.
-        wiring: a key of `WIRINGS`. "order": a signed permutation; "gains": one with motors of
-            unlike strength; "rotation": any orthogonal matrix.
+        wiring: a key of `WIRINGS`. "order": a signed permutation; "gains": one with
+            motors of unlike strength; "rotation": any orthogonal matrix.
         steps: steps of an episode, at least 2.
-        noise: standard deviation of what is added to effects that are shown, in [0, 10].
+        noise: standard deviation of what is added to effects that are shown, in [0,
+            10].
         render_mode: "rgb_array" lets `render` draw the task; None: nothing is drawn.
 
     Raises ValueError where an argument is outside its range.
@@ -146,12 +163,16 @@ class MotorMap(DrawnTask):
 def least_squares(
     observations: Sequence[np.ndarray], ridge: float = 1e-6
 ) -> np.ndarray:
-    """Commands of the linear observer, which keeps all that was shown: at each step it inverts the
-    wiring that fits best, so that nothing linear can do better without noise.
+    """Commands of the linear observer, which keeps all that was shown.
+
+    At each step it inverts the wiring that fits best, so that nothing linear can do
+    better without noise.
 
     Args:
-        observations: of an episode of `MotorMap`, [T, 3 * motors], from its first step on.
-        ridge: added to the squares of commands, so that what was not tried yet counts as nothing.
+        observations: of an episode of `MotorMap`, [T, 3 * motors], from its first step
+            on.
+        ridge: added to the squares of commands, so that what was not tried yet counts
+            as nothing.
 
     Returns:
         Commands, float64 [T, motors].

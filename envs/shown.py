@@ -52,7 +52,7 @@ class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs, ABC):
     def extended(
         self, observation: np.ndarray, info: Mapping[str, Any], action: Any, reward: Any
     ) -> np.ndarray:
-        """The observation with the numbers of a step; after `reset` the action is None."""
+        """The observation with the numbers of a step; after `reset`, action is None."""
         dtype = np.result_type(observation.dtype, np.float32)
         appended = self._appended(info, action, reward)
         return np.concatenate([observation, *appended], dtype=dtype)

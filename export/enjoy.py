@@ -1,6 +1,7 @@
-"""`spikepropamine enjoy`: watch a policy, live where there is a display, else as a video.
+"""`spikepropamine enjoy`: watch a policy, live or, without a display, as a video.
 
-`spikepropamine play` shows it in a browser, where you can change the world and pull its plug.
+`spikepropamine play` shows it in a browser, where you can change the world and pull its
+plug.
 """
 
 import os

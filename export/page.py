@@ -73,7 +73,8 @@ ROBOTS: Mapping[type, Robot] = {
 """The robots that the page steps by itself."""
 
 IN_PAGE = (
-    "motor_signs", "motor_order", "strength", "joint_lock", "mass", "slope", "gravity_tilt",
+    "motor_signs", "motor_order", "strength", "joint_lock",
+    "mass", "slope", "gravity_tilt",
     "gravity", "wind", "friction", "viscosity", "obs_noise", "action_noise",
 )  # fmt: skip
 """The perturbations that the page has, a record of each in `web/src/perturbations.ts`.
@@ -95,7 +96,12 @@ SHOWN: Mapping[str, str] = {
 
 
 def stepped_by_page(run: Run, env: gym.Env) -> bool:
-    """Whether the page can step the task of a run by itself, in this environment of it."""
+    """Whether the page can step the task of a run by itself.
+
+    Args:
+        run: whose policy the page shows.
+        env: an environment of the run's task.
+    """
     task: Any = env.unwrapped
     if run.revealed is not None or not isinstance(env.observation_space, spaces.Box):
         return False
@@ -281,7 +287,7 @@ def scores_of(folder: Path) -> list[dict[str, str]]:
 
 
 def catalogue() -> dict[str, Any]:
-    """The families of perturbations, by name, as the page draws its controls from them."""
+    """The families of perturbations, by name; the page draws its controls from them."""
     return {
         family.name: {
             "group": family.group,
@@ -297,14 +303,20 @@ def catalogue() -> dict[str, Any]:
 
 
 def write_index(folder: Path, policies: list[str], **others: Any) -> None:
-    """Writes what the page reads first: the folders of its policies, and the catalogue."""
+    """Writes what the page reads first: its policies' folders, and the catalogue.
+
+    Args:
+        folder: of the page.
+        policies: folders of policies, relative to it.
+        **others: further entries of the file, in forms that JSON knows.
+    """
     index = {"policies": policies, "catalogue": catalogue(), **others}
     with whole_file(folder / INDEX) as part:
         part.write_text(json.dumps(index))
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the data of the documentation's page into a folder; returns the exit code."""
+    """Writes the data of the documentation's page; returns the exit code."""
     if len(arguments) != 1:
         raise UsageError("usage: python -m spikepropamine.export.page FOLDER")
     folder, written = Path(arguments[0]), []

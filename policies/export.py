@@ -287,7 +287,8 @@ def _shapes_of(make: "partial[ActorCriticPolicy]") -> Shapes:
 class NoOptimizer:
     """Stands in for the optimiser of a policy that is loaded to act.
 
-    PyTorch's optimisers import its compiler when they are made, which takes over a second.
+    PyTorch's optimisers import its compiler when they are made, which takes over a
+    second.
     """
 
     def __init__(self, parameters: Any, **settings: Any) -> None:
@@ -295,7 +296,8 @@ class NoOptimizer:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(
-            f"a loaded policy has no optimizer, and so no {name}; to train it, make one: "
+            f"a loaded policy has no optimizer, and so no {name}; "
+            "to train it, make one: "
             "policy.optimizer = policy.optimizer_class(policy.parameters(), lr=3e-4)"
         )
 
@@ -303,8 +305,9 @@ class NoOptimizer:
 class _ScaledByShape(TorchFunctionMode):
     """Tensors on the meta device, multiplied or divided: tensors of the same shape.
 
-    PyTorch imports its compiler for such arithmetic, which takes more than a second. Drawn
-    weights are scaled when a policy is made, and their numbers do not matter here.
+    PyTorch imports its compiler for such arithmetic, which takes more than a second.
+    Drawn weights are scaled when a policy is made, and their numbers do not matter
+    here.
     """
 
     def __torch_function__(

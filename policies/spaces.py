@@ -189,8 +189,9 @@ def check_width(description: Mapping[str, Any], most: int) -> None:
 
     Args:
         description: of a space, as `space_to_json` made it.
-        most: the largest number of numbers; a choice among n counts n. Those of a picture
-            are limited by `MOST_PIXELS` instead, since a CNN has no weight for each.
+        most: the largest number of numbers; a choice among n counts n. Those of a
+            picture are limited by `MOST_PIXELS` instead, since a CNN has no weight for
+            each.
 
     Raises:
         ValueError: it is wider.

@@ -506,7 +506,8 @@ def speed(files: Sequence[Path], **wanted: str) -> str:
     ]
     for name in cases[0]:
         if name.endswith("_us"):
-            columns.append(column(f"{name.removesuffix('_us')}, µs", f"{{{name}:.1f}}"))
+            title = f"{name.removesuffix('_us')}, µs"
+            columns.append(column(title, f"{{{name}:.1f}}"))
     columns.append(column("parameters of the actor", "{actor_parameters:,.0f}"))
     return markdown(columns, cases)
 

@@ -1,4 +1,4 @@
-"""Many environments side by side, for anybody's algorithm: `make_vec` and `make_gymnasium_vec`."""
+"""Many environments side by side, for any algorithm."""
 
 import logging
 import sys
@@ -18,28 +18,31 @@ if TYPE_CHECKING:
 def make_vec(
     env: str, count: int, *, threads: int = 1, seed: int | None = None, **arguments: Any
 ) -> "Stock":
-    """Environments for Stable-Baselines3; Gymnasium's v5 MuJoCo tasks are stepped in one call.
+    """Environments for Stable-Baselines3; Gymnasium's v5 MuJoCo tasks are stepped in
+    one call.
 
-    It replaces `stable_baselines3.common.env_util.make_vec_env`, and what it makes returns the same
-    numbers, to the last bit, whatever the number of threads:
+    It replaces `stable_baselines3.common.env_util.make_vec_env`, and what it makes
+    returns the same numbers, to the last bit, whatever the number of threads:
 
         model = PPO("MlpPolicy", make_vec("Ant-v5", 64, threads=2))
 
-    An environment that cannot be stepped so is stepped as Stable-Baselines3 does; a warning of the
-    logger "spikepropamine.physics" says why. `in_one_call` tells which it is.
+    An environment that cannot be stepped so is stepped as Stable-Baselines3 does; a
+    warning of the logger "spikepropamine.physics" says why. `in_one_call` tells which
+    it is.
 
     Args:
         env: id of a Gymnasium environment.
         count: of environments, at least 1.
         threads: which step environments at the same time, at least 1.
-        seed: of the first environment and its action space; the next have the next numbers. None:
-            any.
+        seed: of the first environment and its action space; the next have the next
+            numbers. None: any.
         arguments: of the environment, as for `gymnasium.make`.
 
     Returns:
-        A `VecEnv`. A step gives observations [count, channels] in the type of the observation
-        space, rewards float32 [count], dones bool [count], and the infos. At the end of an episode
-        `info["episode"]` has what `Monitor` measures: return "r", length "l" and seconds "t".
+        A `VecEnv`. A step gives observations [count, channels] in the type of the
+        observation space, rewards float32 [count], dones bool [count], and the infos.
+        At the end of an episode `info["episode"]` has what `Monitor` measures: return
+        "r", length "l" and seconds "t".
 
     Raises:
         ValueError: `count` or `threads` is below 1.
@@ -59,12 +62,12 @@ def make_gymnasium_vec(
     autoreset: Literal["NextStep", "SameStep", "Disabled"] = "NextStep",
     **arguments: Any,
 ) -> "PhysicsVectorEnv":
-    """Environments with Gymnasium's interface for vectors; Gymnasium's v5 MuJoCo tasks are stepped
-    in one call.
+    """Environments with Gymnasium's interface for vectors; Gymnasium's v5 MuJoCo tasks
+    are stepped in one call.
 
-    It replaces `gymnasium.make_vec`, and what it makes returns the same numbers, to the last bit,
-    whatever the number of threads. It needs neither PyTorch nor Stable-Baselines3. For environments
-    that cannot be stepped so, see `make_vec`.
+    It replaces `gymnasium.make_vec`, and what it makes returns the same numbers, to the
+    last bit, whatever the number of threads. It needs neither PyTorch nor
+    Stable-Baselines3. For environments that cannot be stepped so, see `make_vec`.
 
     Args:
         env: id of a Gymnasium environment.
@@ -74,9 +77,9 @@ def make_gymnasium_vec(
         arguments: of the environment, as for `gymnasium.make`.
 
     Returns:
-        A `VectorEnv`. A step gives observations [count, channels] in the type of the observation
-        space, rewards float64 [count], terminated and truncated bool [count], and the infos, one
-        array for each entry.
+        A `VectorEnv`. A step gives observations [count, channels] in the type of the
+        observation space, rewards float64 [count], terminated and truncated bool
+        [count], and the infos, one array for each entry.
 
     Raises:
         ValueError: `count` or `threads` is below 1.

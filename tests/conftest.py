@@ -1,4 +1,6 @@
-"""Shared by the tests: one PyTorch thread, fixed seeds, small environments and small agents."""
+"""Shared by the tests: one PyTorch thread, fixed seeds, small environments and small
+agents.
+"""
 
 import io
 import os
@@ -25,7 +27,8 @@ from spikepropamine.policies.rules import RULES, Synaptic, register
 
 quiet_mujoco()
 torch.set_num_threads(1)
-# what starts the tests in the background may make them, and all that they start, deaf to these
+# what starts the tests in the background may make them, and all that they start, deaf
+# to these
 for _name, _handler in (
     ("SIGINT", signal.default_int_handler),
     ("SIGHUP", signal.SIG_DFL),
@@ -52,9 +55,9 @@ ACTIONS = {
     "multi_discrete": spaces.MultiDiscrete([2, 3]),
     "multi_binary": spaces.MultiBinary(2),
 }
-# Rule, modulation, recurrence and decay of layers: enough that every term and branch of the
-# compiled kernels is among them, since each is compiled for itself, which takes seconds. The slow
-# tests take all. See `rule_of_many_terms`.
+# Rule, modulation, recurrence and decay of layers: enough that every term and branch of
+# the compiled kernels is among them, since each is compiled for itself, which takes
+# seconds. The slow tests take all. See `rule_of_many_terms`.
 KINDS = [
     ("none", "none", False, "contracting"),
     ("none", "none", True, "contracting"),
@@ -84,14 +87,17 @@ POLICIES = {
     "lstm": (PlasticPPO, "MlpLstmPolicy", LSTM),
     "gru": (PlasticPPO, "GruPolicy", LSTM),
     "lstm shared": (
-        PlasticPPO, "MlpLstmPolicy", {**LSTM, "shared_lstm": True, "enable_critic_lstm": False},
+        PlasticPPO, "MlpLstmPolicy", {**LSTM, "shared_lstm": True,
+                                      "enable_critic_lstm": False},
     ),
     "lstm actor": (PlasticPPO, "MlpLstmPolicy", {**LSTM, "enable_critic_lstm": False}),
     "ndp": (PlasticPPO, "PlasticSpikingPolicy", {"network": NETWORK}),
     "ndp blind": (
-        PlasticPPO, "PlasticSpikingPolicy", {"network": NETWORK, "critic_sees_spikes": False},
+        PlasticPPO, "PlasticSpikingPolicy",
+        {"network": NETWORK, "critic_sees_spikes": False},
     ),
-    "two ticks": (PlasticPPO, "PlasticSpikingPolicy", {"network": {**NETWORK, "ticks": 2}}),
+    "two ticks": (PlasticPPO, "PlasticSpikingPolicy",
+                  {"network": {**NETWORK, "ticks": 2}}),
     "phases": (PlasticPPO, "PlasticSpikingPolicy", {
         "network": {**NETWORK, "ticks": 2, "phases": True, "encoder": (6,)},
     }),
@@ -100,7 +106,9 @@ POLICIES = {
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A file goes to one worker, which compiles its kernels and makes its fixtures once."""
+    """A file goes to one worker, which compiles its kernels and makes its fixtures
+    once.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     return LoadFileScheduling(config, log)
@@ -162,7 +170,9 @@ class Endless(gym.Env):
 
 
 def make_venv(observation="box", action="discrete", n_envs=2, seed=0):
-    """Environments with episodes of 5, 6, ... steps, so that episodes start at different times."""
+    """Environments with episodes of 5, 6, ... steps, so that episodes start at
+    different times.
+    """
     venv = DummyVecEnv(
         [
             lambda i=i: Monitor(RandomEnv(observation, action, 5 + i))
@@ -255,8 +265,8 @@ def same(one, other):
 
 @pytest.fixture(scope="session", autouse=True)
 def undrawn():
-    """Plots take an engine for JavaScript, and seconds: processes that tests start draw them, and
-    tests that ask for `drawn`.
+    """Plots take an engine for JavaScript, and seconds: processes that tests start draw
+    them, and tests that ask for `drawn`.
     """
     with pytest.MonkeyPatch.context() as patch, io.BytesIO() as picture:
         Image.new("RGB", (1, 1)).save(picture, "png")
@@ -287,7 +297,9 @@ def rng():
 
 @pytest.fixture(scope="module")
 def rule_of_many_terms():
-    """A rule with the variables, terms and coefficients of bcm, covariance, stdp and stpn."""
+    """A rule with the variables, terms and coefficients of bcm, covariance, stdp and
+    stpn.
+    """
 
     def many_terms(
         p, q, theta, f, x, s, rest=0.1, growth: Synaptic = 1.0, decay: Synaptic = 0.5
@@ -331,7 +343,9 @@ def no_account(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run_here(tmp_path):
-    """train.py in this process, which saves the time of starting one; returns the exit code."""
+    """train.py in this process, which saves the time of starting one; returns the exit
+    code.
+    """
     from spikepropamine.training import run as train
 
     def run(*arguments):

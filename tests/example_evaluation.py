@@ -30,8 +30,9 @@ OF_RUN = (
 """Beginnings of the measures that no suite was needed for."""
 
 Measured = dict[tuple[str, str | None, str], Any]
-"""Values by policy, key of the condition (None: of the run) and measure: an array [runs],
-[runs, episodes] or [runs, episodes, trials], or a curve, which is {step: [runs]}."""
+"""Values by policy, key of the condition (None: of the run) and measure: an array
+[runs], [runs, episodes] or [runs, episodes, trials], or a curve, which is {step:
+[runs]}."""
 
 
 def condition(key=CLEAN_KEY, label=None, lesion=None, **more) -> dict[str, Any]:
@@ -170,7 +171,7 @@ def example(
 
     Args:
         cue: whether the task has trials with right answers.
-        contexts: one condition with contexts, beside a teacher and random actions, in place
+        contexts: one condition with contexts, a teacher and random actions, in place
             of perturbations.
         only_clean: the plastic policy in the clean task alone, without lesions.
         changes: of `evaluation.json`.
@@ -205,7 +206,9 @@ def example(
 
 
 def _perturbed() -> list[dict[str, Any]]:
-    """Three perturbations at two severities, one from step 500 on; and one of no severity."""
+    """Three perturbations at two severities, one from step 500 on; and one of no
+    severity.
+    """
     found = []
     for severity in (0.5, 1.0):
         heavier = {"text": f"mass~{severity}", "severity": severity, "split": "train"}
@@ -282,8 +285,8 @@ def _of_condition(policy: str, of: dict[str, Any], cue: bool, contexts: bool):
 
 
 def around(value: float, runs: int, step: float) -> np.ndarray:
-    """[runs, episodes] around a value: evenly spaced, `step` from episode to episode and
-    three times as much from run to run.
+    """[runs, episodes] around a value: evenly spaced, `step` from episode to episode
+    and three times as much from run to run.
     """
     run = np.arange(runs) - (runs - 1) / 2
     episode = np.arange(EPISODES) - (EPISODES - 1) / 2
@@ -291,8 +294,8 @@ def around(value: float, runs: int, step: float) -> np.ndarray:
 
 
 def _answers(runs: int, is_plastic: bool) -> np.ndarray:
-    """Right answers [runs, episodes, 10 trials]: from the third trial on all of them by the
-    plastic policy, half of them by others.
+    """Right answers [runs, episodes, 10 trials]: from the third trial on all of them by
+    the plastic policy, half of them by others.
     """
     episode, trial = np.indices((EPISODES, 10))
     right = (episode + trial) % 2
@@ -324,8 +327,8 @@ def _curves(policy: str, of: dict[str, Any], is_plastic: bool) -> Measured:
 def _of_contexts(
     policy: str, key: str, runs: int, rate: float, finds: bool
 ) -> Measured:
-    """What is measured under contexts, of a policy that settles at a rate of reward, and
-    perhaps finds out which context it is in.
+    """What is measured under contexts, of a policy that settles at a rate of reward,
+    and perhaps finds out which context it is in.
     """
     found: Measured = {}
     for prefix in ("", "later_"):

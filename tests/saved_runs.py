@@ -1,4 +1,6 @@
-"""Untrained policies, and run folders of them, for tests of what judges and shows them."""
+"""Untrained policies, and run folders of them, for tests of what judges and shows
+them.
+"""
 
 import csv
 from pathlib import Path
@@ -27,7 +29,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def make_policy(environment, kind="ndp-oja", seed=0, previous=False, **changes):
-    """An untrained policy with weights large enough to be interesting, and nothing to compile."""
+    """An untrained policy with weights large enough to be interesting, and nothing to
+    compile.
+    """
     env = make(environment, previous=previous)
     env.close()
     torch.manual_seed(seed)
@@ -37,8 +41,10 @@ def make_policy(environment, kind="ndp-oja", seed=0, previous=False, **changes):
     else:
         plastic = kind != "snn"
         network = {
-            "rule": "oja" if plastic else "none", "modulation": "direct" if plastic else "none",
-            "hidden": (24, 16), "ticks": 2, "input_gain": 4.0, "gain": 3.0, "plasticity_gain": 3.0,
+            "rule": "oja" if plastic else "none",
+            "modulation": "direct" if plastic else "none",
+            "hidden": (24, 16), "ticks": 2, "input_gain": 4.0, "gain": 3.0,
+            "plasticity_gain": 3.0,
         }  # fmt: skip
         policy = PlasticSpikingPolicy(
             *spaces, network=network | changes, backend="reference"
@@ -65,7 +71,9 @@ def command_line(*arguments, overwrite=True) -> int:
 
 
 def measured(*arguments) -> EvaluationResults:
-    """What an evaluation finds, without its report, which takes longer than these episodes."""
+    """What an evaluation finds, without its report, which takes longer than these
+    episodes.
+    """
     options = parse([*map(str, arguments), "--overwrite"], "evaluate")
     plan = plan_of(options)
     measure(plan, options)

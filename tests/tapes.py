@@ -1,4 +1,6 @@
-"""Tasks without wrappers, played on a fixed tape of actions or by a function of observations."""
+"""Tasks without wrappers, played on a fixed tape of actions or by a function of
+observations.
+"""
 
 import gymnasium as gym
 import numpy as np
@@ -8,7 +10,9 @@ PLAIN = {"disable_env_checker": True, "max_episode_steps": -1}
 
 
 class Mirror(gym.Env):
-    """The right action is the observation times a sign, drawn at some steps of an episode."""
+    """The right action is the observation times a sign, drawn at some steps of an
+    episode.
+    """
 
     observation_space = gym.spaces.Box(
         -1.0, 1.0, (3,), dtype=np.float32
@@ -98,5 +102,7 @@ def run_episode(env, policy=lambda observation: 0, seed=None):
 
 
 def five_sigma(probability, draws):
-    """Five standard deviations of a measured frequency: about one false alarm in 2e6."""
+    """Five standard deviations of a measured frequency: about one false alarm in
+    2e6.
+    """
     return 5 * np.sqrt(probability * (1 - probability) / draws)

@@ -1,4 +1,6 @@
-"""Contexts that a policy has to find out: measures by hand, and a whole evaluation of them."""
+"""Contexts that a policy has to find out: measures by hand, and a whole evaluation of
+them.
+"""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -70,7 +72,7 @@ def test_the_time_to_identify_is_where_nine_tenths_of_the_settled_pace_are_reach
     assert time_to_identify(4 * gathering, random, 8 * gathering) == 7 + 10
 
 
-def test_regained_are_nine_tenths_of_the_rate_before_a_change_from_what_had_been_found_out():
+def test_regained_are_nine_tenths_of_the_rate_before_a_change():
     random, teacher = np.zeros((3, 200)), np.full((3, 200), 5.0)
     rewards = np.full((1, 3, 200), 4.0)
     rewards[0, 0, 100:150], rewards[0, 1, 100:] = (
@@ -103,9 +105,9 @@ SIGNS_OFF = replace(SIGNS, key="signs [off]", lesion="off")
 
 
 def evaluated(earned, began, of_random=None, horizon=300):
-    """By condition, the means of what is measured of one run that earns so much per step; contexts
-    begin at these steps of each episode, and those that random actions met are others where they
-    say so.
+    """By condition, the means of what is measured of one run that earns so much per
+    step; contexts begin at these steps of each episode, and those that random actions
+    met are others where they say so.
     """
 
     def outcome(earns, starts):

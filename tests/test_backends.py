@@ -24,8 +24,9 @@ from spikepropamine.policies.state import FLAGS
 
 NAMES = list(BACKENDS)
 FAST = [name for name in NAMES if name != "reference"]
-# every kind of layer that has kernels of its own: where a drive has no fast weight in it, nothing
-# decays, and the kernels of layers without modulation are those of direct modulation
+# every kind of layer that has kernels of its own: where a drive has no fast weight in
+# it, nothing decays, and the kernels of layers without modulation are those of direct
+# modulation
 ALL = [("none", "none", recurrent, "contracting") for recurrent in (False, True)] + [
     (rule, modulation, recurrent, decay)
     for rule in RULES
@@ -153,7 +154,8 @@ def assert_agree(case, name, tolerance):
     spikes, expected = case.run("reference")
     got_spikes, got = case.run(name)
     assert torch.equal(spikes, got_spikes)
-    # float32 gradients that are small because large terms cancel keep the error of those terms
+    # float32 gradients that are small because large terms cancel keep the error of
+    # those terms
     least = 1e-3 if case.dtype == torch.float64 else 1.0
     for key, value in expected.items():
         scale = max(least, float(value.abs().max()))
@@ -166,8 +168,8 @@ def assert_agree(case, name, tolerance):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_of_the_reference_are_those_of_finite_differences(kind, monkeypatch):
-    # a smooth function in the place of the step, and a tight clip, so that some fast weights come
-    # to the bound, where no gradient passes; none begins there
+    # a smooth function in the place of the step, and a tight clip, so that some fast
+    # weights come to the bound, where no gradient passes; none begins there
     monkeypatch.setattr(reference, "fire", lambda v, *_: torch.sigmoid(3.0 * (v - 1.0)))
     case = Case(spec_of(kind, 2, 2, soft_reset=kind[2], clip=0.5), 3, 2, seed=2)
     names = list(case.leaves)
@@ -195,14 +197,16 @@ def test_gradients_of_the_reference_are_those_of_finite_differences(kind, monkey
 
 @pytest.mark.parametrize(
     ("soft_reset", "potentials"),
-    # beta 0.5 and current 1.2: fires at once; then 1.2 alone, or 0.5 * 1.2 - 1 + 1.2 and so on
+    # beta 0.5 and current 1.2: fires at once; then 1.2 alone, or 0.5 * 1.2 - 1 + 1.2
+    # and so on
     [(False, [1.2, 1.2, 1.2]), (True, [1.2, 0.8, 1.6])],
 )
 def test_reset_has_known_values(soft_reset, potentials):
     one, starts = torch.ones(1, 1), torch.zeros(3, 1)
     parameters = LayerParameters(1.2 * one, 0.0 * one[0], 0.5 * one[0])
     spikes, values, _ = reference.layer_sequence(
-        LayerSpec(1, 1, soft_reset=soft_reset), parameters, one.expand(3, 1, 1), starts, None,
+        LayerSpec(1, 1, soft_reset=soft_reset), parameters, one.expand(3, 1, 1), starts,
+        None,
         {"potential": 0.0 * one},
     )  # fmt: skip
     assert values.flatten().tolist() == pytest.approx(potentials)
@@ -521,7 +525,9 @@ def networks(draw):
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(networks(), st.integers(0, 99), st.integers(1, 4))
 def test_a_compiled_step_is_a_step_of_the_reference(network, seed, batch):
-    """Features and the whole new state, with episode starts and lesions, step after step."""
+    """Features and the whole new state, with episode starts and lesions, step after
+    step.
+    """
     generator = torch.Generator().manual_seed(seed)
     steps = 5
     inputs = 2 * torch.randn(steps, batch, 3, generator=generator, dtype=torch.float64)

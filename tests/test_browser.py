@@ -1,6 +1,7 @@
 """The pages in a real browser: Debian's Chromium, without a screen.
 
-Skipped where it is not installed; `apt-get install chromium chromium-driver` installs it.
+Skipped where it is not installed; `apt-get install chromium chromium-driver` installs
+it.
 """
 
 import json
@@ -24,7 +25,8 @@ pytestmark = [
         CHROMIUM is None or DRIVER is None, reason="Chromium is not installed"
     ),
 ]
-FLAGS = ["headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "disable-quic",
+FLAGS = ["headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage",
+         "disable-quic",
          "no-first-run", "disable-sync", "disable-background-networking",
          "disable-component-update"]  # fmt: skip
 WIDTHS = [360, 1280]
@@ -66,7 +68,9 @@ LOADED = "return document.readyState === 'complete'"
 
 
 def load(browser, path, width, scheme="light", ready=DRAWN):
-    """Opens a page, waits until its plots are drawn, and returns what the network was asked for."""
+    """Opens a page, waits until its plots are drawn, and returns what the network was
+    asked for.
+    """
     from selenium.webdriver.support.ui import WebDriverWait
 
     size = {
@@ -130,12 +134,15 @@ def test_a_page_is_drawn_alone_and_fits(browser, pages, name, width):
     root = "document.documentElement"
     assert browser.execute_script(f"return {root}.scrollWidth <= {root}.clientWidth")
     overflowing = browser.execute_script(
-        "return [...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll, svg') && "
-        "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
+        "return [...document.querySelectorAll('main *')]"
+        ".filter(e => !e.closest('.scroll, svg') && "
+        "e.getBoundingClientRect().right > innerWidth + 1)"
+        ".map(e => e.outerHTML.slice(0, 80))"
     )
     assert overflowing == []
     wide = browser.execute_script(
-        "return [...document.querySelectorAll('.plot')].filter(p => p.querySelector('svg')"
+        "return [...document.querySelectorAll('.plot')]"
+        ".filter(p => p.querySelector('svg')"
         ".getBoundingClientRect().width > p.getBoundingClientRect().width + 1).length"
     )
     assert wide == 0
@@ -154,7 +161,8 @@ def test_long_names_are_whole_on_a_wide_page(browser, tmp_path):
         file.write_text(yaml.safe_dump({"settings": settings}))
     load(browser, write_local(tmp_path), 1400)
     texts = browser.execute_script(
-        "return [...document.querySelectorAll('.plot svg text')].map(t => t.textContent)"
+        "return [...document.querySelectorAll('.plot svg text')]"
+        ".map(t => t.textContent)"
     )
     assert "ndp-oja, learning_rate 0.001, sequence_length 100" in texts
     assert not [text for text in texts if "\u2026" in text]
@@ -179,7 +187,8 @@ def test_colours_of_policies_can_be_read_on_any_paper(browser, pages, scheme):
         "document.body.style.color = colour;"
         "pen.fillStyle = getComputedStyle(document.body).color;"
         "pen.fillRect(0, 0, 1, 1);"
-        "return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3).map(x => x / 255) })",
+        "return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3)"
+        ".map(x => x / 255) })",
         ["var(--paper)", *least],
     )
     paper, *shown = map(luminance, pixels)
@@ -198,11 +207,13 @@ def test_a_wide_page_is_used_and_labels_of_axes_do_not_collide(browser, pages, n
     )
     assert shares and min(shares) > 0.75
     collisions = browser.execute_script(
-        "const all = [...document.querySelectorAll('.plot .role-axis-label')].flatMap(group => {"
+        "const all = [...document.querySelectorAll('.plot .role-axis-label')]"
+        ".flatMap(group => {"
         "const boxes = [...group.querySelectorAll('text')]"
         ".filter(t => t.textContent && getComputedStyle(t).opacity > 0)"
         ".map(t => t.getBoundingClientRect());"
-        "return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => a.left < b.right - 1 &&"
+        "return boxes.flatMap((a, i) => boxes.slice(i + 1)"
+        ".filter(b => a.left < b.right - 1 &&"
         "b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1)) });"
         "return all.length"
     )
@@ -213,7 +224,8 @@ def column(browser, head):
     """The cells of a column of the table of all results."""
     return browser.execute_script(
         "const table = document.querySelector('#all-results table');"
-        "const at = [...table.tHead.rows[0].cells].findIndex(c => c.textContent === arguments[0]);"
+        "const at = [...table.tHead.rows[0].cells]"
+        ".findIndex(c => c.textContent === arguments[0]);"
         "return [...table.tBodies[0].rows].map(row => row.cells[at].dataset.order)",
         head,
     )

@@ -1,4 +1,6 @@
-"""The sequence buffer: what goes in comes out once per epoch, in order, with the right states."""
+"""The sequence buffer: what goes in comes out once per epoch, in order, with the right
+states.
+"""
 
 import numpy as np
 import pytest
@@ -22,7 +24,9 @@ SPACES = {
 
 
 def label(step):
-    """A number for each environment that no other transition has: 10 * step + environment."""
+    """A number for each environment that no other transition has: 10 * step +
+    environment.
+    """
     return 10.0 * step + np.arange(ENVS)
 
 
@@ -32,7 +36,9 @@ def observation_at(step, kind):
 
 
 def states_at(step):
-    """Four states, [1, environments, 2] each, that tell where and when they are from."""
+    """Four states, [1, environments, 2] each, that tell where and when they are
+    from.
+    """
     x = torch.tensor(label(step), dtype=torch.float32)[None, :, None].expand(1, ENVS, 2)
     return RNNStates((x + 0.1, x + 0.2), (x + 0.3, x + 0.4))
 
@@ -46,7 +52,8 @@ def filled(kind="box", action=None, length=LENGTH):
     cls = SequenceDictRolloutBuffer if kind == "dict" else SequenceRolloutBuffer
     action = action or spaces.Box(0.0, np.inf, (1,))
     buffer = cls(
-        STEPS, SPACES[kind], action, device="cpu", gamma=0.9, gae_lambda=0.8, n_envs=ENVS,
+        STEPS, SPACES[kind], action, device="cpu", gamma=0.9, gae_lambda=0.8,
+        n_envs=ENVS,
         sequence_length=length,
     )  # fmt: skip
     fill(buffer, kind)

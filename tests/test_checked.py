@@ -114,7 +114,9 @@ RIGHT = {
 
 
 class Misbehaving(RandomEnv):
-    """Answers as `ANSWERS` has it at its fourth step, or with a number that is not finite."""
+    """Answers as `ANSWERS` has it at its fourth step, or with a number that is not
+    finite.
+    """
 
     def __init__(self, answer="", value=None, render_mode=None):
         super().__init__("box", "box", length=10)

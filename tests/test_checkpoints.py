@@ -28,7 +28,8 @@ from spikepropamine.training.resuming import start_from
 DATA = Path(__file__).parent / "data" / "policy"
 TINY = [
     "--env", "Pendulum-v1", "--policy", "ndp-oja", "--n-envs", "2", "--steps", "64",
-    "--trainer.n-steps", "16", "--trainer.batch-size", "16", "--trainer.sequence-length", "8",
+    "--trainer.n-steps", "16", "--trainer.batch-size", "16",
+    "--trainer.sequence-length", "8",
     "--trainer.n-epochs", "1", "--network.hidden", "4", "4", "--trainer.critic", "4",
     "--normalize-observations", "--checkpoint-every", "32", "--log-every", "1",
 ]  # fmt: skip

@@ -203,7 +203,8 @@ def test_a_command_ends_by_every_signal_and_with_what_has_started_it(end):
 
 
 def test_a_command_does_without_output_and_without_letters():
-    closed = command("print(sys.stdout.isatty(), sys.stdin.read()) or 0", preexec_fn=lambda: [
+    closed = command("print(sys.stdout.isatty(), sys.stdin.read()) or 0",
+                     preexec_fn=lambda: [
         os.close(number) for number in (0, 1)
     ])  # fmt: skip
     assert closed.communicate(timeout=30)[1] == b"" and closed.returncode == 0

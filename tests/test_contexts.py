@@ -13,7 +13,9 @@ from spikepropamine.envs.perturbations.contexts import MOST_CODES, Contexts, cod
 
 
 def contexts_of(text, seeds=200, steps=0):
-    """The contexts of episodes, as a list for each: of their first step, and every new one."""
+    """The contexts of episodes, as a list for each: of their first step, and every new
+    one.
+    """
     env, found = Perturbed(make("HalfCheetah-v5"), text), []
     for seed in range(seeds):
         _, info = env.reset(seed=seed)
@@ -154,14 +156,17 @@ COMPOSED = [
     "motor_map=held_out",
     "sensor_signs=held_out@change(4)",
     "sensor_order=seen",
-    "motor_signs=seen + motor_order=seen@change(5) + sensor_order=seen + sensor_signs=held_out",
+    "motor_signs=seen + motor_order=seen@change(5) "
+    "+ sensor_order=seen + sensor_signs=held_out",
     "motor_signs:bshin=1 + motor_signs:all=1",
 ]
 
 
 @pytest.mark.parametrize("text", COMPOSED)
 def test_who_is_told_moves_as_in_the_plain_task(text):
-    """Bit for bit, whatever the contexts: their inverse is exact, that of a composition too."""
+    """Bit for bit, whatever the contexts: their inverse is exact, that of a composition
+    too.
+    """
     plain, env = make("HalfCheetah-v5"), Perturbed(make("HalfCheetah-v5"), text)
     random = np.random.default_rng(0)
     expected, (observation, _) = plain.reset(seed=0)[0], env.reset(seed=0)

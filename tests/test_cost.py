@@ -1,4 +1,6 @@
-"""Costs: NeuroBench's definitions worked by hand; and what is done with measurements of speed."""
+"""Costs: NeuroBench's definitions worked by hand; and what is done with measurements of
+speed.
+"""
 
 from typing import Any
 

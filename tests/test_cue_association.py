@@ -46,7 +46,8 @@ def test_observations_and_rewards_by_hand():
     bits_a, bits_b = env.patterns[[cue_a, cue_b]]
     right = env.mapping.tolist()
     silence = [0, 0, 0, 0, 0, 0]
-    # first trial right, second wrong; the actions at other steps differ and must not matter
+    # first trial right, second wrong; the actions at other steps differ and must not
+    # matter
     right_a, wrong_b = right[cue_a], 1 - right[cue_b]
     hot = np.eye(2, dtype=int).tolist()
     expected = [
@@ -158,8 +159,8 @@ def test_after_a_reversal_it_knows_the_other_action():
 def by_enumeration(mappings, noise, shown, feedback):
     """Probability of each action, by summing over all mappings, patterns and orders.
 
-    Of the last pattern shown; the mappings are alike in probability, cues are drawn with
-    replacement, and so are patterns.
+    Of the last pattern shown; the mappings are alike in probability, cues are drawn
+    with replacement, and so are patterns.
     """
     cues, bits = len(mappings[0]), shown.shape[1]
     every = np.array(list(itertools.product((0, 1), repeat=bits)))

@@ -1,4 +1,6 @@
-"""CueAssociation, EvidenceAccumulation and KeyValue: what they share, and KeyValue itself."""
+"""CueAssociation, EvidenceAccumulation and KeyValue: what they share, and KeyValue
+itself.
+"""
 
 import warnings
 

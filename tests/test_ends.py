@@ -1,7 +1,8 @@
-"""Ends of commands at random times: nothing finished is lost, and the next start does the rest.
+"""Ends of commands at random times: nothing finished is lost, and the next start does
+the rest.
 
-A command on tiny settings is ended by a signal, by the death of a child, or by a file that grows
-too large; or it is started twice in one folder. Then it is started again.
+A command on tiny settings is ended by a signal, by the death of a child, or by a file
+that grows too large; or it is started twice in one folder. Then it is started again.
 """
 
 import contextlib
@@ -22,7 +23,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TRIES = int(os.environ.get("ENDS", "1"))
-TINY = ["--n-envs", "1", "--steps", "96", "--trainer.n-steps", "48", "--trainer.batch-size", "48",
+TINY = ["--n-envs", "1", "--steps", "96", "--trainer.n-steps", "48",
+        "--trainer.batch-size", "48",
         "--trainer.n-epochs", "1", "--checkpoint-every", "48"]  # fmt: skip
 TASK = ["--env", "CueAssociation-v0", "--policy", "mlp"]
 MATRIX = f"""
@@ -35,10 +37,12 @@ evaluate: [--episodes 2 --conditions clean]
 RUN = "runs/CueAssociation-v0/mlp/seed-0"
 COMMANDS = {  # with the file that is there when all is done
     "train": (["train", *TASK, *TINY], f"{RUN}/policy/policy.json"),
-    "matrix": (["matrix", "m.yaml", "--results", "results", "--jobs", "2"], "results/m.csv"),
+    "matrix": (["matrix", "m.yaml", "--results", "results", "--jobs", "2"],
+               "results/m.csv"),
     "tune": (["tune", *TASK, *TINY, "--trials", "3", "--seeds", "1", "--study", "study",
               "--search", "s.yaml"], "study/best.yaml"),
-    "evaluate": (["evaluate", RUN, "--episodes", "51", "--conditions", "clean", "--workers", "2",
+    "evaluate": (["evaluate", RUN, "--episodes", "51", "--conditions", "clean",
+                  "--workers", "2",
                   "--out", "evaluated"], "evaluated/report.html"),
     "export": (["export", RUN, "--format", "onnx", "--out", "p.onnx"], "p.onnx"),
 }  # fmt: skip
@@ -64,7 +68,9 @@ def start(folder, command, most=resource.RLIM_INFINITY):
 
 
 def finished(folder):
-    """What is done, by name: complete trials; of what is never written again, which file it is."""
+    """What is done, by name: complete trials; of what is never written again, which
+    file it is.
+    """
     done = {}
     for file in folder.rglob("*"):
         name = str(file.relative_to(folder))
@@ -88,7 +94,9 @@ def finished(folder):
 
 
 def results(folder):
-    """What is the same however a command came to its end, but for seconds; trials are random."""
+    """What is the same however a command came to its end, but for seconds; trials are
+    random.
+    """
     files = (
         x
         for name in ALWAYS_THE_SAME
@@ -103,7 +111,9 @@ def results(folder):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """Makes a folder for a command; and of each, how long it takes and what it leaves."""
+    """Makes a folder for a command; and of each, how long it takes and what it
+    leaves.
+    """
     home = tmp_path_factory.mktemp("ends")
 
     def make(name, number):

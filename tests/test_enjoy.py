@@ -1,4 +1,6 @@
-"""`spikepropamine enjoy`: live where there is a display, else a video; trained policies by name."""
+"""`spikepropamine enjoy`: live where there is a display, else a video; trained policies
+by name.
+"""
 
 import gymnasium as gym
 import pytest

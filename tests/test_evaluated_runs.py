@@ -1,4 +1,6 @@
-"""Which runs are evaluated together, in which conditions, by what names, and what stays."""
+"""Which runs are evaluated together, in which conditions, by what names, and what
+stays.
+"""
 
 import gymnasium as gym
 import numpy as np
@@ -303,7 +305,8 @@ def test_a_model_of_a_script_of_ones_own_is_a_run(tmp_path, capsys):
     )
     model = PlasticPPO(
         "PlasticSpikingPolicy", VecNormalize(env), n_steps=8, batch_size=8, seed=3,
-        policy_kwargs={"network": {"hidden": (8,), "plastic": (True,), "recurrent": (False,),
+        policy_kwargs={"network": {"hidden": (8,), "plastic": (True,),
+                                   "recurrent": (False,),
                                    "rule": "oja", "modulation": "direct"}},
     )  # fmt: skip
     model.learn(16)

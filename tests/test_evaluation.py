@@ -1,4 +1,6 @@
-"""Evaluation: equal to SB3's, paired, independent of the company, and what plasticity-off means."""
+"""Evaluation: equal to SB3's, paired, independent of the company, and what
+plasticity-off means.
+"""
 
 from dataclasses import replace
 
@@ -55,7 +57,8 @@ def run(policy, environment, name, seeds, width=50, **arguments):
 @pytest.mark.parametrize("width", [1, 8])
 @pytest.mark.parametrize(
     ("environment", "kind"),
-    [(CUES, "ndp-oja"), (CUES, "mlp"), ("CartPole-v1", "ndp-oja"), (PENDULUM, "ndp-oja"),
+    [(CUES, "ndp-oja"), (CUES, "mlp"), ("CartPole-v1", "ndp-oja"),
+     (PENDULUM, "ndp-oja"),
      (PENDULUM, "mlp")],
 )  # fmt: skip
 def test_equals_sb3(environment, kind, width):
@@ -91,7 +94,8 @@ def test_an_episode_does_not_depend_on_the_others(environment, deterministic):
 
 
 def test_not_even_by_the_rounding_of_batched_sums():
-    # here the last bits of an action depend on the row of the batch that it is computed in
+    # here the last bits of an action depend on the row of the batch that it is computed
+    # in
     policy = make_policy(PENDULUM, "mlp")
     with torch.no_grad():
         policy.policy.action_net.weight.mul_(

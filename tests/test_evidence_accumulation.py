@@ -123,7 +123,8 @@ def test_reward_and_infos():
     env.reset(seed=0)
     target = env.target
     steps = env.episode_steps
-    # the wrong action everywhere before the window must not matter; then right, wrong, right, right
+    # the wrong action everywhere before the window must not matter; then right, wrong,
+    # right, right
     responses = [target, 1 - target, target, target]
     actions = iter([1 - target] * (steps - 4) + responses)
     _, rewards, infos = run_episode(env, lambda _: next(actions), seed=0)

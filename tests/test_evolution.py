@@ -1,4 +1,6 @@
-"""Laws of evolution: its steps, workers, resuming, and weights drawn for each episode."""
+"""Laws of evolution: its steps, workers, resuming, and weights drawn for each
+episode.
+"""
 
 import multiprocessing
 from contextlib import closing
@@ -134,8 +136,8 @@ def test_a_machine_of_a_ray_cluster_that_is_lost_changes_nothing(monkeypatch):
     ],
 )
 def test_members_side_by_side_are_each_as_if_alone(policy, more):
-    """Also where episodes end at different times; of a pair, both have the same episodes and the
-    same drawn weights.
+    """Also where episodes end at different times; of a pair, both have the same
+    episodes and the same drawn weights.
     """
     model = algorithm(policy, *more, "--env", "CartPole-v1")
     vectors = [*3 * model.search.members(0).numpy()[:3]]

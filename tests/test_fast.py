@@ -34,7 +34,8 @@ from spikepropamine.policies.fast.ppo import policy_loss
 from spikepropamine.training.sections import defaults
 
 SEEN = (
-    "obs_tensor", "actions", "clipped_actions", "values", "log_probs", "new_obs", "rewards",
+    "obs_tensor", "actions", "clipped_actions", "values", "log_probs", "new_obs",
+    "rewards",
     "dones", "n_steps", "n_rollout_steps",
 )  # fmt: skip
 OF_MEMORY = ("episode_starts", "lstm_states")
@@ -59,7 +60,9 @@ CASES += [
 
 
 class Witness(BaseCallback):
-    """Writes down what it finds in `locals`, and what is in the buffer at the end of rollouts."""
+    """Writes down what it finds in `locals`, and what is in the buffer at the end of
+    rollouts.
+    """
 
     def __init__(self, names):
         super().__init__()
@@ -236,8 +239,8 @@ def test_what_is_no_number_is_not_hidden_by_the_clip():
 
 
 def test_a_step_that_falls_stops_at_zero():
-    """Where the last rollout goes beyond the end of training, Stable-Baselines3's share of what is
-    left is negative.
+    """Where the last rollout goes beyond the end of training, Stable-Baselines3's share
+    of what is left is negative.
     """
     chosen = defaults("CueAssociation-v0", "mlp")
     trainer = replace(

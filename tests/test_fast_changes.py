@@ -1,4 +1,6 @@
-"""What changes a policy, or a training, acts at once in the layer for speed, as without it."""
+"""What changes a policy, or a training, acts at once in the layer for speed, as without
+it.
+"""
 
 import copy
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,6 @@
-"""Environments side by side are those of Stable-Baselines3, to the last bit, and keep no past."""
+"""Environments side by side are those of Stable-Baselines3, to the last bit, and keep
+no past.
+"""
 
 import itertools
 from functools import partial
@@ -145,7 +147,8 @@ def test_normalised_is_vec_normalize(observation, norm_obs, norm_reward, trainin
     for kind in (Normalised, VecNormalize):
         keys = ["cue", "reward"] if observation == "dict" and norm_obs else None
         venv = kind(
-            make_venv(observation, "box"), training, norm_obs, norm_reward, norm_obs_keys=keys,
+            make_venv(observation, "box"), training, norm_obs, norm_reward,
+            norm_obs_keys=keys,
             clip_obs=1.0,
         )  # fmt: skip
         found = [venv.reset()]

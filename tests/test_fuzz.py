@@ -1,7 +1,8 @@
-"""Wrong input by the thousand: each is one line that says what is wrong, or it is accepted.
+"""Wrong input by the thousand: each is one line that says what is wrong, or it is
+accepted.
 
-Every command, and every file that is read, by grammars of what they take; the work itself is left
-out. A few of each by default; `make fuzz` takes many.
+Every command, and every file that is read, by grammars of what they take; the work
+itself is left out. A few of each by default; `make fuzz` takes many.
 """
 
 import contextlib
@@ -33,12 +34,14 @@ from spikepropamine.training import sections as training
 
 FACTOR = int(os.environ.get("FUZZ", "1"))
 PATIENCE = 10  # seconds that an input may take
-TEXTS = ["", " ", "nan", "1e-3", "off", "clean", "a" * 500, "ünï©ødé", "\x00", "../..", "run",
-         "f.yaml", "mass=2", "obs_noise=0.2@500", "motor-signs", "{seed}", "{x}", "'", "<b>", "=",
-         "robots", CUES, "Pendulum-v1", "ndp-oja", "mlp", "9" * 400]  # fmt: skip
+TEXTS = ["", " ", "nan", "1e-3", "off", "clean", "a" * 500, "ünï©ødé", "\x00",
+         "../..", "run", "f.yaml", "mass=2", "obs_noise=0.2@500", "motor-signs",
+         "{seed}", "{x}", "'", "<b>", "=", "robots", CUES, "Pendulum-v1", "ndp-oja",
+         "mlp", "9" * 400]  # fmt: skip
 scalars = (
     st.none() | st.booleans() | st.sampled_from([0, 1, -1, 2, 10**12, 2**63, 10**400])
-    | st.sampled_from([0.5, -0.5, 1e30, 1e-30, float("nan"), float("inf")]) | st.sampled_from(TEXTS)
+    | st.sampled_from([0.5, -0.5, 1e30, 1e-30, float("nan"), float("inf")])
+    | st.sampled_from(TEXTS)
 )  # fmt: skip
 plain = st.recursive(
     scalars,
@@ -47,9 +50,9 @@ plain = st.recursive(
     ),
     max_leaves=5,
 )
-FRAGMENTS = [*string.printable[:97], "é", "\x00", "[", "]}", "- ", ": ", "\n", "&a ", "*a",
-             "<<: *a\n",
-             "!!python/name:os.system", '"\\ud800"', "9" * 400, "[" * 2000, "? ", "--- ", ",", '"',
+FRAGMENTS = [*string.printable[:97], "é", "\x00", "[", "]}", "- ", ": ", "\n", "&a ",
+             "*a", "<<: *a\n", "!!python/name:os.system", '"\\ud800"', "9" * 400,
+             "[" * 2000, "? ", "--- ", ",", '"',
              "&a [*a, *a]\n"]  # fmt: skip
 
 
@@ -73,7 +76,9 @@ def places(content, path=()):
 
 @st.composite
 def changed(draw, content):
-    """Plain values, of which one to three are others, are called otherwise, or are gone."""
+    """Plain values, of which one to three are others, are called otherwise, or are
+    gone.
+    """
     content = copy.deepcopy(content)
     for _ in range(draw(st.integers(1, 3))):
         known = list(places(content))
@@ -123,7 +128,8 @@ PATHS |= dict.fromkeys(
     ("os.rename", "os.link", "os.symlink"), 2
 )  # among an event's arguments
 CACHES = re.compile(
-    r"__pycache__|\.nb[ic]|numba|/fontconfig/|/matplotlib/|^/dev/|^/proc/|/\.cache/|^\d+$"
+    r"__pycache__|\.nb[ic]|numba|/fontconfig/|/matplotlib/"
+    r"|^/dev/|^/proc/|/\.cache/|^\d+$"
 )
 
 
@@ -146,8 +152,8 @@ def hang(*_):
 
 
 def judge(kind, case, action):
-    """An action returns an exit code, or raises what is for people; anything but one line or
-    success is a failure.
+    """An action returns an exit code, or raises what is for people; anything but one
+    line or success is a failure.
     """
     output, errors = io.StringIO(), io.StringIO()
     WRITTEN.clear()
@@ -207,7 +213,8 @@ def room(tmp_path_factory):
                  "matrix.command.run_side_by_side",
                  "evaluation.film.video.film_run", "export.command._write_onnx",
                  "export.command._write_nir", "envs.perturbations.verify.table",
-                 "export.play._serve", "report.dashboards.save", "report.pages.draw"):  # fmt: skip
+                 "export.play._serve", "report.dashboards.save",
+                 "report.pages.draw"):  # fmt: skip
         patch.setattr(f"spikepropamine.{name}", reached)
     for name in ("training.run", "report.evaluate"):
         patch.setattr(f"spikepropamine.{name}.check_credentials", lambda mode: None)
@@ -239,7 +246,8 @@ def options_of(command):
 
 
 NEEDED = {
-    "train": [["--env", CUES, "--policy", "mlp"], ["--env", "Pendulum-v1", "--policy", "ndp-oja"]],
+    "train": [["--env", CUES, "--policy", "mlp"],
+              ["--env", "Pendulum-v1", "--policy", "ndp-oja"]],
     "tune": [["--env", CUES, "--policy", "snn"]],
     "evaluate": [["run"], ["x=run"]], "enjoy": [["run"]],
     "play": [["run"], []],
@@ -318,7 +326,8 @@ YAMLS = {  # by kind: where there are some, which, and the command that reads on
                ["evaluate", "run", "--suite", "own.yaml"]),
     "matrices": (".", [], ["matrix", "own.yaml", "--dry-run"]),
     "searches": ("search", ["default"],
-                 ["tune", "--env", CUES, "--policy", "ndp-oja", "--search", "own.yaml"]),
+                 ["tune", "--env", CUES, "--policy", "ndp-oja", "--search",
+                  "own.yaml"]),
 }  # fmt: skip
 
 
@@ -354,7 +363,8 @@ def test_the_configuration_and_curve_of_a_run(room):
     rows = "time/total_timesteps,rollout/ep_rew_mean\n10,1.5\n20,2.5\n"
     folder = room[0] / "runs" / CUES / "mlp" / "seed-0"
     commands = [
-        ["train", "--env", CUES, "--policy", "mlp", "--resume"], ["dashboards", "--local", "runs"],
+        ["train", "--env", CUES, "--policy", "mlp", "--resume"],
+        ["dashboards", "--local", "runs"],
     ]  # fmt: skip
 
     @tries(30)
@@ -432,6 +442,7 @@ def test_tables_and_their_pages(room):
         written(room[0] / "page.md", text)
         written(results / "cue-ppo.csv", csv)
         judge("tables and pages", (text, csv),
-              lambda: main(["claims", "page.md", "--results", str(results)]))  # fmt: skip
+              lambda: main(["claims", "page.md", "--results",
+                            str(results)]))  # fmt: skip
 
     check()

@@ -1,5 +1,5 @@
-"""Numbers that are not numbers stop a training, and whoever made them is named; what will come to
-nothing is said.
+"""Numbers that are not numbers stop a training, and whoever made them is named; what
+will come to nothing is said.
 """
 
 import numpy as np

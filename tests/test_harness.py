@@ -1,4 +1,6 @@
-"""The whole evaluation: programmed answers, nothing measured twice, the same on any cores."""
+"""The whole evaluation: programmed answers, nothing measured twice, the same on any
+cores.
+"""
 
 import importlib
 import json
@@ -29,10 +31,11 @@ PROGRAMMED = "Programmed-v0"
 
 
 class Programmed(gym.Env):
-    """Pays 1 for the action 1; once another one was taken, 0.2 for 60 steps, and 0.8 from then on.
+    """Pays 1 for the action 1; once another one was taken, 0.2 for 60 steps, and 0.8
+    from then on.
 
-    A policy that always acts 1 and whose action is changed at step 200 of 400 so earns what a
-    policy earns that drops and recovers.
+    A policy that always acts 1 and whose action is changed at step 200 of 400 so earns
+    what a policy earns that drops and recovers.
     """
 
     observation_space = gym.spaces.Box(-1.0, 1.0, (2,))
@@ -106,7 +109,8 @@ def test_programmed_drop_and_recovery(tmp_path):
     assert found.retention("mlp", [early]).mean == pytest.approx(0, abs=1e-9)
     change = found.change("mlp", late)
     recovery = {name: score.mean for name, score in change._asdict().items()}
-    # the first window with 18 of its 20 steps on the plateau ends 18 steps after the rise
+    # the first window with 18 of its 20 steps on the plateau ends 18 steps after the
+    # rise
     expected = {
         "reward_before": 1.0,
         "drop": 0.8,
@@ -235,7 +239,8 @@ def test_policies_meet_the_same_environments_with_the_same_numbers(
         1,
     ]
     evaluated(tmp_path / "together", *runs, *arguments)
-    # two waves of each policy; both waves of both baselines have environments of their own
+    # two waves of each policy; both waves of both baselines have environments of their
+    # own
     counts = {text: made.count(text) for text in made}
     assert counts == {"": 20 + 4, "mass=2": 20, "obs_noise=0.1@3": 20}
     assert not episodes._environments
@@ -256,7 +261,8 @@ def test_a_quick_evaluation_has_few_episodes_of_the_severest_conditions(tmp_path
     assert len(severities) > 2 and set(severities.values()) == {None, 1.0}
     standard, _ = conditions_of(task_of(CUES, {}), "standard", [], ["off"])
     assert [(c.key, c.lesion) for c in severest(standard)] == [
-        ("clean", None), ("noise-0.2", None), ("plasticity-off", "off"), ("noise-0.2 [off]", "off"),
+        ("clean", None), ("noise-0.2", None), ("plasticity-off", "off"),
+        ("noise-0.2 [off]", "off"),
     ]  # fmt: skip
 
 
@@ -277,9 +283,11 @@ def test_outcomes_survive_the_way_through_files(tmp_path):
 
 def test_waves_and_how_they_are_joined():
     assert waves(range(48, 52), 50) == [(48, 49), (50, 51)]
-    one = {"seed": np.array([1]), "rewards": np.ones((1, 2)), "correct": np.ones((1, 1)),
+    one = {"seed": np.array([1]), "rewards": np.ones((1, 2)),
+           "correct": np.ones((1, 1)),
            "inside/count": np.array([1, 1])}  # fmt: skip
-    two = {"seed": np.array([2]), "rewards": np.ones((1, 3)), "correct": np.ones((1, 2)),
+    two = {"seed": np.array([2]), "rewards": np.ones((1, 3)),
+           "correct": np.ones((1, 2)),
            "inside/count": np.array([1, 1, 1])}  # fmt: skip
     both = joined([one, two])
     assert both["seed"].tolist() == [1, 2] and both["rewards"].tolist() == [

@@ -51,7 +51,9 @@ def imported(folder):
 
 
 def folders(names):
-    """The folders of this project among names of modules, and top-level names of all others."""
+    """The folders of this project among names of modules, and top-level names of all
+    others.
+    """
     return {name.removeprefix("spikepropamine.").split(".")[0] for name in names}
 
 
@@ -74,7 +76,9 @@ def modules_named(node):
 
 
 def test_the_modules_of_policies_can_be_drawn_as_a_tree():
-    """No circle, not even one that is closed inside a function or for a type checker."""
+    """No circle, not even one that is closed inside a function or for a type
+    checker.
+    """
     names = {}
     for file in (ROOT / "policies").rglob("*.py"):
         parts = file.relative_to(ROOT).with_suffix("").parts

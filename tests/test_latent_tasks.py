@@ -71,7 +71,9 @@ def accepted(task):
 
 @pytest.mark.parametrize("body", BODIES)
 def test_every_robot_can_be_told_to_go_back(body):
-    """Its reward then differs from that of its plain task by twice the part for speed."""
+    """Its reward then differs from that of its plain task by twice the part for
+    speed.
+    """
     plain = gym.make(f"{body}-v5")
     forward, backward = (gym.make(f"{body}Direction-v0") for _ in range(2))
     plain.reset(seed=3)
@@ -331,7 +333,9 @@ LESSON = {
 
 
 def played(env, seed):
-    """Rows of (observation, info) of an episode in which the robot does nothing, with the reset."""
+    """Rows of (observation, info) of an episode in which the robot does nothing, with
+    the reset.
+    """
     observation, info = env.reset(seed=seed)
     rows, over = [(observation, info)], False
     while not over:
@@ -392,7 +396,9 @@ def test_the_context_of_a_cue_task_is_the_direction_of_its_trial():
 
 
 def test_a_settling_robot_is_not_evaluated():
-    """The first steps of a cue, in which it may still run the other way, do not count."""
+    """The first steps of a cue, in which it may still run the other way, do not
+    count.
+    """
     for settle in (0, 3):
         env = cue_task(settle_length=settle)
         env.reset(seed=0)
@@ -573,7 +579,7 @@ def test_reversing_direction_turns_feedback_too():
     np.testing.assert_array_equal(plain[0][11:, -1], -turned[0][11:, -1])
 
 
-# ---------------------------------------------------------------- previous action and reward
+# ------------------------------------------------------- previous action and reward
 
 
 def test_previous_action_and_reward_are_appended():

@@ -1,4 +1,6 @@
-"""Lesions and jobs: each takes away what it says; a job is run in what its condition says."""
+"""Lesions and jobs: each takes away what it says; a job is run in what its condition
+says.
+"""
 
 import sys
 from dataclasses import replace
@@ -67,7 +69,9 @@ def runner(policy):
 
 
 def lesioned(policy, name, freeze_at=8):
-    """Episodes, and the fields of the state of the rows that have one, [steps, rows, ...]."""
+    """Episodes, and the fields of the state of the rows that have one, [steps, rows,
+    ...].
+    """
     layout, states = layout_of(policy), States()
     wave = Wave(layout, SEEDS, WIDTH, freeze_at, runner(policy))
     hook = LESIONS[name].hook(wave)

@@ -1,4 +1,6 @@
-"""Long trainings and evaluations hold no more than short ones: memory, files, processes (/proc)."""
+"""Long trainings and evaluations hold no more than short ones: memory, files, processes
+(/proc).
+"""
 
 import os
 import sys
@@ -24,7 +26,9 @@ MOST = 30.0  # MiB a million steps: noise of the allocator, and not what a step 
 
 
 class Held(BaseCallback):
-    """Samples of steps, memory (MiB), open files, threads and children, at starts of rollouts."""
+    """Samples of steps, memory (MiB), open files, threads and children, at starts of
+    rollouts.
+    """
 
     def __init__(self):
         super().__init__()
@@ -47,7 +51,9 @@ class Held(BaseCallback):
         self.samples.append((steps, memory, files, len(tasks), children))
 
     def check(self):
-        """Memory does not grow over the second half; nothing else is more than after the start."""
+        """Memory does not grow over the second half; nothing else is more than after
+        the start.
+        """
         late = np.array(self.samples[len(self.samples) // 2 :])
         assert np.polyfit(late[:, 0], late[:, 1], 1)[0] * 1e6 <= MOST, self.samples
         assert np.all(late[-1, 2:] <= self.samples[1][2:]), self.samples

@@ -78,7 +78,9 @@ def test_training_leaves_out_what_would_change_nothing():
 
 @pytest.mark.parametrize("task", sorted(json.loads(SPREADS.read_text())))
 def test_the_spread_is_the_same_in_training_and_evaluation(task, capsys):
-    """And stored, for every task that has a configuration, with the arguments it has there."""
+    """And stored, for every task that has a configuration, with the arguments it has
+    there.
+    """
     training = defaults(task, "snn").env_kwargs
     np.testing.assert_array_equal(
         spread(task, training), spread(task, task_of(task, training).arguments)

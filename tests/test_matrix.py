@@ -77,7 +77,9 @@ def file(tmp_path, monkeypatch):
 
 
 class Commands:
-    """Stands for the processes of cells: notes commands, and leaves what they would leave."""
+    """Stands for the processes of cells: notes commands, and leaves what they would
+    leave.
+    """
 
     def __init__(self):
         self.seen, self.failing, self.diverging = [], set(), set()
@@ -121,7 +123,7 @@ def of(path):
 # the file
 
 
-def test_the_first_seed_of_everything_comes_first_and_every_cell_has_a_folder_of_its_own(
+def test_the_first_seed_of_everything_comes_first_and_every_cell_has_a_folder(
     file,
 ):
     names = [cell.name for cell in of(file())]
@@ -384,7 +386,8 @@ def test_the_run_of_the_median_seed_is_kept(file, commands, tmp_path, monkeypatc
         execute(cell)
     rows = [{"environment": cell.labels.env, "policy": cell.labels.policy,
              "seed": cell.labels.seed, "measure": "return",
-             "suite": "standard", "condition": "clean", "value": (3.0, 1.0, 2.0)[cell.labels.seed]}
+             "suite": "standard", "condition": "clean",
+             "value": (3.0, 1.0, 2.0)[cell.labels.seed]}
             for cell in cells]  # fmt: skip
     table.write(tmp_path / "rows.csv", table.table(rows))
     monkeypatch.setattr(kept, "card_of", lambda *_: "a card")
@@ -404,10 +407,12 @@ def test_only_the_cells_that_are_named_are_those_of_a_matrix(
     path = file(only=[{"policies": ["snn"]}, {"settings": ["noisy"], "seeds": [1]}])
     names = [cell.name.removeprefix("CueAssociation-v0 ") for cell in of(path)]
     assert sorted(names) == [
-        "noisy sized seed 1", "noisy snn seed 0", "noisy snn seed 1", "plain snn seed 0",
+        "noisy sized seed 1", "noisy snn seed 0", "noisy snn seed 1",
+        "plain snn seed 0",
         "plain snn seed 1",
     ]  # fmt: skip
-    rows = [{"environment": "CueAssociation-v0", "setting": "noisy", "policy": "sized", "seed": 1,
+    rows = [{"environment": "CueAssociation-v0", "setting": "noisy", "policy": "sized",
+             "seed": 1,
              "measure": "return", "value": 1.0}]  # fmt: skip
     table.write(tmp_path / "rows.csv", table.table(rows))
     assert (1, "noisy", "CueAssociation-v0", "sized") not in missing(

@@ -77,7 +77,8 @@ def finished(tmp_path):
         asked = asked_of(every, {"own": [0]}, environment=env, **more)
         (tmp_path / suite).mkdir(exist_ok=True)
         (tmp_path / suite / ASKED).write_text(json.dumps(asked))
-        rows = [row | {"suite": suite + way if row["suite"] else None, "revision": "abc"}
+        rows = [row | {"suite": suite + way if row["suite"] else None,
+                       "revision": "abc"}
                 for row in rows_of_arrays(every, measured)]  # fmt: skip
         table.write(tmp_path / suite / RESULTS, table.table(rows))
         return cell(env, results=[tmp_path / suite])
@@ -97,7 +98,8 @@ def test_the_rows_of_a_cell_are_the_means_of_its_evaluation(finished):
     }
     assert found == {
         ("parameters", None): 123, ("training_return", None): 4, ("episodes", None): 2,
-        ("random_return", None): -1, ("return", None): 7, ("correct", 0): 0.5, ("correct", 1): 1,
+        ("random_return", None): -1, ("return", None): 7, ("correct", 0): 0.5,
+        ("correct", 1): 1,
         ("settled_pace", None): 0.5,
     }  # fmt: skip
     (only,) = (
@@ -108,7 +110,7 @@ def test_the_rows_of_a_cell_are_the_means_of_its_evaluation(finished):
     assert only == {"condition": "signs", "episode": None} | told
 
 
-def test_the_ideal_observer_sees_the_noise_of_its_condition_and_replaces_what_it_did_before(
+def test_the_ideal_observer_sees_the_noise_of_its_condition_and_replaces_its_rows(
     finished, tmp_path, monkeypatch
 ):
     asked = []
@@ -161,7 +163,8 @@ def test_a_teacher_that_is_told_is_on_file_beside_the_policies(finished, tmp_pat
     for share in (0.5, 0.75):  # what was there is replaced
         collect([finished("Ant-v5", conditions, 4, share)], tmp_path / "rows.csv")
     told = where(read(tmp_path / "rows.csv"), policy=TOLD)
-    assert told.select("condition", "split", "measure", "value", pl.col("seed")).rows() == [
+    assert told.select("condition", "split", "measure", "value",
+                       pl.col("seed")).rows() == [
         ("signs", "held-out", "settled_pace", 1.0, None),
         ("signs", "held-out", "regained", 0.75, None),
     ]  # fmt: skip

@@ -1,4 +1,6 @@
-"""What is made of episodes, by hand: recovery, retention, lesions and estimates of policies."""
+"""What is made of episodes, by hand: recovery, retention, lesions and estimates of
+policies.
+"""
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from spikepropamine.report.estimates import estimate
 
 
 def programmed(low=0.2, plateau=0.8, bottom=60, steps=400, onset=200):
-    """Reward 1 until the onset, `low` for `bottom` steps, then `plateau`; of one episode."""
+    """Reward 1 until the onset, `low` for `bottom` steps, then `plateau`; of one
+    episode.
+    """
     rewards = np.ones((1, steps))
     rewards[:, onset : onset + bottom] = low
     rewards[:, onset + bottom :] = plateau
@@ -20,7 +24,9 @@ def programmed(low=0.2, plateau=0.8, bottom=60, steps=400, onset=200):
 
 
 def recovered(changed, clean=None, onset=200, window=20, lengths=None):
-    """Of rewards [episodes, steps] with a change and without it, with the share that comes back."""
+    """Of rewards [episodes, steps] with a change and without it, with the share that
+    comes back.
+    """
     clean = np.ones(changed.shape) if clean is None else clean
     lengths = np.full(len(changed), changed.shape[1]) if lengths is None else lengths
     *by_episode, time = measures.recovery(clean, changed, lengths, onset, window)
@@ -32,7 +38,8 @@ def recovered(changed, clean=None, onset=200, window=20, lengths=None):
 @pytest.mark.parametrize(
     ("rewards", "expected"),
     [
-        # the first window with 18 of its 20 steps on the plateau ends 18 steps after the rise
+        # the first window with 18 of its 20 steps on the plateau ends 18 steps after
+        # the rise
         (programmed(), [1, 0.8, 0.2, 0.75, 78]),
         (programmed(plateau=1.0, bottom=20), [1, 0.8, 0, 1, 38]),
         (programmed(plateau=0.2), [1, 0.8, 0.8, 0, np.nan]),  # nothing comes back
@@ -51,7 +58,8 @@ def test_recovery_by_hand(rewards, expected):
 
 
 def test_what_unperturbed_episodes_do_is_no_drop():
-    # episodes that fall at any time earn less and less, and so they do without the change
+    # episodes that fall at any time earn less and less, and so they do without the
+    # change
     lengths = np.array([250, 350, 400])
     fallen = np.where(np.arange(400) < lengths[:, None], 3.0, 0.0)
     before, drop, *_, time = recovered(fallen, fallen, lengths=lengths)
@@ -107,8 +115,8 @@ RUNS = np.array([0.9, 1.0, 1.1])[:, None] + EPISODES
 
 
 def earning(policies=("own",), **returns):
-    """An evaluation of three runs of each policy, whose returns are these: "a_off" is the condition
-    a with plasticity off. Random actions earn 0.
+    """An evaluation of three runs of each policy, whose returns are these: "a_off" is
+    the condition a with plasticity off. Random actions earn 0.
     """
     conditions, measured = [], {}
     more = {
@@ -176,7 +184,8 @@ def test_what_a_lesion_takes_away_by_hand():
     assert part.late_accuracy.mean == 0.75 and not part.identical
     for measure in ("return", "length", "correct"):
         same = {("own", key, m): measured["own", "clean", m]
-                for key in returns for m in ("return", "length", "correct")}  # fmt: skip
+                for key in returns for m in ("return", "length",
+                                             "correct")}  # fmt: skip
         (part,) = evaluation([condition(), condition(lesion="off")], same).lesioned(
             "own"
         )
@@ -199,7 +208,9 @@ def test_lesioned_conditions_are_no_part_of_a_comparison_of_policies():
 
 
 def test_an_episode_without_a_value_keeps_its_place():
-    """Else those that follow it would be compared with other episodes of another policy."""
+    """Else those that follow it would be compared with other episodes of another
+    policy.
+    """
     right = np.array([[[1.0], [0.0], [1.0], [0.0], [1.0]]])
     fewer = right.copy()
     fewer[0, 1] = np.nan  # it ended before anything was asked
@@ -241,10 +252,12 @@ def changing(lost, left, before=4.0, more=None):
         ("own", key, "return"): 50 + spread,
     }
     measured |= {("own", key, "reward_before"): before + 0 * spread,
-                 ("own", key, "drop"): lost + spread, ("own", key, "missing_at_end"): left + spread,
+                 ("own", key, "drop"): lost + spread,
+                 ("own", key, "missing_at_end"): left + spread,
                  ("own", key, "recovery_time"): [40.0]}  # fmt: skip
     if more is not None:  # a second run, without values where there is no window
-        measured = {name: np.concatenate([values, values if name[2] == "return" else more])
+        measured = {name: np.concatenate([values,
+                                          values if name[2] == "return" else more])
                     if name[2] != "recovery_time" else [40.0, np.nan]
                     for name, values in measured.items()}  # fmt: skip
     return evaluation([condition(), condition(key, onset=200)], measured).change(

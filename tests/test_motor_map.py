@@ -1,4 +1,6 @@
-"""MotorMap: what is shown follows from the wiring, and least squares finds the wiring."""
+"""MotorMap: what is shown follows from the wiring, and least squares finds the
+wiring.
+"""
 
 import warnings
 

@@ -149,7 +149,9 @@ def test_a_step_of_several_ticks_is_that_many_steps_of_one_tick(readout):
 
 @pytest.mark.parametrize("encoder", [(), (7,)])
 def test_with_phases_each_tick_has_a_pathway_of_its_own(encoder):
-    """As if the environment had shown the observation at other channels at each tick."""
+    """As if the environment had shown the observation at other channels at each
+    tick.
+    """
     settings = {"rule": "delta", "hidden": (16, 16), "encoder": encoder}
     phased = make_network(ticks=2, phases=True, **settings)
     single = make_network(8, ticks=1, exogenous=range(8), **settings)
@@ -275,8 +277,10 @@ def test_without_plasticity_the_network_is_the_static_one():
 
 def test_initial_weights_spread_as_their_gain_over_the_root_of_the_fan_in():
     network = make_network(
-        channels=50, exogenous=range(40), hidden=(400, 300), recurrent=(False, True), rule="oja",
-        modulation="direct", input_gain=3.0, gain=2.0, plasticity_gain=0.5, modulator_gain=1.5,
+        channels=50, exogenous=range(40), hidden=(400, 300), recurrent=(False, True),
+        rule="oja",
+        modulation="direct", input_gain=3.0, gain=2.0, plasticity_gain=0.5,
+        modulator_gain=1.5,
     )  # fmt: skip
     first, second = network.layers
     for weight, gain, fan_in in (
@@ -481,7 +485,8 @@ def test_every_parameter_gets_a_gradient(rule, modulation):
 
 def test_layers_are_as_the_settings_say():
     kind = {
-        "surrogate": "triangle", "slope": 2.0, "soft_reset": True, "clip": 0.3, "decay": "plain",
+        "surrogate": "triangle", "slope": 2.0, "soft_reset": True, "clip": 0.3,
+        "decay": "plain",
     }  # fmt: skip
     network = make_network(**kind, membrane_decay=0.3, readout_decay=0.7)
     for layer in network.layers:

@@ -1,4 +1,6 @@
-"""A NIR graph fires as the policy does, here and in snnTorch; what NIR cannot say is refused."""
+"""A NIR graph fires as the policy does, here and in snnTorch; what NIR cannot say is
+refused.
+"""
 
 import json
 from itertools import islice
@@ -83,7 +85,9 @@ def test_the_graph_acts_as_the_policy_does(ticks):
 def spikes_in_snntorch(
     whole: nir.NIRGraph, inputs: np.ndarray, file: Path
 ) -> np.ndarray:
-    """Of the last layer; snnTorch knows no LI, so it gets the graph up to the last spikes."""
+    """Of the last layer; snnTorch knows no LI, so it gets the graph up to the last
+    spikes.
+    """
     last = max(name for name, node in whole.nodes.items() if isinstance(node, nir.LIF))
     kept = {
         k: node

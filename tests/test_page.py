@@ -1,5 +1,6 @@
-"""The page on which the plug of plasticity is pulled: what Python writes for it, and that it does
-what Python does. Its own tests are in `web/tests`; those in a browser, in `test_unplug.py`.
+"""The page on which the plug of plasticity is pulled: what Python writes for it, and
+that it does what Python does. Its own tests are in `web/tests`; those in a browser, in
+`test_unplug.py`.
 """
 
 import json
@@ -86,7 +87,9 @@ def test_a_run_without_a_card_has_no_scores(tmp_path):
 
 
 def traced(folder, name, seed=7):
-    """Writes what Python's policy does in its task, for the page to be compared with."""
+    """Writes what Python's policy does in its task, for the page to be compared
+    with.
+    """
     (run,), task = load_runs([find(name)])
     place = folder / plain_name(name)
     assert page.write_policy(place, run, task, name)
@@ -120,8 +123,8 @@ AGREE = {  # largest differences of a step: of the state, and of the reward
 
 @needs_node
 def test_the_page_does_what_python_does(tmp_path):
-    """In each of 200 steps: the action for what Python saw, and the state after what it did; and
-    on its own, from the same start, it earns as much.
+    """In each of 200 steps: the action for what Python saw, and the state after what it
+    did; and on its own, from the same start, it earns as much.
     """
     pytest.importorskip("onnx")
     earned = dict(traced(tmp_path, name) for name in AGREE)

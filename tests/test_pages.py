@@ -20,7 +20,9 @@ from spikepropamine.report.paint import paint
 
 
 class Outline(HTMLParser):
-    """Section titles, link targets, and the number of plots of a page; checks that tags match."""
+    """Section titles, link targets, and the number of plots of a page; checks that tags
+    match.
+    """
 
     VOID = {"meta", "link", "br", "i"}
 
@@ -92,7 +94,8 @@ def test_a_report_without_parts_leaves_out_their_sections(cue):
     html = html_of(example(cue, only_clean=True, skipped=[]))
     trials = ["Accuracy by trial"] if cue else []
     assert Outline(html).sections == [
-        "Verdict", "What was tested", "At a glance", *trials, "Inside the network", "Cost",
+        "Verdict", "What was tested", "At a glance", *trials, "Inside the network",
+        "Cost",
         "All results", "Settings and versions",
     ]  # fmt: skip
     assert ('"label":"chance"' in html) == cue

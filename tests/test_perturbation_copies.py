@@ -44,8 +44,8 @@ def test_what_a_sensor_reads_is_told_by_the_task_as_it_is_now(sensing, onset):
 
 
 def test_mild_bumps_are_no_other_floor():
-    """Gymnasium's plane stays, so the mildest rough ground is bit for bit the plain one; contacts
-    with a field alone would be other contacts."""
+    """Gymnasium's plane stays, so the mildest rough ground is bit for bit the plain
+    one; contacts with a field alone would be other contacts."""
     player = Player("HalfCheetah-v5")
     sizes = []
     for severity in (0.001, 0.25, 1):

@@ -1,4 +1,6 @@
-"""Perturbations of the model: as recompiling it would, as they say, and undone on close."""
+"""Perturbations of the model: as recompiling it would, as they say, and undone on
+close.
+"""
 
 import re
 
@@ -37,7 +39,9 @@ def replaced(text, *pairs):
 
 
 def keep_densities(xml, edited):
-    """HalfCheetah's file scales all masses to a total: scale the edited ones as much."""
+    """HalfCheetah's file scales all masses to a total: scale the edited ones as
+    much.
+    """
     loose = [text.replace('settotalmass="14"', "") for text in (xml, edited)]
     before, after = (compiled(text).body_mass.sum() for text in loose)
     return edited.replace(
@@ -69,8 +73,10 @@ def short_limb(task):
     edited = replaced(
         xml,
         ('pos="-.14 0 -.07" rgba', 'pos="-.07 0 -.035" rgba'),
-        ('size="0.046 .15" type="capsule"/>\n          <body name="bfoot" pos="-.28 0 -.14">',
-         'size="0.046 .075" type="capsule"/>\n          <body name="bfoot" pos="-.14 0 -.07">'),
+        ('size="0.046 .15" type="capsule"/>\n'
+         '          <body name="bfoot" pos="-.28 0 -.14">',
+         'size="0.046 .075" type="capsule"/>\n'
+         '          <body name="bfoot" pos="-.14 0 -.07">'),
     )  # fmt: skip
     return compiled(keep_densities(xml, edited))
 

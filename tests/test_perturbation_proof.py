@@ -1,4 +1,6 @@
-"""The proof of the perturbations: it passes what is right, catches what is broken, and prints."""
+"""The proof of the perturbations: it passes what is right, catches what is broken, and
+prints.
+"""
 
 import dataclasses
 import multiprocessing

@@ -37,11 +37,13 @@ ARGUMENTS = [
     ("HalfCheetah-v5", {"forward_reward_weight": 2, "ctrl_cost_weight": 0}),
     ("HalfCheetah-v5", {"exclude_current_positions_from_observation": False}),
     ("HalfCheetah-v5", {"frame_skip": 1, "reset_noise_scale": 0.5}),
-    ("Hopper-v5", {"healthy_state_range": (-2.0, 2.0), "healthy_reward": np.float32(2)}),
+    ("Hopper-v5", {"healthy_state_range": (-2.0, 2.0),
+                   "healthy_reward": np.float32(2)}),
     ("Hopper-v5", {"terminate_when_unhealthy": False}),
     ("Humanoid-v5", {"include_cinert_in_observation": False}),
     ("Humanoid-v5", {"contact_cost_weight": 0.1, "contact_cost_range": (0.0, 3.0)}),
-    ("HumanoidStandup-v5", {"include_cvel_in_observation": False, "impact_cost_weight": 1.0}),
+    ("HumanoidStandup-v5", {"include_cvel_in_observation": False,
+                            "impact_cost_weight": 1.0}),
     ("InvertedDoublePendulum-v5", {"healthy_reward": 3}),
     ("InvertedPendulum-v5", {"reset_noise_scale": 0.1}),
     ("Pusher-v5", {"reward_near_weight": 2, "reward_control_weight": 0.3}),
@@ -57,7 +59,9 @@ def makers(name, count, **arguments):
 
 
 def check_steps(theirs, ours, steps, seed=0):
-    """Both return the same on random actions, of all sizes; returns how many episodes ended."""
+    """Both return the same on random actions, of all sizes; returns how many episodes
+    ended.
+    """
     assert ours.in_one_call
     assert same(theirs.reset(seed=seed), ours.reset(seed=seed))
     random = np.random.default_rng(seed)

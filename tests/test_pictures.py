@@ -1,4 +1,6 @@
-"""Tasks whose observations are pictures: a CNN as in SB3's policies, from training to export."""
+"""Tasks whose observations are pictures: a CNN as in SB3's policies, from training to
+export.
+"""
 
 import pickle
 
@@ -55,8 +57,10 @@ class Pictures(gym.Env):
 
 
 TRAIN = [
-    "train", "--env", "Pictures-v0", "--n-envs", "2", "--steps", "16", "--trainer.n-steps", "8",
-    "--trainer.batch-size", "8", "--trainer.sequence-length", "4", "--network.hidden", "8", "8",
+    "train", "--env", "Pictures-v0", "--n-envs", "2", "--steps", "16",
+    "--trainer.n-steps", "8",
+    "--trainer.batch-size", "8", "--trainer.sequence-length", "4", "--network.hidden",
+    "8", "8",
     "--normalize-observations",
 ]  # fmt: skip
 

@@ -178,7 +178,8 @@ def test_targets_by_hand(critic_sees_state):
     algorithm = PlasticSAC(
         policy, venv(1, 6), 1e-9, ent_coef=0.5, gamma=0.9, learning_starts=1000, seed=0,
         sequence_length=3, buffer_size=300,
-        policy_kwargs={"critic_sees_state": critic_sees_state, "net_arch": {"qf": [4]}} | more,
+        policy_kwargs={"critic_sees_state": critic_sees_state,
+                       "net_arch": {"qf": [4]}} | more,
     )  # fmt: skip
     algorithm.learn(40)
     with torch.no_grad():
@@ -357,8 +358,10 @@ class Tracking(gym.Env):
 @pytest.mark.parametrize(("kind", "ago"), [("mlp", 0), ("lstm", 1)])
 def test_it_learns(kind, ago):
     algorithm = model(
-        kind, DummyVecEnv([lambda: Monitor(Tracking(ago))] * 4), learning_rate=1e-2, gamma=0.5,
-        ent_coef=0.02, batch_size=64, gradient_steps=8, sequence_length=4, learning_starts=100,
+        kind, DummyVecEnv([lambda: Monitor(Tracking(ago))] * 4), learning_rate=1e-2,
+        gamma=0.5,
+        ent_coef=0.02, batch_size=64, gradient_steps=8, sequence_length=4,
+        learning_starts=100,
         policy_kwargs={"critic_sees_state": ago > 0},
     )  # fmt: skip
     algorithm.learn(1600)
@@ -385,9 +388,12 @@ def test_critics_may_be_told_what_the_actor_does_not_see(kind):
 
 PENDULUM = ["--env", "Pendulum-v1", "--env-kwargs", "max_episode_steps", "20"]
 TINY = [
-    *PENDULUM, "--n-envs", "2", "--steps", "96", "--network.hidden", "8", "--trainer.critic", "8",
-    "--trainer.train-freq", "8", "--trainer.gradient-steps", "2", "--trainer.batch-size", "16",
-    "--trainer.sequence-length", "4", "--trainer.learning-starts", "32", "--log-every", "2",
+    *PENDULUM, "--n-envs", "2", "--steps", "96", "--network.hidden", "8",
+    "--trainer.critic", "8",
+    "--trainer.train-freq", "8", "--trainer.gradient-steps", "2",
+    "--trainer.batch-size", "16",
+    "--trainer.sequence-length", "4", "--trainer.learning-starts", "32", "--log-every",
+    "2",
 ]  # fmt: skip
 
 
@@ -429,7 +435,9 @@ def test_observations_may_be_a_dict(kind):
 
 
 class Filmed(gym.Env):
-    """Shows noise as a picture with its channels last, which SB3 puts first, and a number."""
+    """Shows noise as a picture with its channels last, which SB3 puts first, and a
+    number.
+    """
 
     observation_space = gym.spaces.Dict(
         picture=gym.spaces.Box(0, 255, (36, 40, 3), np.uint8),
@@ -454,7 +462,8 @@ class Filmed(gym.Env):
 
 
 def test_pictures_beside_normalised_numbers_are_kept_as_the_policy_saw_them():
-    # at the start a spread is nearly zero, and what is clipped cannot be made whole again
+    # at the start a spread is nearly zero, and what is clipped cannot be made whole
+    # again
     env = VecNormalize(DummyVecEnv([Filmed]), norm_obs_keys=["number"], clip_obs=1e9)
     replay = model("mlp", env, buffer_size=20).learn(8).replay_buffer
     (count,), shown = replay.counts, env.venv.envs[0].shown

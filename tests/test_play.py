@@ -1,5 +1,5 @@
-"""`spikepropamine play`: a server on this machine alone, strict about what it gives; and the web
-socket of tasks that Python steps.
+"""`spikepropamine play`: a server on this machine alone, strict about what it gives;
+and the web socket of tasks that Python steps.
 """
 
 import http.client

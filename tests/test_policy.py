@@ -1,4 +1,6 @@
-"""The policy in Stable-Baselines3's hands: learn, predict, recompute, save, load, evaluate."""
+"""The policy in Stable-Baselines3's hands: learn, predict, recompute, save, load,
+evaluate.
+"""
 
 import gymnasium as gym
 import numpy as np
@@ -27,7 +29,9 @@ POLICIES = ["PlasticSpikingPolicy", "MlpLstmPolicy"]
 
 
 def sharpened(venv, **arguments):
-    """A model whose actions depend clearly on what the network does (a fresh one's hardly do)."""
+    """A model whose actions depend clearly on what the network does (a fresh one's
+    hardly do).
+    """
     model = make_model(venv, **arguments)
     with torch.no_grad():
         model.policy.action_net.weight.mul_(100.0)
@@ -39,7 +43,9 @@ def parameters_of(model):
 
 
 def actions_along(predict, observations, n_envs=2):
-    """Deterministic actions [T, n_envs, ...], the state carried on from step to step."""
+    """Deterministic actions [T, n_envs, ...], the state carried on from step to
+    step.
+    """
     state, start, actions = None, np.ones(n_envs, dtype=bool), []
     for observation in observations:
         action, state = predict(observation, state, start, deterministic=True)
@@ -98,7 +104,9 @@ def test_stock_recurrent_ppo_trains_it():
 
 
 def worst_difference(model, change=lambda states, starts: (states, starts)):
-    """Largest difference of log-probabilities, and of values, recomputed after a rollout."""
+    """Largest difference of log-probabilities, and of values, recomputed after a
+    rollout.
+    """
     differences = []
     for batch in model.rollout_buffer.get(model.batch_size):
         states, starts = change(batch.lstm_states, batch.episode_starts)
@@ -126,7 +134,9 @@ def never_started(states, starts):
 
 
 def rolled_out(**arguments):
-    """A model after two rollouts, its weights unchanged; episodes start inside the sequences."""
+    """A model after two rollouts, its weights unchanged; episodes start inside the
+    sequences.
+    """
     venv = make_venv(
         arguments.pop("observation", "box"), arguments.pop("action", "discrete"), 3
     )
@@ -139,8 +149,8 @@ def rolled_out(**arguments):
 
 
 # Rollout and update multiply matrices of different heights, [environments, n] and
-# [sequences * length, n], for which a BLAS library may add in another order; so equality holds up
-# to the last bits of float32.
+# [sequences * length, n], for which a BLAS library may add in another order; so
+# equality holds up to the last bits of float32.
 @pytest.mark.parametrize(
     ("policy", "observation", "action"),
     [
@@ -366,11 +376,14 @@ def test_a_gru_leaves_its_second_state_at_zero():
 
 
 def late_accuracy_after_training(rule, modulation):
-    """Accuracy over the second half of the trials of an easy task, after 61,440 steps."""
+    """Accuracy over the second half of the trials of an easy task, after 61,440
+    steps.
+    """
     task = {"delay_length": 0, "trials": 6, "bits": 12}
     venv = make_vec_env("CueAssociation-v0", 64, seed=0, env_kwargs=task)
     model = PlasticPPO(
-        "PlasticSpikingPolicy", venv, 2e-3, n_steps=24, batch_size=768, n_epochs=4, gamma=0.0,
+        "PlasticSpikingPolicy", venv, 2e-3, n_steps=24, batch_size=768, n_epochs=4,
+        gamma=0.0,
         ent_coef=0.003, seed=0, device="cpu",
         policy_kwargs={"network": {"rule": rule, "modulation": modulation, "ticks": 3}},
     ).learn(40 * 24 * 64)  # fmt: skip
@@ -386,7 +399,7 @@ def late_accuracy_after_training(rule, modulation):
 
 @pytest.mark.slow
 def test_a_plastic_network_learns_in_its_lifetime_what_a_static_one_cannot():
-    # chance is 0.5, with a standard error of 0.008; a static network's own leak bridges a trial
-    # or two without delays, which is worth a few per cent
+    # chance is 0.5, with a standard error of 0.008; a static network's own leak bridges
+    # a trial or two without delays, which is worth a few per cent
     assert late_accuracy_after_training("oja", "direct") > 0.75
     assert late_accuracy_after_training("none", "none") < 0.62

@@ -1,4 +1,6 @@
-"""The door for files: what it lets in, what it refuses in one line, and that there is no other."""
+"""The door for files: what it lets in, what it refuses in one line, and that there is
+no other.
+"""
 
 import ast
 import os
@@ -116,14 +118,19 @@ def test_size_digest_and_links(tmp_path):
 
 
 READERS = {
-    "read_text", "read_bytes", "load", "loads", "safe_load", "full_load", "unsafe_load", "load_all",
-    "loadtxt", "genfromtxt", "fromfile", "memmap", "safe_open", "load_file", "read_csv", "scan_csv",
+    "read_text", "read_bytes", "load", "loads", "safe_load", "full_load", "unsafe_load",
+    "load_all",
+    "loadtxt", "genfromtxt", "fromfile", "memmap", "safe_open", "load_file", "read_csv",
+    "scan_csv",
     "read_parquet", "ZipFile", "read_table",
 }  # fmt: skip
 WRITERS = {
-    "write_text", "write_bytes", "write_csv", "write_parquet", "touch", "symlink_to", "savez",
-    "savez_compressed", "savefig", "save_file", "tofile", "copy", "copy2", "copyfile", "copytree",
-    "move", "truncate", "mkstemp", "NamedTemporaryFile", "save", "dump", "rename", "replace",
+    "write_text", "write_bytes", "write_csv", "write_parquet", "touch", "symlink_to",
+    "savez",
+    "savez_compressed", "savefig", "save_file", "tofile", "copy", "copy2", "copyfile",
+    "copytree",
+    "move", "truncate", "mkstemp", "NamedTemporaryFile", "save", "dump", "rename",
+    "replace",
     "write",
 }  # fmt: skip
 # those whose names are also of something else, by what they are of
@@ -145,8 +152,8 @@ FOLDERS = sorted(
 
 
 def calls():
-    """Where something is called, what, on what, with what, and the names of what the file has of
-    the doors for writing.
+    """Where something is called, what, on what, with what, and the names of what the
+    file has of the doors for writing.
     """
     for file in (
         file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))
@@ -177,7 +184,9 @@ def names(node):
 
 
 def mode_of(arguments):
-    """The letters of a call of `open` that say what is done, of a method of paths or a function."""
+    """The letters of a call of `open` that say what is done, of a method of paths or a
+    function.
+    """
     return "".join(x for x in arguments if re.fullmatch("'[rwaxbt+]+'|.*os.O_.*", x))
 
 

@@ -1,4 +1,6 @@
-"""A module of the user's own: its environment, policy, rule and perturbation, on every command."""
+"""A module of the user's own: its environment, policy, rule and perturbation, on every
+command.
+"""
 
 import sys
 
@@ -55,14 +57,19 @@ gym.register("Corridor-v0", entry_point=Corridor, max_episode_steps=10)
 sp.register_rule("half", half)
 sp.register_policy("small", sp.Agent("four neurons", small))
 sp.register_perturbation(
-    sp.Family("blinded", "sensing", "sees less.", "share", nominal=0, hardest=1, observe=blinded)
+    sp.Family(
+        "blinded", "sensing", "sees less.", "share", nominal=0, hardest=1,
+        observe=blinded,
+    )
 )
 '''
 
 
 @pytest.fixture
 def module(tmp_path, monkeypatch, request):
-    """The name of a module in the working directory, another one in each test; forgotten again."""
+    """The name of a module in the working directory, another one in each test;
+    forgotten again.
+    """
     name = f"own_{request.node.name.split('[')[0]}"
     (tmp_path / f"{name}.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
@@ -101,7 +108,7 @@ def test_an_own_environment_policy_rule_and_perturbation_train_and_are_evaluated
     judge += ["--workers", workers]
     capsys.readouterr()
 
-    versions.imported.clear()  # as in a process of its own, which imports nothing by itself
+    versions.imported.clear()  # as in a new process, which imports nothing by itself
     assert main(judge) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith(f"needs modules of its own: add --import {module}")

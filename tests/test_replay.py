@@ -1,4 +1,6 @@
-"""Laws of the replay buffer: whole pieces of a stream, and the same buffer from its contents."""
+"""Laws of the replay buffer: whole pieces of a stream, and the same buffer from its
+contents.
+"""
 
 import gymnasium as gym
 import numpy as np

@@ -1,4 +1,6 @@
-"""A run that is killed at any moment and resumed is the run that was never interrupted."""
+"""A run that is killed at any moment and resumed is the run that was never
+interrupted.
+"""
 
 import csv
 import os
@@ -17,36 +19,44 @@ from spikepropamine.training.logs import ProgressCSV
 from spikepropamine.training.run import main
 
 CUE = [
-    "--env", "CueAssociation-v0", "--n-envs", "2", "--steps", "192", "--trainer.n-steps", "16",
-    "--trainer.batch-size", "16", "--trainer.sequence-length", "8", "--trainer.n-epochs", "2",
+    "--env", "CueAssociation-v0", "--n-envs", "2", "--steps", "192",
+    "--trainer.n-steps", "16",
+    "--trainer.batch-size", "16", "--trainer.sequence-length", "8",
+    "--trainer.n-epochs", "2",
     "--network.hidden", "8", "8", "--checkpoint-every", "64", "--log-every", "2",
 ]  # fmt: skip
 CHEETAH = [
-    "--env", "HalfCheetah-v5", *CUE[2:], "--normalize-observations", "--normalize-rewards",
+    "--env", "HalfCheetah-v5", *CUE[2:],
+    "--normalize-observations", "--normalize-rewards",
     "--env-kwargs", "max_episode_steps", "30",
 ]  # fmt: skip
 TAUGHT = [
     *CHEETAH, "--perturb", "motor-signs", "--previous", "--trainer.guided-steps", "128",
     "--trainer.opening", "1",
-    "--teacher", str(Path(__file__).parents[1] / "trained/teachers/HalfCheetah-v5/snn/seed-0"),
+    "--teacher",
+    str(Path(__file__).parents[1] / "trained/teachers/HalfCheetah-v5/snn/seed-0"),
 ]  # fmt: skip
 SUPERVISED = [*CUE, "--trainer.kind", "supervised"]
 HIDDEN = ["--env", "Hidden-v0", *CUE[2:]]
 CUED = [
-    *CHEETAH, "--perturb", "one-sign", "--previous", "--critic-told", "--critic-first", "64",
-    "--cue", "2", "128",
+    *CHEETAH, "--perturb", "one-sign", "--previous", "--critic-told",
+    "--critic-first", "64", "--cue", "2", "128",
 ]  # fmt: skip
 OFF_POLICY = [
     "--env", "HalfCheetah-v5", "--n-envs", "2", "--steps", "192", "--env-kwargs",
-    "max_episode_steps", "30", "--trainer.train-freq", "8", "--trainer.gradient-steps", "2",
-    "--trainer.batch-size", "16", "--trainer.learning-starts", "32", "--network.hidden", "8", "8",
+    "max_episode_steps", "30", "--trainer.train-freq", "8", "--trainer.gradient-steps",
+    "2",
+    "--trainer.batch-size", "16", "--trainer.learning-starts", "32", "--network.hidden",
+    "8", "8",
     "--trainer.critic", "8", "--checkpoint-every", "64", "--log-every", "2",
     "--trainer.learning-rate-schedule", "linear",
 ]  # fmt: skip
 EVOLUTION = [
     "--env", "HalfCheetah-v5", "--n-envs", "2", "--steps", "1200", "--env-kwargs",
-    "max_episode_steps", "30", "--normalize-observations", "--trainer.kind", "evolution",
-    "--trainer.population", "4", "--network.hidden", "8", "8", "--network.fresh-weights", "random",
+    "max_episode_steps", "30", "--normalize-observations", "--trainer.kind",
+    "evolution",
+    "--trainer.population", "4", "--network.hidden", "8", "8",
+    "--network.fresh-weights", "random",
     "--checkpoint-every", "400", "--log-every", "1",
 ]  # fmt: skip
 KINDS = {
@@ -62,14 +72,17 @@ KINDS = {
     "tqc": [*OFF_POLICY, "--policy", "mlp", "--trainer.kind", "tqc"],
 }
 MOMENTS = [
-    (SideBySide, "step_wait"), (torch.optim.Adam, "step"), (ProgressCSV, "write"), (os, "fsync"),
+    (SideBySide, "step_wait"), (torch.optim.Adam, "step"), (ProgressCSV, "write"),
+    (os, "fsync"),
     (Path, "replace"), (Path, "unlink"),
 ]  # fmt: skip
 """What a run is made of: it can be killed before and after each call of these."""
 
 
 class Hidden(gym.Env):
-    """Keeps its state where nobody can look: in a generator, of which there is no copy."""
+    """Keeps its state where nobody can look: in a generator, of which there is no
+    copy.
+    """
 
     observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
     action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
@@ -121,7 +134,9 @@ class Moments:
 
 
 def in_child(action):
-    """The wait status of a forked process that does something; starting a new one takes seconds."""
+    """The wait status of a forked process that does something; starting a new one takes
+    seconds.
+    """
     child = os.fork()
     if child:
         return os.waitpid(child, 0)[1]

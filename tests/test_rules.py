@@ -35,8 +35,9 @@ from spikepropamine.versions import HERE
 TICKS, NEURONS, INPUTS = 3, 2, 2
 MODULATIONS = ["none", "direct", "retroactive"]
 
-# One environment, three ticks; chosen so that neuron 0 fires at ticks 0 and 2 and neuron 1 at
-# ticks 1 and 2, and so that the fast weights have moved by the time they matter.
+# One environment, three ticks; chosen so that neuron 0 fires at ticks 0 and 2 and
+# neuron 1 at ticks 1 and 2, and so that the fast weights have moved by the time they
+# matter.
 INPUT = [[1.0, 0.0], [1.0, 1.0], [1.0, 1.0]]
 WEIGHT = [[1.2, -0.3], [0.4, 0.9]]
 BIAS = [0.05, -0.1]
@@ -82,7 +83,9 @@ def update_by_hand(rule, modulation, decay, rate, values, eligibility):
 
 
 def layer_by_hand(rule, modulation, recurrent, clip, decay):
-    """The model, neuron by neuron, in Python's floats: spikes, potentials and the last state."""
+    """The model, neuron by neuron, in Python's floats: spikes, potentials and the last
+    state.
+    """
     v, p, q, theta = (list(START[k]) for k in ("potential", "pre", "post", "threshold"))
     fast, eligibility = (
         [list(row) for row in START[k]] for k in ("fast_weights", "eligibility")
@@ -157,12 +160,15 @@ def chosen_parameters(rule):
     return LayerParameters(
         tensor(WEIGHT), tensor(BIAS), tensor(BETA), tensor(RECURRENT), tensor(GAIN),
         tensor(LP), tensor(LQ), tensor(LT), tensor(ETA), tensor(COEFFICIENTS[rule]),
-        tensor([SYNAPTIC] * len(RULES[rule].synaptic)), tensor(PRE_SHARE), tensor(POST_SHARE),
+        tensor([SYNAPTIC] * len(RULES[rule].synaptic)), tensor(PRE_SHARE),
+        tensor(POST_SHARE),
     )  # fmt: skip
 
 
 def run_layer(spec, rate=None):
-    """The layer on the numbers above; spikes, potentials [T, n] and the state without a batch."""
+    """The layer on the numbers above; spikes, potentials [T, n] and the state without a
+    batch.
+    """
     if rate is None:
         plain = [[ETA] * NEURONS] * TICKS
         rate = plain if spec.modulation == "none" else MODULATOR
@@ -271,7 +277,9 @@ def at_rest(rule, f):
 
 
 def silent_tick(spec, rate, state):
-    """The state after a tick without a spike on either side, which leaves the drive its decay."""
+    """The state after a tick without a spike on either side, which leaves the drive its
+    decay.
+    """
     numbers = [x.float() for x in chosen_parameters(spec.rule)]
     parameters = LayerParameters(*numbers)._replace(
         bias=torch.full((NEURONS,), -9.0),
@@ -382,7 +390,8 @@ def test_oja_on_a_linear_neuron_finds_the_principal_direction(rng):
         drive = oja(pre.unsqueeze(1), post.unsqueeze(2), fast.expand(len(pre), 1, 3))
         fast = fast + 0.1 * drive.mean(dim=0, keepdim=True)
     direction = fast.flatten().numpy()
-    # the fixed point is known exactly: a unit vector along the first principal direction
+    # the fixed point is known exactly: a unit vector along the first principal
+    # direction
     np.testing.assert_allclose(np.abs(direction @ vectors[:, -1]), 1.0, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(direction), 1.0, atol=1e-6)
 
@@ -390,8 +399,8 @@ def test_oja_on_a_linear_neuron_finds_the_principal_direction(rng):
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(m=st.floats(-1, 1), seed=st.integers(0, 2**32 - 1))
 def test_delta_moves_its_recall_towards_the_target_and_never_expands(m, seed):
-    """Without its leak, the recall of the key shown moves by |m| |p|^2 / (1 + |p|^2) of its error;
-    of two memories that learn the same, the difference never grows.
+    """Without its leak, the recall of the key shown moves by |m| |p|^2 / (1 + |p|^2) of
+    its error; of two memories that learn the same, the difference never grows.
     """
     generator = torch.Generator().manual_seed(seed)
     layer = LayerSpec(INPUTS, NEURONS, "delta", "direct", clip=100.0)

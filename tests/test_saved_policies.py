@@ -1,4 +1,6 @@
-"""Folders of policies that say more than they hold: refused before memory is taken for it."""
+"""Folders of policies that say more than they hold: refused before memory is taken for
+it.
+"""
 
 import json
 import shutil

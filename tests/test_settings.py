@@ -1,4 +1,6 @@
-"""Settings out of configurations and of the command line: what wins, types, and what is shown."""
+"""Settings out of configurations and of the command line: what wins, types, and what is
+shown.
+"""
 
 import itertools
 from dataclasses import replace
@@ -30,7 +32,8 @@ def test_a_configuration_may_build_on_another(tmp_path, monkeypatch):
         "base: all\nall: {steps: 7, n_envs: 3}\nsnn: {n_envs: 5}\n"
     )
     (tmp_path / "Ant-v5.yaml").write_text(
-        "base: robots\nndp-oja: {steps: 8}\nndp: {steps: 9, seed: 3}\nall: {n_envs: 4, seed: 2}\n"
+        "base: robots\nndp-oja: {steps: 8}\nndp: {steps: 9, seed: 3}\n"
+        "all: {n_envs: 4, seed: 2}\n"
     )
     (tmp_path / "Hopper-v5.yaml").write_text(
         "base: robots\nsnn: {steps: 8}\ntaught: {n_envs: 6}\ntaught-snn: {steps: 9}\n"
@@ -56,7 +59,9 @@ def test_a_configuration_may_build_on_another(tmp_path, monkeypatch):
 def test_the_command_that_a_run_was_started_with_goes_on_with_it(
     tmp_path, policy, more, widths
 ):
-    """Though its folder has what the policy's name made of the network, and scaled widths."""
+    """Though its folder has what the policy's name made of the network, and scaled
+    widths.
+    """
     hidden = (
         ["--network.hidden", *widths[: 1 if policy == "lstm" else None]]
         if widths
@@ -74,7 +79,9 @@ def test_the_command_that_a_run_was_started_with_goes_on_with_it(
 
 
 def test_arguments_of_the_environment_add_up_over_the_sections_of_configurations():
-    """Who learns from a teacher sees the task that it is configured for, in shorter episodes."""
+    """Who learns from a teacher sees the task that it is configured for, in shorter
+    episodes.
+    """
     found = defaults("Ant-v5", "snn", taught=True).env_kwargs
     assert found == {"include_cfrc_ext_in_observation": False, "max_episode_steps": 200}
     given = [
@@ -98,7 +105,8 @@ def test_values_of_a_configuration_get_the_types_of_their_settings(
     monkeypatch.setattr(sections, "CONFIGS", tmp_path)
     file = tmp_path / "default.yaml"
     file.write_text(
-        "all: {runs: there, trainer: {learning_rate: 2e-3, critic: [8]}, network: {hidden: [9, 9]}}"
+        "all: {runs: there, trainer: {learning_rate: 2e-3, critic: [8]}, "
+        "network: {hidden: [9, 9]}}"
     )
     found = defaults("Ant-v5", "snn")
     assert found.trainer.learning_rate == 0.002 and found.trainer.critic == (8,)
@@ -111,7 +119,8 @@ def test_values_of_a_configuration_get_the_types_of_their_settings(
         ],
         "trainer: {gamma: 1.5}": ["trainer.gamma must be at most 1, got 1.5"],
         "trainer: {kind: pp}": [
-            "trainer.kind must be 'ppo', 'sac', 'tqc', 'td3', 'crossq', 'supervised' or",
+            "trainer.kind must be 'ppo', 'sac', 'tqc', 'td3', 'crossq', "
+            "'supervised' or",
             "did you mean 'ppo'",
         ],
         "trainer: 3": ["trainer: must be a mapping of settings, got 3"],

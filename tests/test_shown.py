@@ -1,4 +1,6 @@
-"""What is hidden, shown while a policy learns: cues that are withdrawn, critics that are told."""
+"""What is hidden, shown while a policy learns: cues that are withdrawn, critics that
+are told.
+"""
 
 import gymnasium as gym
 import numpy as np
@@ -162,8 +164,10 @@ def test_an_order_is_told_place_by_place_and_a_latent_with_it():
 
 
 CUED = [
-    "--env", "HalfCheetah-v5", "--n-envs", "2", "--steps", "192", "--trainer.n-steps", "16",
-    "--trainer.batch-size", "16", "--trainer.sequence-length", "8", "--network.hidden", "8", "8",
+    "--env", "HalfCheetah-v5", "--n-envs", "2", "--steps", "192", "--trainer.n-steps",
+    "16",
+    "--trainer.batch-size", "16", "--trainer.sequence-length", "8", "--network.hidden",
+    "8", "8",
     "--perturb", "one-sign", "--previous", "--critic-told", "--cue", "2", "128",
 ]  # fmt: skip
 

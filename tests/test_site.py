@@ -1,4 +1,6 @@
-"""The documentation: its pages, pictures, commands and notebook. `make site` checks its links."""
+"""The documentation: its pages, pictures, commands and notebook. `make site` checks its
+links.
+"""
 
 import importlib.util
 import re

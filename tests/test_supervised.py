@@ -1,4 +1,6 @@
-"""Supervised training: the targets that the environment reports, where it reports them."""
+"""Supervised training: the targets that the environment reports, where it reports
+them.
+"""
 
 import gymnasium as gym
 import numpy as np
@@ -15,7 +17,9 @@ BOX = gym.spaces.Box(-1.0, 1.0, (2,))
 
 
 class Copy(gym.Env):
-    """At every other step: name the bit that is shown. At the others the opposite is shown."""
+    """At every other step: name the bit that is shown. At the others the opposite is
+    shown.
+    """
 
     observation_space = gym.spaces.Box(
         -1.0, 1.0, (2,)

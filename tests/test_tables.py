@@ -23,7 +23,8 @@ def rows_of(
 ):
     """Rows of a list of seeds by policy; of `correct`, those of two trials."""
     return [
-        {"environment": env, "suite": suite, "policy": policy.replace("_", "-"), "seed": seed,
+        {"environment": env, "suite": suite, "policy": policy.replace("_", "-"),
+         "seed": seed,
          "condition": condition, "measure": measure, "at": at, "value": value} | more
         for policy, some in values.items()
         for seed, value in enumerate(some)
@@ -77,7 +78,8 @@ def test_late_accuracy_is_that_of_the_second_half_of_the_trials():
     }
     right = [(0, 0), (0, 1), (1, 1)]  # in two episodes
     rows = [base | {"at": at, "value": value, "episode": episode}
-            for at, values in enumerate(right) for episode, value in enumerate(values)]  # fmt: skip
+            for at, values in enumerate(right) for episode,
+            value in enumerate(values)]  # fmt: skip
     (late,) = late_accuracy(table(rows))["value"]
     assert late == 0.75  # of trials 1 and 2
 
@@ -113,7 +115,8 @@ def test_the_steps_to_a_return_are_the_first_on_file_that_reach_it(made):
         "snn": [[1.0, 2.0, 3.0], [1.0, 2.0, 5.0]],
     }
     rows = [
-        {"environment": "a", "policy": policy, "seed": seed, "measure": "training_return",
+        {"environment": "a", "policy": policy, "seed": seed,
+         "measure": "training_return",
          "at": 1000 * (at + 1), "value": value}
         for policy, seeds in curves.items() for seed, curve in enumerate(seeds)
         for at, value in enumerate(curve)
@@ -163,7 +166,8 @@ def test_a_comparison_has_its_tests_corrected_within_its_task(made):
 
 def test_tasks_together_count_relative_to_a_reference(made):
     random = np.random.default_rng(0)
-    values = {env: {name: random.normal(at, 1, 5) * size for name, at in (("a", 9), ("b", 5))}
+    values = {env: {name: random.normal(at, 1, 5) * size for name,
+                    at in (("a", 9), ("b", 5))}
               for env, size in (("A", 1), ("B", 100))}  # fmt: skip
     rows = []
     for env, of in values.items():
@@ -220,11 +224,13 @@ def test_what_cannot_be_averaged_is_not(made):
 
 def test_retention_is_the_mean_over_conditions_with_an_interval_over_seeds(made):
     by_condition = {
-        "clean": (100.0, 100.0, 100.0), "a": (40.0, 20.0, 30.0), "b": (60.0, 80.0, 70.0),
+        "clean": (100.0, 100.0, 100.0), "a": (40.0, 20.0, 30.0),
+        "b": (60.0, 80.0, 70.0),
         "c": (20.0, 40.0, 90.0),
     }  # fmt: skip
     kinds = {"clean": {}, "a": {"split": "train", "severity": 0.5},
-             "b": {"split": "held-out", "severity": 0.5}, "c": {"split": "held-out"}}  # fmt: skip
+             "b": {"split": "held-out", "severity": 0.5},
+             "c": {"split": "held-out"}}  # fmt: skip
     rows = rows_of({"snn": [0.0] * 3}, "random_return", None)
     for condition, values in by_condition.items():
         rows += rows_of({"snn": values}, "return", condition, **kinds[condition])
@@ -284,7 +290,8 @@ def test_a_page_is_made_and_checked_from_the_command_line(tmp_path, made, capsys
     made("seeds", rows_of(CUES))
     page = tmp_path / "page.md"
     page.write_text(
-        "<!-- table: seeds some -->\n<!-- end -->\n<!-- figure: conditions some -->\n![x](x.png)"
+        "<!-- table: seeds some -->\n<!-- end -->\n"
+        "<!-- figure: conditions some -->\n![x](x.png)"
     )
     asked = [str(page), "--results", str(tmp_path)]
     assert pages.main([*asked, "--check"]) == 1

@@ -1,5 +1,5 @@
-"""TD3 and CrossQ: the same losses and weights as those of SB3 and sb3-contrib, and what is
-deployed.
+"""TD3 and CrossQ: the same losses and weights as those of SB3 and sb3-contrib, and what
+is deployed.
 """
 
 import csv
@@ -158,8 +158,8 @@ def test_crossq_learns_as_that_of_sb3_contrib(delay, monkeypatch):
     for ours, theirs in zip(networks, other.critic.q_networks, strict=True):
         ours.load_state_dict(theirs.state_dict())
 
-    # theirs draws the actions after a step and those for the actor apart, ours together:
-    # without noise both are the same
+    # theirs draws the actions after a step and those for the actor apart, ours
+    # together: without noise both are the same
     monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
     monkeypatch.setattr(other.actor.action_dist, "log_prob_from_params", without_noise)
     same_updates(mine, other, 6)

@@ -1,4 +1,6 @@
-"""A teacher that knows what is hidden: what it says, where it acts, and that it is learned from."""
+"""A teacher that knows what is hidden: what it says, where it acts, and that it is
+learned from.
+"""
 
 import csv
 
@@ -27,7 +29,9 @@ class Mirror(tapes.Mirror):
 
 
 class Copier:
-    """Does what is shown; with four channels, what is shown times the context that it sees."""
+    """Does what is shown; with four channels, what is shown times the context that it
+    sees.
+    """
 
     def __init__(self, channels=2, action_space=BOX):
         self.observation_space = gym.spaces.Box(

@@ -1,4 +1,6 @@
-"""Tracking: what an offline run holds, read back with wandb's own reader; and the workspace."""
+"""Tracking: what an offline run holds, read back with wandb's own reader; and the
+workspace.
+"""
 
 import json
 import re
@@ -36,7 +38,8 @@ def records(folder):
     found = []
     for run in sorted((folder / "wandb").glob("offline-run-*")):
         output = subprocess.run(
-            [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(run)],
+            [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json",
+             str(run)],
             capture_output=True, text=True, check=True, timeout=200,
         ).stdout  # fmt: skip
         found += [json.loads(line) for line in output.splitlines()]
@@ -264,7 +267,9 @@ def test_steps_trained_again_after_a_crash_are_not_logged_again(writer):
 def test_a_row_at_which_a_training_was_interrupted_is_not_logged_again(
     writer, monkeypatch, where
 ):
-    """Ctrl-C comes when wandb has the row, or while the step that it has is written down."""
+    """Ctrl-C comes when wandb has the row, or while the step that it has is written
+    down.
+    """
 
     def interrupted(*_):
         patched.undo()

@@ -1,4 +1,6 @@
-"""train.py: the run folder, going on after an interruption, and what bad input is answered."""
+"""train.py: the run folder, going on after an interruption, and what bad input is
+answered.
+"""
 
 import csv
 import shutil
@@ -277,7 +279,8 @@ def test_what_a_run_would_replace_is_not_its_own(
 
 TASKS = {"cue": "CueAssociation-v0", "pendulum": "Pendulum-v1", "lake": "FrozenLake-v1"}
 OFTEN = {
-    ("lstm-stock", "cue", "ppo"), ("lstm", "cue", "supervised"), ("mlp", "pendulum", "ppo"),
+    ("lstm-stock", "cue", "ppo"), ("lstm", "cue", "supervised"),
+    ("mlp", "pendulum", "ppo"),
     ("ndp-oja", "pendulum", "ppo"), ("dp-oja", "lake", "ppo"),
 }  # fmt: skip
 SELDOM = {(policy, "cue", "ppo") for policy in agents()} | {

@@ -1,4 +1,6 @@
-"""train.py: what wrong, idle and unusual input is answered, and spaces that cannot be had."""
+"""train.py: what wrong, idle and unusual input is answered, and spaces that cannot be
+had.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -31,12 +33,14 @@ BAD = {
         ["--env", "CueAssociation-v0", "--polcy", "snn"],
         ["unknown option --polcy", "'--policy'"],
     ),
-    "an unknown flag": ([*SNN, "--trainer.learning-rat", "3"], ["--trainer.learning-rate"]),
+    "an unknown flag": ([*SNN, "--trainer.learning-rat", "3"],
+                        ["--trainer.learning-rate"]),
     "a value of another type": (
         [*SNN, "--trainer.learning-rate", "abc"],
         ["--trainer.learning-rate", "abc"],
     ),
-    "a value out of range": ([*SNN, "--network.ticks", "0"], ["ticks", "from 1 to 1000"]),
+    "a value out of range": ([*SNN, "--network.ticks", "0"],
+                             ["ticks", "from 1 to 1000"]),
     "a number that is none": (
         [*SNN, "--trainer.clip-range", "nan"],
         ["--trainer.clip-range must be a finite number"],
@@ -54,23 +58,30 @@ BAD = {
         ["sac needs actions in a Box, not Discrete(2)", "ppo"],
     ),
     "a training that ends before it learns": (
-        ["--env", "Pendulum-v1", "--policy", "snn", "--trainer.kind", "tqc", "--steps", "200"],
+        ["--env", "Pendulum-v1", "--policy", "snn", "--trainer.kind", "tqc", "--steps",
+         "200"],
         ["--steps 200:", "more than 5,000 steps, or less --trainer.learning-starts"],
     ),
     "a training without a whole sequence": (
-        ["--env", "Pendulum-v1", "--policy", "snn", "--trainer.kind", "sac", "--steps", "800",
-         "--trainer.learning-starts", "10", "--n-envs", "8", "--trainer.sequence-length", "99",
+        ["--env", "Pendulum-v1", "--policy", "snn", "--trainer.kind", "sac", "--steps",
+         "800",
+         "--trainer.learning-starts", "10", "--n-envs", "8",
+         "--trainer.sequence-length", "99",
          "--trainer.burn-in", "1"],
         ["--steps 800:", "more than 808 steps, or less --trainer.sequence-length"],
     ),
-    "a share above 1": ([*SNN, "--trainer.gamma", "-1"], ["--trainer.gamma", "at least 0"]),
-    "a device that is not there": ([*SNN, "--device", "cuda"], ["CUDA", "--device cpu"]),
-    "a module that is not there": ([*SNN, "--import", "no_such_module"], ["'no_such_module'"]),
+    "a share above 1": ([*SNN, "--trainer.gamma", "-1"],
+                        ["--trainer.gamma", "at least 0"]),
+    "a device that is not there": ([*SNN, "--device", "cuda"],
+                                   ["CUDA", "--device cpu"]),
+    "a module that is not there": ([*SNN, "--import", "no_such_module"],
+                                   ["'no_such_module'"]),
     "an unknown argument of the environment": (
         [*SNN, *TINY, "--env-kwargs", "trails", "3"],
         ["CueAssociation-v0", "trails"],
     ),
-    "half an argument of the environment": ([*SNN, "--env-kwargs", "trials"], ["--env-kwargs"]),
+    "half an argument of the environment": ([*SNN, "--env-kwargs", "trials"],
+                                            ["--env-kwargs"]),
     "a batch shorter than a sequence": (
         [*SNN, "--trainer.batch-size", "30"],
         ["sequence_length", "at most batch_size", "40 is more than 30"],
@@ -102,11 +113,13 @@ BAD = {
     "an unknown policy to match": ([*SNN, "--match-parameters", "ndp-oj"], ["ndp-oja"]),
     "nothing to resume": ([*SNN, *TINY, "--resume"], ["nothing to resume"]),
     "supervision without targets": (
-        ["--env", "CartPole-v1", "--policy", "snn", *TINY, "--trainer.kind", "supervised"],
+        ["--env", "CartPole-v1", "--policy", "snn", *TINY, "--trainer.kind",
+         "supervised"],
         ["target"],
     ),
     "supervision by targets that are no actions": (
-        ["--env", "HalfCheetahCue-v0", "--policy", "snn", *TINY, "--trainer.kind", "supervised"],
+        ["--env", "HalfCheetahCue-v0", "--policy", "snn", *TINY, "--trainer.kind",
+         "supervised"],
         ["no action", "target"],
     ),
     "an observation space that is not supported": (
@@ -163,7 +176,9 @@ def test_initial_values_change_nothing_where_a_policy_starts_from_another():
 
 
 def test_training_under_perturbations_and_with_the_previous_action(tmp_path, run_here):
-    """A suite's name, the wrapper's channels, and both kept in the policy's settings."""
+    """A suite's name, the wrapper's channels, and both kept in the policy's
+    settings.
+    """
     arguments = [
         "--env",
         "InvertedPendulum-v5",
@@ -256,7 +271,8 @@ def test_what_cannot_be_trained_on_is_named(case):
 )
 @pytest.mark.parametrize(
     "observation",
-    [BOX, TWO, spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(3), spaces.Dict(a=BOX, b=TWO),
+    [BOX, TWO, spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(3),
+     spaces.Dict(a=BOX, b=TWO),
      spaces.Box(0, 255, (36, 36, 3), np.uint8)],
 )  # fmt: skip
 def test_what_can_is_not_refused(observation, action):

@@ -1,4 +1,6 @@
-"""The trained policies of the repository: whole, loadable, and of no particular machine."""
+"""The trained policies of the repository: whole, loadable, and of no particular
+machine.
+"""
 
 import re
 

@@ -1,4 +1,6 @@
-"""`spikepropamine tune`: what it searches, its value, and what is left of a killed process."""
+"""`spikepropamine tune`: what it searches, its value, and what is left of a killed
+process.
+"""
 
 import json
 from dataclasses import replace
@@ -18,8 +20,10 @@ from spikepropamine.training.sections import defaults
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 TASK = ["--env", "CueAssociation-v0", "--policy", "mlp"]
-TINY = [*TASK, "--steps", "64", "--n-envs", "8", "--trainer.n-steps", "8", "--env-kwargs", "trials",
-        "2", "--trainer.batch-size", "64", "--network.hidden", "4", "--seeds", "2"]  # fmt: skip
+TINY = [*TASK, "--steps", "64", "--n-envs", "8", "--trainer.n-steps", "8",
+        "--env-kwargs", "trials",
+        "2", "--trainer.batch-size", "64", "--network.hidden", "4", "--seeds",
+        "2"]  # fmt: skip
 SEARCH = {
     "all": {"trainer.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}},
     "mlp": {

@@ -1,8 +1,8 @@
-"""The page on which the plug of plasticity is pulled, in a real browser: Debian's Chromium, without
-a screen, by the page's own buttons.
+"""The page on which the plug of plasticity is pulled, in a real browser: Debian's
+Chromium, without a screen, by the page's own buttons.
 
-Skipped where Chromium is not installed (`apt-get install chromium chromium-driver`), or where the
-page is not built (`make page`).
+Skipped where Chromium is not installed (`apt-get install chromium chromium-driver`), or
+where the page is not built (`make page`).
 """
 
 import json
@@ -26,7 +26,8 @@ pytestmark = [
         not (ASSETS / "index.html").is_file(), reason="the page is not built"
     ),
 ]
-FLAGS = ["headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "disable-quic",
+FLAGS = ["headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage",
+         "disable-quic",
          "no-first-run", "disable-sync", "disable-background-networking",
          "disable-component-update", "use-gl=angle", "use-angle=swiftshader",
          "enable-unsafe-swiftshader"]  # fmt: skip
@@ -103,8 +104,9 @@ class Visitor:
         return self.driver.execute_script(CLOCK)
 
     def run(self, seconds):
-        """Lets so much of the robot's time pass, by the button for single steps, with the robot
-        scrolled away: pictures that are drawn in software would be waited for.
+        """Lets so much of the robot's time pass, by the button for single steps, with
+        the robot scrolled away: pictures that are drawn in software would be waited
+        for.
         """
         if self.text("pause") == "Pause":
             self.press("#pause")
@@ -233,7 +235,8 @@ def test_every_other_control_changes_what_it_says(visit):
     assert visitor.pressed("#shuffle")
     for name, value in {
         "strength": 0.5, "joint_lock": 1, "mass": 1.5, "slope": 6, "gravity_tilt": -8,
-        "gravity": 0.5, "wind": 12, "friction": 0.5, "viscosity": 0.05, "obs_noise": 0.2,
+        "gravity": 0.5, "wind": 12, "friction": 0.5, "viscosity": 0.05,
+        "obs_noise": 0.2,
         "action_noise": 0.3,
     }.items():  # fmt: skip
         visitor.slide(name, value)

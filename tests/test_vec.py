@@ -1,4 +1,6 @@
-"""`make_vec` replaces Stable-Baselines3's `make_vec_env`, and gives the same numbers."""
+"""`make_vec` replaces Stable-Baselines3's `make_vec_env`, and gives the same
+numbers.
+"""
 
 import logging
 

@@ -87,7 +87,9 @@ def test_paces_in_contexts():
 
 
 def clean(**returns):
-    """Policies in the clean task, by name the returns of runs and episodes; random actions: 0."""
+    """Policies in the clean task, by name the returns of runs and episodes; random
+    actions: 0.
+    """
     measured = {}
     for policy, values in returns.items():
         measured[policy, "clean", "return"] = values = np.array(values, dtype=float)
@@ -110,7 +112,8 @@ def test_who_earns_no_more_than_random_actions_has_not_learned():
         )
         == 3
     )
-    # one episode makes the mean higher, and all others are lower than those of random actions
+    # one episode makes the mean higher, and all others are lower than those of random
+    # actions
     assert clean(lucky=[[-2.0] * 9 + [90.0]]).learned("lucky") == [False]
 
 

@@ -46,7 +46,9 @@ def test_a_video_runs_as_fast_as_the_task(clock, steps, rate, stride):
 
 
 def described(path):
-    """Codec, pixel format, size, rate and number of the frames of a video, by decoding it."""
+    """Codec, pixel format, size, rate and number of the frames of a video, by decoding
+    it.
+    """
     with av.open(str(path)) as file:
         stream = file.streams.video[0]
         frames = sum(1 for _ in file.decode(stream))
@@ -117,7 +119,8 @@ def test_a_video_that_fails_leaves_nothing(tmp_path):
     assert described(tmp_path / "x.mp4")[2:] == ((16, 16), 5, 1)
 
 
-# MuJoCo, each in a process of its own: the way to draw is settled when MuJoCo is imported
+# MuJoCo, each in a process of its own: the way to draw is settled when MuJoCo is
+# imported
 
 
 def python(code, **environment):
@@ -156,11 +159,13 @@ def picture(x):
     task.set_state(position, task.data.qvel)
     return camera.picture().astype(int)
 try:
-    # 60 repeats of two fields on 80 m: the picture is the same every 4/3 m, off the floor too
+    # 60 repeats of two fields on 80 m: the picture is the same every 4/3 m, off the
+    # floor too
     here, there, half = picture(0.0), picture(400.0), picture(2 / 3)
     found = {
         "shape": here.shape, "spread": float(here.std()),
-        "far": float(np.abs(here - there).mean()), "half": float(np.abs(here - half).mean()),
+        "far": float(np.abs(here - there).mean()),
+        "half": float(np.abs(here - half).mean()),
         "floor": task.model.geom_size.tolist() == before.geom_size.tolist(),
     }
     for _ in range(20):
@@ -231,9 +236,11 @@ def test_an_evaluation_without_a_way_to_draw_says_so_and_goes_on(
 # training
 
 TINY = [
-    "--env", "CueAssociation-v0", "--policy", "ndp-oja", "--steps", "96", "--n-envs", "2",
+    "--env", "CueAssociation-v0", "--policy", "ndp-oja", "--steps", "96", "--n-envs",
+    "2",
     "--trainer.n-steps", "16", "--trainer.batch-size", "16", "--trainer.n-epochs", "1",
-    "--trainer.sequence-length", "8", "--network.hidden", "8", "8", "--backend", "reference",
+    "--trainer.sequence-length", "8", "--network.hidden", "8", "8", "--backend",
+    "reference",
 ]  # fmt: skip
 
 

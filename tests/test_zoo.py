@@ -1,4 +1,6 @@
-"""What a policy's name and its settings build, of which parts, and training some of them only."""
+"""What a policy's name and its settings build, of which parts, and training some of
+them only.
+"""
 
 from typing import get_args
 
@@ -138,13 +140,15 @@ def test_a_policy_has_a_name_that_a_run_folder_can_have(name):
 def test_every_setting_of_the_trainer_arrives(agent):
     trainer = TrainerSettings(
         learning_rate=0.01, learning_rate_schedule="linear", n_steps=24, batch_size=12,
-        sequence_length=6, n_epochs=3, gamma=0.8, gae_lambda=0.7, clip_range=0.15, target_kl=0.3,
+        sequence_length=6, n_epochs=3, gamma=0.8, gae_lambda=0.7, clip_range=0.15,
+        target_kl=0.3,
         ent_coef=0.02, vf_coef=0.4, max_grad_norm=0.6, log_std_init=-1.0, critic=(5, 4),
         critic_sees_spikes=False,
     )  # fmt: skip
     model = build(agent, make_venv(action="box"), NetworkConfig(hidden=(6, 6)), trainer)
     for name in (
-        "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range", "target_kl",
+        "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range",
+        "target_kl",
         "ent_coef", "vf_coef", "max_grad_norm",
     ):  # fmt: skip
         value = getattr(model, name)

@@ -7,10 +7,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 CUE = ["--env", "CueAssociation-v0"]
 SHORT = [
-    "--n-envs", "4", "--steps", "320", "--trainer.n-steps", "40", "--trainer.batch-size", "160",
+    "--n-envs", "4", "--steps", "320", "--trainer.n-steps", "40",
+    "--trainer.batch-size", "160",
 ]  # fmt: skip
 TINY = [
-    "--n-envs", "2", "--steps", "32", "--trainer.n-steps", "16", "--trainer.batch-size", "16",
+    "--n-envs", "2", "--steps", "32", "--trainer.n-steps", "16", "--trainer.batch-size",
+    "16",
     "--trainer.sequence-length", "8", "--network.hidden", "8", "8",
 ]  # fmt: skip
 

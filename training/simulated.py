@@ -21,12 +21,13 @@ from spikepropamine.policies.fast.environments import SideBySide
 
 
 class Simulated(Owner, SideBySide):
-    """`SideBySide`, with Gymnasium's v5 MuJoCo tasks stepped in one call (`envs.physics`).
+    """`SideBySide`, with Gymnasium's v5 MuJoCo tasks stepped in one call.
 
-    What it returns is the same, to the last bit, with any number of threads. Other environments
-    are stepped one by one, as `SideBySide` does, and so are these from the moment on at which
-    somebody gets hold of one of them, by `envs` or by `get_attr`, or changes it by `env_method` or
-    `set_attr`. A line of the logger "spikepropamine.physics" says so.
+    What it returns is the same, to the last bit, with any number of threads. Other
+    environments are stepped one by one, as `SideBySide` does, and so are these from the
+    moment on at which somebody gets hold of one of them, by `envs` or by `get_attr`, or
+    changes it by `env_method` or `set_attr`. A line of the logger
+    "spikepropamine.physics" says so.
 
     Args:
         makers: of one environment each.
@@ -46,7 +47,7 @@ class Simulated(Owner, SideBySide):
         self._simulate(threads, level)
 
     def horizons(self) -> list[int | None]:
-        """The most steps of an episode, of each environment; None: there is no limit."""
+        """The most steps of an episode in each environment; None: without a limit."""
         return [horizon_of(env) for env in self._environments]
 
     def reset(self) -> VecEnvObs:
@@ -145,8 +146,9 @@ class Simulated(Owner, SideBySide):
 
 
 class Stock(Simulated):
-    """`Simulated` environments that are seeded as Stable-Baselines3's `make_vec_env` does: the
-    first by the seed, the next by the next number. They say that they are monitored.
+    """`Simulated` environments that are seeded as Stable-Baselines3's `make_vec_env`
+    does: the first by the seed, the next by the next number. They say that they are
+    monitored.
     """
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:

@@ -162,16 +162,16 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return bool(self._stepping)
 
     def before(self, action: Any) -> Any:
-        """The first half of a step: the action that arrives in the environment, which is made as it
-        is to be in this step.
+        """The first half of a step: the action that arrives in the environment, which
+        is made as it is to be in this step.
         """
         for act in self._stepping:
             act.hook("each_step", self._task)
         return self._act(action) if self._acting else action
 
     def after(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict]:
-        """The second half of a step, when the environment has taken its own: what the observation
-        and the info become.
+        """The second half of a step, when the environment has taken its own: what the
+        observation and the info become.
         """
         if self._stepping:
             # so that forces of several add up, in one step

@@ -1,8 +1,8 @@
-"""Which environments the batched physics knows, so that what it gives is what Gymnasium gives.
+"""Which environments the batched physics knows: there it gives Gymnasium's numbers.
 
-It knows a task by the source of its class, not by its name: a subclass, another version of
-Gymnasium whose code differs, or a wrapper that it cannot express are not known, and whoever asks
-lets Gymnasium step these environments.
+It knows a task by the source of its class, not by its name: a subclass, another version
+of Gymnasium whose code differs, or a wrapper that it cannot express are not known, and
+whoever asks lets Gymnasium step these environments.
 """
 
 import hashlib
@@ -28,7 +28,8 @@ TRANSPARENT = (OrderEnforcing, PassiveEnvChecker, Checked)
 """Wrappers that change nothing of what a known task gives."""
 PACKAGE = "spikepropamine.envs.perturbations"
 ENGINE = (
-    "step", "do_simulation", "_step_mujoco_simulation", "get_body_com", "state_vector", "dt",
+    "step", "do_simulation", "_step_mujoco_simulation", "get_body_com", "state_vector",
+    "dt",
 )  # fmt: skip
 """Of Gymnasium's `MujocoEnv`, what a step consists of."""
 BEGINNINGS = ("__init__", "reset_model", "_get_reset_info")
@@ -39,7 +40,7 @@ def robot_of(task: gym.Env) -> Robot:
     """The record of an unwrapped environment.
 
     Raises:
-        NotKnown: there is none, or it was written for other code than what is installed.
+        NotKnown: there is none, or it was written for other code than is installed.
     """
     robot = record_of(task)
     kind: Any = type(task)
@@ -53,8 +54,8 @@ def robot_of(task: gym.Env) -> Robot:
 
 @cache
 def digest(kind: type) -> str:
-    """Of the code of a task's class that `robots` has in arrays, and of MujocoEnv's that it calls;
-    comments, docstrings and layout do not count.
+    """Of the code of a task's class that `robots` has in arrays, and of MujocoEnv's
+    that it calls; comments, docstrings and layout do not count.
     """
     module = inspect.getmodule(kind)
     functions: list[Callable[..., Any]] = [
@@ -86,7 +87,8 @@ def _function(member: Any) -> Any:
 def _code(source: str) -> str:
     """The tokens of a function without its comments and docstrings."""
     layout = (
-        tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
+        tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE,
+        tokenize.INDENT, tokenize.DEDENT,
     )  # fmt: skip
     words: list[str] = []
     starts_line = True
@@ -131,7 +133,7 @@ def layers_of(env: gym.Env) -> list[gym.Wrapper]:
 
 
 def check_families(env: Perturbed) -> None:
-    """Raises NotKnown where a family that is not of this package may change what a step reads."""
+    """Raises NotKnown where a family from elsewhere may change what a step reads."""
     for term in itertools.chain.from_iterable(parse(env.text)):
         for hook in (
             term.family.edit_model,
@@ -146,7 +148,7 @@ def check_families(env: Perturbed) -> None:
 
 
 def constants(task: MujocoEnv) -> dict[str, Any]:
-    """What a task was made with: its attributes that are numbers, texts, or tuples of them."""
+    """What a task was made with: its attributes that are numbers, texts, or tuples."""
     plain = int | float | str | tuple | np.generic
     return {
         name: value
@@ -156,8 +158,8 @@ def constants(task: MujocoEnv) -> dict[str, Any]:
 
 
 def check_alike(tasks: list[Any]) -> None:
-    """Raises NotKnown unless all tasks are of one kind with the same constants, and are not drawn
-    at every step.
+    """Raises NotKnown unless all tasks are of one kind with the same constants, and are
+    not drawn at every step.
     """
     first = constants(tasks[0])
     for task in tasks:

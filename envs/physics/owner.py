@@ -1,5 +1,5 @@
-"""What vectorised environments of any interface share: stepping in one call, for as long as nobody
-else has a hand on the environments.
+"""What vectorised environments of any interface share: stepping in one call, for as
+long as nobody else has a hand on the environments.
 """
 
 import logging
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("spikepropamine.physics")
 PLAIN = int | float | str | np.generic | gym.Space | gym.envs.registration.EnvSpec
-"""Attributes of these types say something of an environment, and change nothing in it."""
+"""Attributes of these types say something of an environment, and change nothing in it.
+"""
 HARMLESS = frozenset({"metadata", "in_context", "out_of_context"})
 """Attributes of other types that change nothing: the last two ask perturbations."""
 
@@ -24,8 +25,8 @@ HARMLESS = frozenset({"metadata", "in_context", "out_of_context"})
 class Owner:
     """Owns environments, and steps them in one call where `simulate` can.
 
-    Somebody who gets hold of an environment may change what the simulations do not see. From there
-    on its class steps the environments one by one, and a line of the logger
+    Somebody who gets hold of an environment may change what the simulations do not see.
+    From there on its class steps the environments one by one, and a line of the logger
     "spikepropamine.physics" says so.
     """
 

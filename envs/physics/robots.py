@@ -1,7 +1,8 @@
-"""Gymnasium's v5 MuJoCo tasks, one record each: what they observe, reward and end, in arrays.
+"""Gymnasium's v5 MuJoCo tasks, one record each: observations, rewards and ends.
 
-Every expression keeps the order of operations, the types and the roundings of Gymnasium's own
-code, so that all numbers are equal to the last bit. How an episode begins is left to Gymnasium.
+Every expression keeps the order of operations, the types and the roundings of
+Gymnasium's own code, so that all numbers are equal to the last bit. How an episode
+begins is left to Gymnasium.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,8 +17,10 @@ class NotKnown(Exception):
 
 
 Infos = dict[str, np.ndarray | list[Any]]
-"""Entries of `info` by name, of all simulations: an array where Gymnasium has NumPy's numbers (or
-arrays), a list where it has Python's."""
+"""Entries of `info` by name, of all simulations.
+
+An array where Gymnasium has NumPy's numbers (or arrays), a list where it has Python's.
+"""
 
 
 @dataclass
@@ -30,7 +33,8 @@ class Readings:
         fields: of MjData by name, float64 [simulations, ...].
         actions: as they were given [simulations, channels], in their own dtype.
         velocity: of `Robot.place`, float64 [simulations] or [simulations, 2].
-        forward_weight: weight of the forward reward, one number or one for each simulation.
+        forward_weight: weight of the forward reward, one number or one for each
+            simulation.
     """
 
     task: Any
@@ -72,7 +76,8 @@ class Robot:
 
     Attributes:
         entry: its class, as in Gymnasium's registry.
-        digests: of versions of its source that this record is equal to, see `known.digest`.
+        digests: of versions of its source that this record is equal to, see
+            `known.digest`.
         observe: the observations, float64 [simulations, channels].
         judge: rewards, ends and infos.
         fields: of MjData that it reads besides positions, velocities and controls.
@@ -98,7 +103,9 @@ def _flat(values: np.ndarray) -> np.ndarray:
 
 
 def _sum_of_squares(values: np.ndarray) -> np.ndarray:
-    """Of all numbers of each simulation, in the order in which `np.sum` adds those of one."""
+    """Of each simulation's numbers, in the order in which `np.sum` adds those of
+    one.
+    """
     return np.add.reduce(np.square(_flat(values)), axis=1)
 
 
@@ -124,8 +131,9 @@ def _unhealthy(readings: Readings, healthy: np.ndarray) -> np.ndarray:
 
 
 def _shown_positions(readings: Readings, hidden: int) -> np.ndarray:
-    """The positions that are observed: not the first ones, which tell where the robot is, unless
-    the task was made to show them.
+    """The positions that are observed.
+
+    The first ones say where the robot is, and are left out unless the task shows them.
     """
     if readings.task._exclude_current_positions_from_observation:
         return readings.qpos[:, hidden:]
@@ -199,7 +207,7 @@ def _swimmer(readings: Readings) -> Outcome:
 def _upright(
     readings: Readings, healthy: np.ndarray, survive: np.ndarray | list[Any]
 ) -> Outcome:
-    """Of Hopper and Walker2d: a reward for running, and one for every step without a fall."""
+    """Of Hopper and Walker2d: rewards for running and for every step without a fall."""
     forward = readings.forward_weight * readings.velocity
     control = readings.task._ctrl_cost_weight * _sum_of_squares(readings.actions)
     infos: Infos = {
@@ -355,7 +363,7 @@ def _double_pendulum_observation(readings: Readings) -> np.ndarray:
 
 
 def _squares(values: np.ndarray) -> np.ndarray:
-    """Squares as `**` makes them of single numbers; of arrays it rounds some of them otherwise."""
+    """Squares as `**` makes them of single numbers; of arrays it rounds differently."""
     return np.array([value**2 for value in values])
 
 
@@ -506,7 +514,11 @@ ROBOTS = (
 
 
 def record_of(task: Any) -> Robot:
-    """The record of an unwrapped environment, by the name of its class. Raises NotKnown."""
+    """The record of an unwrapped environment, by the name of its class.
+
+    Raises:
+        NotKnown: there is none.
+    """
     kind = type(task)
     for robot in ROBOTS:
         if robot.entry == f"{kind.__module__}:{kind.__qualname__}":

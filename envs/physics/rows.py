@@ -11,7 +11,8 @@ from spikepropamine.envs.task import ResetResult, StepResult
 
 
 class Rows(Owner):
-    """Environments by the number of their row, stepped in one call where they are known.
+    """Environments by the number of their row, stepped in one call where they are
+    known.
 
     Args:
         envs: at least one, by row.

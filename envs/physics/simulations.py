@@ -56,10 +56,10 @@ class Stepped:
 class Simulations:
     """Steps environments of one of Gymnasium's v5 MuJoCo tasks in one call.
 
-    What it gives is what the environments give when Gymnasium steps them one by one, to the last
-    bit, whatever the number of threads. Episodes begin in the environments themselves, so that
-    seeds and draws are theirs. In between, an environment's own data may stay as they were, until
-    `update` brings them up to date.
+    What it gives is what the environments give when Gymnasium steps them one by one, to
+    the last bit, whatever the number of threads. Episodes begin in the environments
+    themselves, so that seeds and draws are theirs. In between, an environment's own
+    data may stay as they were, until `update` brings them up to date.
 
     Made with `simulate`, which first sees whether the environments are known.
 
@@ -131,8 +131,8 @@ class Simulations:
 
         Args:
             actions: [simulations, channels], of any type of numbers.
-            ids: of the simulations to step, rising; None: all. What is returned of the others
-                means nothing.
+            ids: of the simulations to step, rising; None: all. What is returned of the
+                others means nothing.
 
         Raises:
             ResetNeeded: an environment has no episode yet.
@@ -194,7 +194,7 @@ class Simulations:
             env = env.env
 
     def changed(self, index: int) -> bool:
-        """Whether somebody has given an environment another model or other constants."""
+        """Whether an environment was given another model or other constants."""
         task = self.tasks[index]
         return (
             task.model is not self._models[index]
@@ -210,9 +210,9 @@ class Simulations:
 class Layered(Simulations):
     """Simulations whose environments are in wrappers of this project.
 
-    A wrapper acts in the environment that it wraps, with the random numbers and the memory of that
-    one; between two of its acts all environments are stepped in one call. So each environment may
-    have its own model.
+    A wrapper acts in the environment that it wraps, with the random numbers and the
+    memory of that one; between two of its acts all environments are stepped in one
+    call. So each environment may have its own model.
 
     Args:
         envs, robot, limit, threads: as of `Simulations`.
@@ -266,7 +266,8 @@ class Layered(Simulations):
         actions = np.asarray(actions)
         if actions.dtype != self._dtype:
             raise TypeError(
-                f"actions of perturbed environments are {self._dtype}, not {actions.dtype}"
+                f"actions of perturbed environments are {self._dtype}, "
+                f"not {actions.dtype}"
             )
         indices = range(len(self)) if ids is None else ids.tolist()
         arrived = actions.copy()
@@ -321,7 +322,7 @@ class Layered(Simulations):
         self.take_in(index)
 
     def changed(self, index: int) -> bool:
-        """Whether somebody has given an environment other constants; its model is its own."""
+        """Whether an environment was given other constants; models differ anyway."""
         found, expected = known.constants(self.tasks[index]), dict(self._constants)
         for constants in (found, expected):
             constants.pop("_forward_reward_weight", None)
@@ -357,7 +358,7 @@ _proven: dict[
 
 
 def _prove(task: Any, robot: Robot) -> None:
-    """Raises NotKnown unless the first steps of twins of a task are equal in both ways."""
+    """Raises NotKnown unless first steps of a task's twins are equal in both ways."""
     arguments = (
         getattr(task, "_ezpickle_args", ()),
         getattr(task, "_ezpickle_kwargs", {}),

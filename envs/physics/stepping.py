@@ -1,9 +1,10 @@
 """Two ways to step the simulations of one task: all in one call, or each by itself.
 
-MuJoCo's `mujoco.batch` steps them in one call. With many simulations of a small robot it is faster
-than a loop, since its threads work on data of their own, which stay in the processor's cache. It
-gives arrays of what it derives, but cannot compute contact forces. The loop works on the
-environments' own data, so that all of MuJoCo is at hand between two steps.
+MuJoCo's `mujoco.batch` steps them in one call. With many simulations of a small robot
+it is faster than a loop, since its threads work on data of their own, which stay in the
+processor's cache. It gives arrays of what it derives, but cannot compute contact
+forces. The loop works on the environments' own data, so that all of MuJoCo is at hand
+between two steps.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ class Stepper(Protocol):
     fields: dict[str, np.ndarray]
 
     def step(self, actions: np.ndarray, ids: np.ndarray | None) -> None:
-        """One environment step of all simulations, or of those with these ids, which rise."""
+        """One environment step of all simulations, or of these ids, in rising order."""
 
     def take_in(self, index: int) -> None:
         """Goes on from the state of an environment's own data."""
@@ -43,7 +44,7 @@ class Stepper(Protocol):
 
 
 class Together:
-    """All in one call, by `mujoco.batch`, on the first task's model until `use` gives others.
+    """All in one call of `mujoco.batch`, on the first task's model until `use`.
 
     Args:
         tasks: the environments, unwrapped.
@@ -77,8 +78,10 @@ class Together:
         mujoco.mj_getState(task.model, task.data, self._batch.state[index], STATE)
 
     def update(self, index: int) -> None:
-        """Brings an environment's own data up to date. What MuJoCo derives from the state (such as
-        `data.xpos`) is that of this very state; in Gymnasium it lags a simulator step behind.
+        """Brings an environment's own data up to date.
+
+        What MuJoCo derives from the state (such as `data.xpos`) is that of this very
+        state; in Gymnasium it lags a simulator step behind.
         """
         task, state = self._tasks[index], self._batch.state[index]
         mujoco.mj_setState(task.model, task.data, state, STATE)
@@ -100,8 +103,8 @@ class InTurn:
     Args:
         tasks: the environments, unwrapped.
         fields: of MjData to read; "cfrc_ext" has contact forces.
-        threads: of Python, each of which steps a part of the environments; MuJoCo lets go of the
-            interpreter's lock.
+        threads: of Python, each of which steps a part of the environments; MuJoCo lets
+            go of the interpreter's lock.
     """
 
     def __init__(

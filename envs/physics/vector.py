@@ -44,7 +44,16 @@ class PhysicsVectorEnv(Owner, SyncVectorEnv):
         seed: int | list[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Starts an episode in every environment, or in those of `options["reset_mask"]`."""
+        """Starts an episode in every environment, or where `reset_mask` is True.
+
+        Args:
+            seed: of the first environment, the next have the next numbers; or one for
+                each.
+            options: may have "reset_mask", bool [environments].
+
+        Returns:
+            Observations [environments, channels], and the infos.
+        """
         mask = np.ones(self.num_envs, dtype=bool)
         if options is not None and "reset_mask" in options:
             mask = options["reset_mask"]
@@ -121,7 +130,12 @@ class PhysicsVectorEnv(Owner, SyncVectorEnv):
         return results
 
     def set_attr(self, name: str, values: list[Any] | tuple[Any, ...] | Any) -> None:
-        """Sets an attribute of every environment; they are stepped one by one from here on."""
+        """Sets an attribute of every environment; from here they step one by one.
+
+        Args:
+            name: of the attribute.
+            values: one for each environment, or one for all.
+        """
         self._hand_over(f"{name!r} was set")
         super().set_attr(name, values)
 

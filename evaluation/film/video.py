@@ -129,7 +129,8 @@ def film(
     progress: bool = True,
 ) -> list[float]:
     """Makes a video of the episode of a seed, with deterministic actions, in each of
-    the takes: H.264 in 4:2:0, playable while it loads, at the pace of the task's own clock.
+    the takes: H.264 in 4:2:0, playable while it loads, at the pace of the task's own
+    clock.
 
     Args:
         path: of the file, which appears once it is complete, in a folder that exists.
