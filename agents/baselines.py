@@ -75,7 +75,8 @@ def _named(space: spaces.Space, policy: str) -> str:
 
 
 def _mlp_actor_critic(blueprint: Blueprint) -> Policy:
-    trainer, told = blueprint.trainer, blueprint.told
+    trainer = blueprint.trainer
+    told = blueprint.told
     arguments: Arguments = {
         "log_std_init": trainer.log_std_init,
         "optimizer_kwargs": ADAM,

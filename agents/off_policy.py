@@ -273,7 +273,8 @@ class SequenceLearning(_Base):
         infos: list[dict[str, Any]],
     ) -> None:
         normalisation: Any = self._vec_normalize_env
-        raw_obs, raw_reward = new_obs, reward
+        raw_obs = new_obs
+        raw_reward = reward
         if normalisation is not None:
             raw_obs = normalisation.get_original_obs()
             raw_reward = normalisation.get_original_reward()

@@ -106,7 +106,8 @@ def concerned(policy: str, taught: bool, kind: str) -> Callable[[str], bool]:
         taught: whether there is a teacher.
         kind: name of the algorithm.
     """
-    agent, algorithm = agents()[policy], ALGORITHMS[kind]
+    agent = agents()[policy]
+    algorithm = ALGORITHMS[kind]
     ignored = {*agent.ignores, *algorithm.ignores}
     if agent.actor is not None and not agent.actor.memory:
         ignored |= {f"trainer.{name}" for name in algorithm.ignores_without_memory}
@@ -146,7 +147,8 @@ def build(
     """
     if agent not in agents():
         raise ValueError(unknown("policy", agent, agents()))
-    made_of, algorithm = agents()[agent], ALGORITHMS[trainer.kind]
+    made_of = agents()[agent]
+    algorithm = ALGORITHMS[trainer.kind]
     if algorithm.needs.box_actions and not isinstance(venv.action_space, spaces.Box):
         raise ValueError(
             f"{algorithm.name} needs actions in a Box, not {venv.action_space}; use ppo"

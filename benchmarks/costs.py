@@ -34,7 +34,8 @@ def exported(run: Run, task: Task) -> dict[str, float]:
     found = onnx_file.check(contents, run.policy, env, UNSEEN_SEED)
     observation, _ = env.reset(seed=UNSEEN_SEED)
     env.close()
-    policy, state = onnx_file.OnnxPolicy(contents), None
+    policy = onnx_file.OnnxPolicy(contents)
+    state = None
 
     def torch_step() -> None:
         nonlocal state

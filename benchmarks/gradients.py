@@ -26,7 +26,8 @@ from spikepropamine.policies.config import NetworkConfig
 from spikepropamine.policies.network import SpikingNetwork
 
 LENGTHS = (8, 64, 250, 1000)
-RULES, SPREADS = ("hebb", "oja", "bcm", "bcm_decay"), (1.0, 3.0)
+RULES = ("hebb", "oja", "bcm", "bcm_decay")
+SPREADS = (1.0, 3.0)
 KINDS = [
     (rule, modulation, decay)
     for rule in RULES
@@ -35,7 +36,9 @@ KINDS = [
     if modulation != "none"
     or decay == "contracting"  # without a modulator they are the same
 ]
-CHANNELS, WIDTH, BATCH = 16, 64, 4
+CHANNELS = 16
+WIDTH = 64
+BATCH = 4
 
 
 def make_network(
@@ -61,7 +64,8 @@ def inputs_of(steps: int, seed: int) -> torch.Tensor:
     noise = torch.randn(
         steps, BATCH, CHANNELS, generator=generator, dtype=torch.float64
     )
-    value, rows = noise[0], []
+    value = noise[0]
+    rows = []
     for row in noise:
         value = 0.8 * value + 0.6 * row
         rows.append(value)
@@ -110,12 +114,11 @@ def measure(rows: Rows, options: Any) -> None:
             bounds[f"at_bound_{steps}"] = round(float(np.mean(found)), 4)
         case = {"policy": " ".join(kind[:2]), "setting": kind[2], "severity": spread}
         for length in LENGTHS:
-            norms, cosines = [], []
+            norms = []
+            cosines = []
             for seed in range(options.networks):
-                network, inputs = (
-                    make_network(kind, spread, seed),
-                    inputs_of(length, seed),
-                )
+                network = make_network(kind, spread, seed)
+                inputs = inputs_of(length, seed)
                 single = gradient(network, inputs.float())
                 double = gradient(network.double(), inputs)
                 norms.append(float(single.norm()))

@@ -208,7 +208,8 @@ def _steps(
         recurrent=(recurrent,) * layers,
     )
     network = SpikingNetwork(neurons, config, range(17), backend)
-    flat, starts = torch.zeros(1, batch, network.hidden_size), torch.zeros(1, batch)
+    flat = torch.zeros(1, batch, network.hidden_size)
+    starts = torch.zeros(1, batch)
     inputs = (torch.rand(1, batch, neurons) < 0.15).float()
 
     def steps() -> None:

@@ -42,7 +42,8 @@ def asked(policy: Any, steps: int, keys: int, episodes: int) -> dict[str, np.nda
     arguments = settings["env_kwargs"] | {"steps": steps, "keys": keys}
     envs = [KeyValue(**arguments) for _ in range(episodes)]
     seen = np.stack([env.reset(seed=FIRST_SEED + k)[0] for k, env in enumerate(envs)])
-    state, starts = None, np.ones(episodes, dtype=bool)
+    state = None
+    starts = np.ones(episodes, dtype=bool)
     found: list[tuple[bool, int, int]] = []
     for _ in range(steps):
         actions, state = policy.predict(seen, state, starts, deterministic=True)

@@ -147,7 +147,8 @@ def _measure(rows: Rows, options: Any, name: str, count: int) -> None:
     pool = EnvPool(options.envpool, name, count) if options.envpool else None
     if pool is not None:
         ways["envpool"] = pool
-    space, random = reference.single_action_space, np.random.default_rng(0)
+    space = reference.single_action_space
+    random = np.random.default_rng(0)
     steps = max(1, STEPS // count)
 
     def actions(number: int) -> np.ndarray:
@@ -186,7 +187,8 @@ def _measure_threads(rows: Rows, options: Any, name: str) -> None:
     ]
     for envs in ways:
         envs.reset(seed=0)
-    space, random = ways[0].single_action_space, np.random.default_rng(0)
+    space = ways[0].single_action_space
+    random = np.random.default_rng(0)
     ratios = []
     for _ in range(options.rounds):
         taken = []

@@ -51,18 +51,22 @@ def measure(task: str) -> dict[str, object]:
     else:
         run = TRAINED / f"{robot}-v5" / "snn" / "seed-0"
         measured = f"{run}, {EPISODES} episodes from seed {FIRST_SEED}"
-        policy, seen = load_policy(run / "policy"), []
+        policy = load_policy(run / "policy")
+        seen = []
         channels = policy.policy.observation_space.shape[0]
         for seed in range(FIRST_SEED, FIRST_SEED + EPISODES):
             observation, _ = env.reset(seed=seed)
-            state, starts, done = None, np.ones(1, dtype=bool), False
+            state = None
+            starts = np.ones(1, dtype=bool)
+            done = False
             while not done:
                 seen.append(observation)
                 actions, state = policy.predict(
                     observation[None, :channels], state, starts, deterministic=True
                 )
                 observation, _, terminated, truncated, _ = env.step(actions[0])
-                starts, done = np.zeros(1, dtype=bool), terminated or truncated
+                starts = np.zeros(1, dtype=bool)
+                done = terminated or truncated
         spread = np.std(np.asarray(seen, dtype=np.float64), axis=0)
     digits = [float(f"{value:.4g}") for value in spread]
     return {"measured": measured, "arguments": limited, "spread": digits}

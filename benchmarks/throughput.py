@@ -63,7 +63,8 @@ def measure(rows: Rows, options: Any) -> None:
     )  # JAX's one thread
     keep_freed_memory()
     check_known("kind", options.kind, ("ppo", "sac"))
-    env, cases = options.env, _cases(options)
+    env = options.env
+    cases = _cases(options)
     suite = {"suite": "sac"} if options.kind == "sac" else {}
     clocks: dict[Any, Clock] = {case: defaultdict(float) for case in cases}
     for case, algorithm in cases.items():
@@ -107,11 +108,9 @@ def _cases(options: Any) -> dict[tuple[str, str], Any]:
     """Algorithms by policy and size, or by policy and settings; Stable-Baselines3's own
     first.
     """
-    env, off_policy, cases = (
-        options.env,
-        options.kind == "sac",
-        dict[tuple[str, str], Any](),
-    )
+    env = options.env
+    off_policy = options.kind == "sac"
+    cases = dict[tuple[str, str], Any]()
     sizes = "configured", "x".join(map(str, options.hidden))
     if off_policy:
         sizes = "SB3's", "configured"

@@ -17,9 +17,11 @@ from spikepropamine.evaluation.run.episodes import watch
 from spikepropamine.folder import find
 
 FILE = Path(__file__).parent / "told-once.webp"
-NAME, SEED = "cue-lesson/HalfCheetahCueLesson-v0/ndp-hebb", 1_000_000
+NAME = "cue-lesson/HalfCheetahCueLesson-v0/ndp-hebb"
+SEED = 1_000_000
 WIDTH, HEIGHT = 340, 240  # of each half, in pixels
-STRIDE, SECONDS = 2, 8.0
+STRIDE = 2
+SECONDS = 8.0
 
 
 def frames(title: str, lesion: str | None) -> list[np.ndarray]:
@@ -27,7 +29,8 @@ def frames(title: str, lesion: str | None) -> list[np.ndarray]:
     (run,), task = load_runs([find(NAME)])
     env = make_env(task, CLEAN, run.previous, run.revealed)
     hook = lesion and LESIONS[lesion].hook(Wave(layout_of(run.policy), [SEED], 1))
-    camera, found = Camera(env, WIDTH, HEIGHT), []
+    camera = Camera(env, WIDTH, HEIGHT)
+    found = []
     bar = written(np.full((BAR, WIDTH, 3), INK, dtype=np.uint8), title)
     for step, _ in enumerate(watch(run.policy, env, SEED, hook=hook)):
         if step % STRIDE == 0:

@@ -27,14 +27,16 @@ from spikepropamine.evaluation.run.episodes import watch
 from spikepropamine.policies.export import load_policy
 
 ROOT = Path(__file__).parent.parent
-PAGE, PICTURES = (
-    ROOT / "docs" / "reference" / "perturbations.md",
-    ROOT / "docs" / "perturbations",
-)
+PAGE = ROOT / "docs" / "reference" / "perturbations.md"
+PICTURES = ROOT / "docs" / "perturbations"
 START, END = "<!-- made by `python docs/perturbations.py` -->\n", "<!-- end -->\n"
-ONSET, STEPS, SEED = 40, 160, 3
-ROBOTS, CUES = ("HalfCheetah-v5", "Ant-v5"), "CueAssociation-v0"
-PLAIN, CHANGED = BLUE, RED
+ONSET = 40
+STEPS = 160
+SEED = 3
+ROBOTS = ("HalfCheetah-v5", "Ant-v5")
+CUES = "CueAssociation-v0"
+PLAIN = BLUE
+CHANGED = RED
 GROUPS = {
     "sensing": "What is observed",
     "acting": "What is done",
@@ -75,7 +77,8 @@ def episode(
         policy = SimpleNamespace(
             policy=None, predict=lambda *_, **__: (next(given), None)
         )
-    camera, rows = Camera(env, 240, 180), []
+    camera = Camera(env, 240, 180)
+    rows = []
     for moment in islice(watch(policy, env, SEED), 1, STEPS + 1):
         state = data.ctrl.copy(), data.qpos[0]
         rows.append((moment.observation, moment.action, *state, moment.reward))
@@ -107,7 +110,8 @@ def draw(family: Family) -> bytes:
     """The picture of a family, a PNG of few colours."""
     import matplotlib.pyplot as plt
 
-    text, task = text_of(family), task_of(family)
+    text = text_of(family)
+    task = task_of(family)
     robots = family.group in ("body", "world")
     figure, axes = plt.subplots(
         1, 3 if robots else 1, figsize=(7, 1.9), dpi=110, layout="constrained",
@@ -117,7 +121,8 @@ def draw(family: Family) -> bytes:
     onset = float(ONSET)
     if task == CUES:
         for perturb, colour, marker in ((None, PLAIN, "o"), (text, CHANGED, "x")):
-            found, name = right_actions(perturb), perturb or "plain"
+            found = right_actions(perturb)
+            name = perturb or "plain"
             plot.plot(*zip(*found), marker, color=colour, label=name, markersize=6)
         env: Any = make(CUES)
         onset = ONSET / env.unwrapped.trial_steps
@@ -155,7 +160,8 @@ def draw(family: Family) -> bytes:
     plot.xaxis.label.set_size(8)
     plot.yaxis.label.set_size(8)
     plot.spines[["top", "right"]].set_visible(False)
-    raw, small = io.BytesIO(), io.BytesIO()
+    raw = io.BytesIO()
+    small = io.BytesIO()
     figure.savefig(raw, format="png")
     plt.close(figure)
     Image.open(raw).convert("RGB").quantize(64).save(small, format="png", optimize=True)

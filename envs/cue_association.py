@@ -180,7 +180,8 @@ class CueAssociation(DrawnTask):
         trial, phase = divmod(self.steps, self.trial_steps)
         if phase != self.cue_length - 1:
             return 0.0, {}
-        target, cue = int(self.targets[trial]), int(self.order[trial])
+        target = int(self.targets[trial])
+        cue = int(self.order[trial])
         correct = action == target
         reward = 1.0 if correct else -1.0
         feedback = self._observations[self.steps + 1 :][: self.feedback_length]

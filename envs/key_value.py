@@ -90,7 +90,8 @@ class KeyValue(DrawnTask):
         self.action_space = gym.spaces.Discrete(self.values)
 
     def _draw(self) -> None:
-        random, steps = self.np_random, self.episode_steps
+        random = self.np_random
+        steps = self.episode_steps
         count = int(random.integers((self.keys + 1) // 2, self.keys + 1))
         patterns = np.zeros((0, self.bits), dtype=np.int8)
         while len(patterns) < count:
@@ -109,7 +110,9 @@ class KeyValue(DrawnTask):
         )
         self._observations[:-1, : self.bits] = patterns[shown] ^ flips
         self._infos: list[dict[str, float]] = []
-        values, bindings, written = first_values.tolist(), [0] * count, [0] * count
+        values = first_values.tolist()
+        bindings = [0] * count
+        written = [0] * count
         for step, key in enumerate(shown.tolist()):
             row = self._observations[step, self.bits :]
             if not bindings[key] or writes[step]:

@@ -124,7 +124,9 @@ class MotorMap(DrawnTask):
         self.return_range = (-4.0 * self.episode_steps, 0.0)
 
     def _draw(self) -> None:
-        random, steps, motors = self.np_random, self.episode_steps, self.motors
+        random = self.np_random
+        steps = self.episode_steps
+        motors = self.motors
         self.matrix = WIRINGS[self.wiring](random, motors)
         commands = random.uniform(-1, 1, (steps, motors))
         targets = random.uniform(-1, 1, (steps, motors))

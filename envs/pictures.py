@@ -150,7 +150,8 @@ def _arrow(
     draw: Draw, x: float, y: float, length: float, thick: float, colour: str
 ) -> None:
     """From (x, y) to the right, or to the left where `length` is negative."""
-    end, head = x + length, np.sign(length) * min(abs(length), thick * 2)
+    end = x + length
+    head = np.sign(length) * min(abs(length), thick * 2)
     draw.rectangle(
         (min(x, end - head), y - thick / 3, max(x, end - head), y + thick / 3), colour
     )

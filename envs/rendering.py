@@ -26,11 +26,13 @@ renderer.render()
 """
 # degrees and a share of the distance: what runs is seen best from nearby and not from
 # high above
-ELEVATION, NEARER = -20.0, 0.75
+ELEVATION = -20.0
+NEARER = 0.75
 # seconds by which the camera follows late, so that one sees where a robot runs, and a
 # share of the camera's distance, by which it may be behind, so that a fast one stays in
 # the picture
-LAG, BEHIND = 0.35, 0.2
+LAG = 0.35
+BEHIND = 0.2
 
 
 class CannotDraw(Exception):
@@ -47,10 +49,8 @@ def choose_backend() -> str | None:
     """
     chosen = os.environ.get("MUJOCO_GL")
     for backend in [chosen] if chosen else BACKENDS:
-        command, drawn_by = (
-            [sys.executable, "-c", PROBE],
-            os.environ | {"MUJOCO_GL": backend},
-        )
+        command = [sys.executable, "-c", PROBE]
+        drawn_by = os.environ | {"MUJOCO_GL": backend}
         found = subprocess.run(command, env=drawn_by, capture_output=True, check=False)
         if found.returncode == 0:
             os.environ["MUJOCO_GL"] = backend
@@ -86,7 +86,9 @@ class Camera:
     """
 
     def __init__(self, env: gym.Env, width: int, height: int) -> None:
-        self.env, self.width, self.height = env, width, height
+        self.env = env
+        self.width = width
+        self.height = height
         self._task: Any = env.unwrapped
         self._renderer: Any = None
         self._model: Any = None
@@ -114,10 +116,8 @@ class Camera:
             raise CannotDraw(str(error)) from error
         from PIL import Image, ImageOps
 
-        size, picture = (
-            (self.width, self.height),
-            Image.fromarray(np.asarray(frame, np.uint8)),
-        )
+        size = (self.width, self.height)
+        picture = Image.fromarray(np.asarray(frame, np.uint8))
         return np.asarray(
             ImageOps.pad(picture, size, Image.Resampling.LANCZOS, "white")
         )
@@ -141,7 +141,8 @@ class Camera:
             self._view = view(self._task)
         for field in range(model.nhfield):  # ground that may have been reshaped
             mujoco.mjr_uploadHField(model, self._renderer._mjr_context, field)
-        data, tracked = self._task.data, self._view.trackbodyid
+        data = self._task.data
+        tracked = self._view.trackbodyid
         if tracked >= 0:
             centre = data.subtree_com[tracked]
             late = (
@@ -149,7 +150,8 @@ class Camera:
                 if self._time < data.time
                 else 0.0
             )
-            behind, most = late * (self._lookat - centre), BEHIND * self._view.distance
+            behind = late * (self._lookat - centre)
+            most = BEHIND * self._view.distance
             self._lookat = centre + behind * most / max(most, np.linalg.norm(behind))
             self._time = data.time
             self._view.lookat[:] = self._lookat
@@ -179,10 +181,8 @@ def _renderer(model: Any, width: int, height: int) -> Any:
     import mujoco
 
     visual = model.vis.global_
-    visual.offwidth, visual.offheight = (
-        max(visual.offwidth, width),
-        max(visual.offheight, height),
-    )
+    visual.offwidth = max(visual.offwidth, width)
+    visual.offheight = max(visual.offheight, height)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
@@ -232,7 +232,8 @@ def move_ground(model: Any, scene: Any, centre: np.ndarray) -> None:
             or shape.objtype != mujoco.mjtObj.mjOBJ_GEOM
         ):
             continue
-        size, material = model.geom_size[shape.objid, :2], model.geom_matid[shape.objid]
+        size = model.geom_size[shape.objid, :2]
+        material = model.geom_matid[shape.objid]
         if material < 0 or not size.all():  # one that is drawn without an end
             continue
         axes = shape.mat.reshape(3, 3)[:, :2]

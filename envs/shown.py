@@ -169,7 +169,8 @@ class Revealed(_Wider):
         self, env: gym.Env, labels: Sequence[str], values: Mapping[str, float]
     ) -> None:
         super().__init__(env, labels=labels, values=values)
-        self.labels, self.values = tuple(labels), dict(values)
+        self.labels = tuple(labels)
+        self.values = dict(values)
         known = [
             name
             for name in ("contexts", "context", "hidden")

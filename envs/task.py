@@ -104,7 +104,8 @@ class DrawnTask(gym.Env[np.ndarray, Any], ABC):
             )
         super().reset(seed=seed)
         self._draw()
-        self.steps, self.answers = 0, []
+        self.steps = 0
+        self.answers = []
         return self._observations[0].copy(), {}
 
     def step(self, action: Any) -> StepResult:
@@ -151,7 +152,8 @@ class DrawnTask(gym.Env[np.ndarray, Any], ABC):
 
     def _checked(self, action: Any) -> Any:
         """The action, where it is in the action space."""
-        answer, answers = int(action), int(self.action_space.n)
+        answer = int(action)
+        answers = int(self.action_space.n)
         if not 0 <= answer < answers:
             raise ValueError(
                 f"action must be an integer in [0, {answers - 1}], got {answer}"

@@ -45,7 +45,8 @@ from spikepropamine.folder import (
 from spikepropamine.reading import read_yaml
 from spikepropamine.versions import add_import, versions
 
-EPISODES, FEW_EPISODES = 100, 5
+EPISODES = 100
+FEW_EPISODES = 5
 REPORT = "report.html"
 FILMED = {name: lesion for name, lesion in LESIONS.items() if lesion.cost == 1}
 BOUNDS = {

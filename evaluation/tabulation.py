@@ -24,7 +24,8 @@ from spikepropamine.evaluation.run.episodes import Outcome
 from spikepropamine.evaluation.run.plan import Evaluated
 from spikepropamine.table import table
 
-RANDOM, TOLD = "random actions", "teacher, told"
+RANDOM = "random actions"
+TOLD = "teacher, told"
 """Stand in the place of a policy in contexts, and have no seed."""
 
 Row = dict[str, Any]  # by column of the results table

@@ -33,7 +33,10 @@ choices = np.eye(
     getattr(env.action_space, "n", 0)
 )  # one-hot, where an action is one of several
 for episode in range(int(sys.argv[2]) if len(sys.argv) > 2 else 3):
-    (observation, _), state, over, total = env.reset(seed=episode), start, False, 0.0
+    (observation, _) = env.reset(seed=episode)
+    state = start
+    over = False
+    total = 0.0
     if task[
         "previous"
     ]:  # it also sees its previous action and reward, which begin with 0
@@ -55,5 +58,6 @@ for episode in range(int(sys.argv[2]) if len(sys.argv) > 2 else 3):
         before = np.append(
             choices[action[0]] if choices.size else action[0], float(reward)
         )
-        total, over = total + float(reward), terminated or truncated
+        total = total + float(reward)
+        over = terminated or truncated
     print(f"episode {episode}: return {total:.1f}")

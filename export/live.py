@@ -83,7 +83,9 @@ class Show:
     """
 
     def __init__(self, run: Run, task: Task, text: str | None) -> None:
-        self.run, self.task, self.text = run, task, text
+        self.run = run
+        self.task = task
+        self.text = text
         self.layout = layout_of(run.policy)
         self.hand = Hand(self.layout)
         self.twin = is_plastic(run.policy)
@@ -148,10 +150,14 @@ class Visit:
     """What happens on one web socket: a show, and what its visitor does."""
 
     def __init__(self, socket: Any, run: Run, task: Task, text: str | None) -> None:
-        self.socket, self.run, self.task = socket, run, task
+        self.socket = socket
+        self.run = run
+        self.task = task
         self.show = Show(run, task, text)
-        self.running, self.single = True, False
-        self.seed, self.speed = 0, 1.0
+        self.running = True
+        self.single = False
+        self.seed = 0
+        self.speed = 1.0
 
     def go(self) -> None:
         """Runs until the page is closed."""
@@ -219,7 +225,8 @@ class Visit:
             case {"do": "run", "running": bool(running)}:
                 self.running = running
             case {"do": "step"}:
-                self.running, self.single = False, True
+                self.running = False
+                self.single = True
             case {"do": "restart", "seed": int(seed)} if 0 <= seed < 2**31:
                 self.seed = seed
                 self._begin()

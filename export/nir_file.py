@@ -103,7 +103,8 @@ def to_nir(deployed: DeployedPolicy, card: Mapping[str, Any]) -> nir.NIRGraph:
         node = nir.Affine(np.diag(1 / spread), -mean.ravel() / spread)
         last = add("normalisation", node, last)
     for index, layer in enumerate(network.layers):
-        name, p = f"layer{index}", layer.parameters_in_use()
+        name = f"layer{index}"
+        p = layer.parameters_in_use()
         synapses = nir.Affine(_array(p.weight), _array(p.bias))
         last = add(f"{name}.synapses", synapses, last)
         beta = _array(p.membrane_decay)
@@ -149,7 +150,8 @@ def _plasticity(layer: Any) -> dict[str, Any]:
     """What changes these synapses: names of the rule and its kind, and all trainable
     parameters.
     """
-    spec, p = layer.spec, layer.parameters_in_use()
+    spec = layer.spec
+    p = layer.parameters_in_use()
     names = (*PLASTICITY, "modulator_weight", "modulator_exogenous", "modulator_bias")
     found = {name: getattr(p, name, getattr(layer, name, None)) for name in names}
     numbers = {
@@ -228,7 +230,8 @@ def check(
     observation is clipped.
     """
     policy: Any = deployed.policy
-    network, layout = policy.network, policy.layout
+    network = policy.network
+    layout = policy.layout
     taken = islice(steps(deployed, env, seed), STEPS)
     batch: Any = stacked([step.observation for step in taken])
     normalisation = deployed.normalisation
@@ -251,7 +254,8 @@ def check(
     )
     spikes = 0
     for index, output in enumerate(outputs):
-        expected, found = output.spikes[:, 0].numpy(), simulated[f"layer{index}"]
+        expected = output.spikes[:, 0].numpy()
+        found = simulated[f"layer{index}"]
         spikes += int(expected.sum())
         differing = (expected != found).any(axis=1)
         if differing.any():

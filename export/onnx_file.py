@@ -31,7 +31,10 @@ STEPS = 1000  # of the check
 TOLERANCE = 1e-3
 NUMPY = {"float": "float32", "double": "float64"}
 """Types of arrays by ONNX's names, where these are others."""
-OBSERVATION, STATE, ACTION, NEW_STATE = "observation", "state", "action", "new_state"
+OBSERVATION = "observation"
+STATE = "state"
+ACTION = "action"
+NEW_STATE = "new_state"
 
 
 class Step(nn.Module):
@@ -56,7 +59,8 @@ class Step(nn.Module):
             readable.set_training_mode(False)
             readable.network.keep_weights()
             policy = readable
-        self.policy, self.normalisation = policy, deployed.normalisation
+        self.policy = policy
+        self.normalisation = deployed.normalisation
         kind = next(cls for cls in type(policy).__mro__ if cls in NETWORKS)
         self.actor = NETWORKS[kind](policy)[0]
         self.actions = DISTRIBUTIONS[type(policy.action_dist)](policy)
@@ -73,7 +77,8 @@ class Step(nn.Module):
         """Observations, one tensor for each key of a Dict, and the state [B, D] where
         there is one; to actions as the environment takes them, and the new state.
         """
-        policy, space = self.policy, self.policy.action_space
+        policy = self.policy
+        space = self.policy.action_space
         observation: Any = self._normalised("", inputs[0])
         if self.keys is not None:
             observation = {
@@ -179,10 +184,12 @@ def to_onnx(
     examples = {
         k: np.zeros((2, *(x.shape or ())), dtype=x.dtype) for k, x in parts.items()
     }
-    names, outputs = list(examples), [ACTION]
+    names = list(examples)
+    outputs = [ACTION]
     inputs = [torch.as_tensor(x) for x in examples.values()]
     if step.layout is not None:
-        names, outputs = [*names, STATE], [ACTION, NEW_STATE]
+        names = [*names, STATE]
+        outputs = [ACTION, NEW_STATE]
         inputs.append(torch.zeros(2, step.layout.size))
     buffer: Any = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings():
@@ -287,7 +294,8 @@ def check(
     policy: Any = deployed.policy
     layout = state_layout(policy) if isinstance(policy, PlasticSpikingPolicy) else None
     allowed = 0 if layout is None else max(1, steps // 500)
-    worst, apart = 0.0, 0
+    worst = 0.0
+    apart = 0
     for number, step in enumerate(islice(acting.steps(deployed, env, seed), steps)):
         if step.begins:
             exported.reset()

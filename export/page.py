@@ -39,7 +39,9 @@ from spikepropamine.folder import RunFolder, find, name_of, plain_name
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.reading import Unreadable, read_text
 
-CARD, POLICY, MODEL = "card.json", "policy.onnx", "model.xml"
+CARD = "card.json"
+POLICY = "policy.onnx"
+MODEL = "model.xml"
 """In the folder of a policy: what the page has to know, its network, and its robot."""
 
 
@@ -319,7 +321,8 @@ def main(arguments: list[str]) -> int:
     """Writes the data of the documentation's page; returns the exit code."""
     if len(arguments) != 1:
         raise UsageError("usage: python -m spikepropamine.export.page FOLDER")
-    folder, written = Path(arguments[0]), []
+    folder = Path(arguments[0])
+    written = []
     folder.mkdir(parents=True, exist_ok=True)
     for name, title in SHOWN.items():
         (run,), task = load_runs([find(name)])

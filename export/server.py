@@ -15,7 +15,8 @@ from spikepropamine.reading import read_bytes
 
 ASSETS = Path(__file__).with_name("assets")
 """The built page, which `make page` puts here."""
-DATA, INDEX = "data", "index.json"
+DATA = "data"
+INDEX = "index.json"
 """In it: the folder of the policies, and what the page reads first there."""
 HOST = "127.0.0.1"
 HOSTS = (HOST, "localhost")

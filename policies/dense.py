@@ -38,7 +38,8 @@ def _is_dense(modules: list[nn.Module]) -> bool:
     """Whether modules are linear ones with a bias, and between them either hyperbolic
     tangents or rectifiers.
     """
-    linear, activations = modules[::2], modules[1::2]
+    linear = modules[::2]
+    activations = modules[1::2]
     return (
         len(linear) == len(activations) + 1
         and all(type(x) is nn.Linear and x.bias is not None for x in linear)
@@ -119,7 +120,8 @@ class Dense(torch.autograd.Function):
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients to inputs and parameters."""
         layers = len(ctx.saved_tensors) // 2
-        seen, weights = ctx.saved_tensors[:layers], ctx.saved_tensors[layers:]
+        seen = ctx.saved_tensors[:layers]
+        weights = ctx.saved_tensors[layers:]
         gradients: list[Tensor | None] = []
         for k in reversed(range(layers)):
             of_weight, of_bias = ctx.needs_input_grad[2 + 2 * k : 4 + 2 * k]

@@ -200,7 +200,8 @@ def steps(policy: DeployedPolicy, env: gym.Env[Any, Any], seed: int) -> Iterator
         if begins:
             observation, _ = env.reset(seed=seed)
             seed += 1
-        batch, starts = stacked([observation]), np.array([begins])
+        batch = stacked([observation])
+        starts = np.array([begins])
         actions, state = policy.predict(batch, state, starts, deterministic=True)
         yield Step(observation, begins, actions[0], state)
         observation, _, terminated, truncated, _ = env.step(actions[0])

@@ -270,7 +270,8 @@ def layer_sequence(
     has_start = (starts > 0).any(dim=1).tolist()
     state = dict(state)
     spikes = _outputs(spec, state["potential"])
-    all_spikes, all_potentials = [], []
+    all_spikes = []
+    all_potentials = []
     # unbind, since indexing a tensor inside the loop has a backward that is quadratic
     # in T
     rates, targets = (
@@ -298,7 +299,8 @@ def layer_sequence(
                 presynaptic, p.recurrent_weight
             )
         if spec.plastic:
-            rule, means = RULES[spec.rule], _means(state)
+            rule = RULES[spec.rule]
+            means = _means(state)
             effective = p.plasticity_gain * rule.effective(state["fast_weights"], means)
             gathered = torch.bmm(presynaptic.unsqueeze(1), effective.transpose(1, 2))
             current = current + gathered.squeeze(1)
@@ -389,16 +391,19 @@ def _plasticity(
     values |= rule.named(_means(state))
     values |= zip(rule.synaptic, () if p.synaptic is None else p.synaptic)
     if "pre_mean" in state:
-        share, mean = p.pre_mean_share * rate.abs().mean(dim=1), state["pre_mean"]
+        share = p.pre_mean_share * rate.abs().mean(dim=1)
+        mean = state["pre_mean"]
         state["pre_mean"] = mean + share * (pre - mean)
     if "post_mean" in state:
-        share, mean = p.post_mean_share * rate.abs().squeeze(2), state["post_mean"]
+        share = p.post_mean_share * rate.abs().squeeze(2)
+        mean = state["post_mean"]
         state["post_mean"] = mean + share * (post - mean)
     drive = rule(values, p.coefficients)
     change: Any = 0.0
     if spec.decay == "contracting":
         free = rule(values | dict.fromkeys(OF_FAST_WEIGHTS, 0.0), p.coefficients)
-        change, drive = rate.abs() * (drive - free), free
+        change = rate.abs() * (drive - free)
+        drive = free
     if spec.modulation == "retroactive":
         change = (
             change + rate * state["eligibility"]

@@ -30,7 +30,8 @@ from spikepropamine.report.figures import FIGURES, agrees, draw
 from spikepropamine.report.tables import TABLES
 from spikepropamine.table import RESULTS, read, where
 
-MATRICES, BENCHMARKS = Path("configs/matrices"), Path("benchmarks")
+MATRICES = Path("configs/matrices")
+BENCHMARKS = Path("benchmarks")
 TABLE = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- end -->|\Z)", re.DOTALL)
 FIGURE = re.compile(r"<!-- figure: (.*?) -->\s*!\[.*?\]\((.*?)\)")
 

@@ -83,7 +83,8 @@ def run_command(
     ):  # the reader of our output, `head` for instance, has seen enough
         return 1
     except OSError as error:  # a folder that cannot be written to, a full disk
-        where, why = error.filename, error.strerror or error
+        where = error.filename
+        why = error.strerror or error
         if isinstance(error, shutil.Error):  # of several files
             *_, where, why = error.args[0][-1]
         _say(f"{program}: error: {one_line(why)}" + (f": {where}" if where else ""))
@@ -361,7 +362,8 @@ def sync_folder(folder: Path) -> None:
 
 def command_words() -> list[str]:
     """What `python` was started with, without the folders of this machine."""
-    program, words = Path(sys.argv[0]), sys.argv[1:]
+    program = Path(sys.argv[0])
+    words = sys.argv[1:]
     if program.stem in ("__main__", "spikepropamine"):
         return ["-m", "spikepropamine", *words]
     return [program.name, *words]

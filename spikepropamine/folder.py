@@ -22,7 +22,8 @@ from spikepropamine.reading import Missing, read_text
 POLICY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
 """Names of policies, which become parts of names of files."""
 
-RESULTS, ASKED = "results.csv", "evaluation.json"
+RESULTS = "results.csv"
+ASKED = "evaluation.json"
 """In the folder of an evaluation: the results table, and what was asked for."""
 
 

@@ -136,7 +136,8 @@ def _message(cls: Any, error: Any, as_option: bool) -> str:
     """What Pydantic found, in this project's words: the setting, what is wrong, what
     was given.
     """
-    name, prefix = "", ""
+    name = ""
+    prefix = ""
     for part in error[
         "loc"
     ]:  # what follows the name of a field is the place in its value
@@ -146,7 +147,8 @@ def _message(cls: Any, error: Any, as_option: bool) -> str:
         name = flag(member, prefix) if as_option else prefix + part
         prefix += f"{part}."
         cls = get_type_hints(cls)[part]
-    text, given = error["msg"], f", got {shown(error['input'])}"
+    text = error["msg"]
+    given = f", got {shown(error['input'])}"
     if error["type"] == "value_error":
         # raised by a dataclass as a whole, which names its settings itself, or for one
         # value
@@ -173,10 +175,12 @@ def add_options(
     whether --help shows it.
     """
     cls: Any = type(settings)
-    hints, helps = get_type_hints(cls, include_extras=True), docstrings(cls)
+    hints = get_type_hints(cls, include_extras=True)
+    helps = docstrings(cls)
     group: Any = parser if not prefix else parser.add_argument_group(prefix.rstrip("."))
     for part in fields(settings):
-        name, value = prefix + part.name, getattr(settings, part.name, None)
+        name = prefix + part.name
+        value = getattr(settings, part.name, None)
         if is_dataclass(value):
             add_options(parser, value, concerned, f"{name}.")
             continue

@@ -14,7 +14,8 @@ from scipy import stats
 
 LEVEL = 0.05  # of significance; intervals are of 95 %
 HIGHER, LOWER = "significantly higher", "significantly lower"
-NO_DIFFERENCE, UNTESTED = "no significant difference", "not tested"
+NO_DIFFERENCE = "no significant difference"
+UNTESTED = "not tested"
 RESAMPLES = 10_000
 MANY = 20  # values from which on rank tests take the normal approximation
 ROUNDING = 1e-9  # relative difference of values that are equal but for rounding

@@ -74,7 +74,8 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     _check_names(request)
     if helping:
         _print_help(request, program)
-    env, policy = str(request.env), str(request.policy)
+    env = str(request.env)
+    policy = str(request.policy)
     settings = _defaults(request, env, policy)
     values = request.values | {"env": env, "policy": policy}
     for name, option in (("teacher", "teacher"), ("start_from", "from")):
@@ -125,7 +126,8 @@ def _check_names(request: _Request) -> None:
 
 def _defaults(request: _Request, env: str, policy: str) -> Settings:
     """The defaults of what is requested, the user's configuration included."""
-    taught, cued = "teacher" in request.values, "cue" in request.values
+    taught = "teacher" in request.values
+    cued = "cue" in request.values
     kind = request.kind or "ppo"
     settings = sections.defaults(env, policy, taught, cued, kind, request.config)
     if request.config is None:
@@ -139,8 +141,10 @@ def _defaults(request: _Request, env: str, policy: str) -> Settings:
 
 def _print_help(request: _Request, program: str) -> None:
     """Prints what concerns the policy. Raises SystemExit."""
-    taught, cued = "teacher" in request.values, "cue" in request.values
-    env, policy = request.env or "ENV", request.policy or "POLICY"
+    taught = "teacher" in request.values
+    cued = "cue" in request.values
+    env = request.env or "ENV"
+    policy = request.policy or "POLICY"
     settings = sections.defaults(env, policy, taught, cued, request.kind or "ppo")
     kind = request.kind or settings.trainer.kind
     settings = updated(settings, {"trainer": {"kind": kind}})
@@ -216,7 +220,8 @@ def _check_given(settings: Settings, values: Mapping[str, Any]) -> None:
         raise UsageError(
             "--resume goes on with a run and --overwrite replaces it; give one"
         )
-    policy, network = settings.policy, values.get("network", {})
+    policy = settings.policy
+    network = values.get("network", {})
     meant = with_network_of_policy(settings).network
     for name in ("rule", "modulation"):
         right = getattr(meant, name)

@@ -166,7 +166,8 @@ def replayed(
     features: Any = policy.extract_features(obs_as_tensor(flat, policy.device))
     fields = network.layout.unpack(state)
     length = -(-steps // LOOKS)  # rounded up
-    outputs_of_pieces, fields_after_pieces = [], []
+    outputs_of_pieces = []
+    fields_after_pieces = []
     pieces = zip(features.view(steps, batch, -1).split(length), starts.split(length))
     for piece, piece_starts in pieces:
         _, outputs, fields = network.run(piece, piece_starts, fields)

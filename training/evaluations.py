@@ -177,7 +177,8 @@ class Films(Periodic):
         """Makes a video, and returns its file."""
         from spikepropamine.evaluation.film.video import Take, film
 
-        settings, steps = self.settings, self.num_timesteps
+        settings = self.settings
+        steps = self.num_timesteps
         name = f"{settings.policy}-seed{settings.seed}-step{steps:09d}.mp4"
         path = settings.folder.videos / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -51,7 +51,8 @@ from spikepropamine.training.resuming import contents_of, resume, start_from
 from spikepropamine.training.settings import Settings, with_network_of_policy
 from spikepropamine.versions import versions
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+TRIM_THRESHOLD = -1
+MMAP_THRESHOLD = -3
 """Parameters of glibc's mallopt."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """A disk, or what of it a user may have."""
@@ -306,7 +307,8 @@ def _empty(folder: Path) -> None:
 
 def _complete(algorithm: BaseAlgorithm, settings: Settings) -> None:
     """Writes the policy of a training that ended before it was written."""
-    folder, steps = settings.folder, algorithm.num_timesteps
+    folder = settings.folder
+    steps = algorithm.num_timesteps
     if _steps_of_policy(folder.policy) != steps:
         _save(algorithm, folder.policy, _config(settings))
     _say_finished(settings, steps)
@@ -424,7 +426,8 @@ def _train(
     """Trains for what is left of the steps, with callbacks before the logs' rows are
     written and with those that keep something afterwards.
     """
-    guard, progress = Guard(), small.Progress(settings.steps)
+    guard = Guard()
+    progress = small.Progress(settings.steps)
     in_order = [
         guard,
         small.CueAccuracy(),

@@ -94,7 +94,8 @@ class Simulated(Owner, SideBySide):
             "l": self._lengths[index],
             "t": round(time.time() - self._made, 6),
         }
-        self._returns[index], self._lengths[index] = 0.0, 0
+        self._returns[index] = 0.0
+        self._lengths[index] = 0
         return measured
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:

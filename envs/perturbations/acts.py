@@ -21,7 +21,9 @@ class Act:
     def __init__(
         self, env: gym.Env, term: Term, alternative: int, spread: np.ndarray
     ) -> None:
-        self.term, self.family, self.alternative = term, term.family, alternative
+        self.term = term
+        self.family = term.family
+        self.alternative = alternative
         # spaces are those that the wrapper sees: other wrappers may lie between it and
         # the task
         seen: Any = env if self.family.group in ("sensing", "acting") else env.unwrapped
@@ -57,7 +59,8 @@ class Act:
         self.bound.posture = None if posture is None else np.array(posture)
         # drawn whether chosen or not, so that draws do not depend on the choice
         self._episode_value = self.term.draw(self.bound.random)
-        self.value, self.now = self.family.nominal, 0.0
+        self.value = self.family.nominal
+        self.now = 0.0
         self.move_to(0, None)
 
     def move_to(self, time: int, task: Any) -> bool:
@@ -71,7 +74,8 @@ class Act:
             self.bound.posture = task.data.qpos.copy()
         self.bound.time = time
         if self.changed:
-            self.value, self.now = value, self.family.severity(value)
+            self.value = value
+            self.now = self.family.severity(value)
         return self.changed
 
     def hook(self, name: str, changed: Any, value: float | None = None) -> Any:
@@ -82,7 +86,8 @@ class Act:
         return getattr(self.family, name)(changed, value, self.bound)
 
     def _target(self, task: Any) -> Any:
-        name, targets = self.term.target, self.family.targets_in(task)
+        name = self.term.target
+        targets = self.family.targets_in(task)
         if name is None:
             return (
                 targets[self.family.default or next(iter(targets))] if targets else None
@@ -92,10 +97,8 @@ class Act:
         numbered = [
             target for known, target in targets.items() if known not in ("all", "each")
         ]
-        count, wrong = (
-            len(numbered),
-            unknown(f"target of {self.family.name}", name, targets),
-        )
+        count = len(numbered)
+        wrong = unknown(f"target of {self.family.name}", name, targets)
         if not targets:
             wrong = f"{self.family.name} has no targets"
         elif name.lstrip("-").isdecimal():
@@ -125,9 +128,12 @@ class ContextAct(Act):
 
     def begin(self, chosen: int, posture: np.ndarray | None) -> None:
         """Start an episode at step 0."""
-        random, of, schedule = self.bound.random, self._contexts, self.term.schedule
+        random = self.bound.random
+        of = self._contexts
+        schedule = self.term.schedule
         if self.term.severities:
-            share, ranks = self.term.draw(random), random.permutation(len(of.channels))
+            share = self.term.draw(random)
+            ranks = random.permutation(len(of.channels))
             self._plan = [(schedule.start, of.changing(share, ranks))]
         else:
             code = random.choice(self._codes)
@@ -143,7 +149,8 @@ class ContextAct(Act):
         """Let one context, or the "opposite" of the one it began with, hold for the
         whole episode that has just begun.
         """
-        first, of = self.context, self._contexts
+        first = self.context
+        of = self._contexts
         self._plan = [
             (0, of.opposite(first) if isinstance(code, str) else of.of_code(code))
         ]

@@ -38,7 +38,8 @@ class Contexts:
     """
 
     def __init__(self, channels: np.ndarray, kind: str) -> None:
-        self.channels, self.kind = channels, kind
+        self.channels = channels
+        self.kind = kind
         size = len(channels)
         self._signs = {"sign": 1, "order": 0}.get(kind, size)  # how many are free
         orders = math.factorial(size) if kind in ("order", "signed_order") else 1
@@ -89,9 +90,11 @@ class Contexts:
         Returns:
             int64 [channels].
         """
-        size, number = len(ranks), math.ceil(share * len(ranks))
+        size = len(ranks)
+        number = math.ceil(share * len(ranks))
         signs = np.where(ranks[: self._signs] < number, -1, 1)
-        order, chosen = np.arange(size), np.argsort(ranks)[: max(2, number)]
+        order = np.arange(size)
+        chosen = np.argsort(ranks)[: max(2, number)]
         if share > 0:
             order[chosen] = np.roll(chosen, 1)
         if self.kind == "order":
@@ -151,7 +154,9 @@ def _order_of(
     """The order with a code, int64 [size]: its place among all orders; or, with random
     numbers, one whose first places are settled by a code below `codes`, and no others.
     """
-    left, order, settled = list(range(size)), [], 1
+    left = list(range(size))
+    order = []
+    settled = 1
     while left and (random is None or settled < codes):
         if random is None:
             place, code = divmod(code, math.factorial(len(left) - 1))

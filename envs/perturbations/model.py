@@ -29,7 +29,8 @@ class EditableModel:
     """
 
     def __init__(self, task: Any, additions: Sequence[Edit] = ()) -> None:
-        self._task, self._additions = task, additions
+        self._task = task
+        self._additions = additions
         self._first = task.model, task.data
         if additions:
             model = self._compiled([])
@@ -96,7 +97,8 @@ class EditableModel:
             spec = mujoco.MjSpec.from_file(self._task.fullpath)
             for addition in self._additions:
                 addition(spec)
-            model, reference = spec.compile(), self._first[0]
+            model = spec.compile()
+            reference = self._first[0]
             if model.nq != reference.nq or not np.array_equal(
                 model.body_mass, reference.body_mass
             ):
@@ -117,8 +119,10 @@ class EditableModel:
                         total * spec.compile().body_mass.sum() / before
                     )
                 model = spec.compile()
-        visual, live = model.vis.global_, reference.vis.global_
-        visual.offwidth, visual.offheight = live.offwidth, live.offheight
+        visual = model.vis.global_
+        live = reference.vis.global_
+        visual.offwidth = live.offwidth
+        visual.offheight = live.offheight
         return model
 
 

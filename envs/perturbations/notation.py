@@ -78,10 +78,8 @@ class Schedule:
         if not match:
             forms = ", ".join(FORMS.values())
             raise ValueError(f"a schedule is a step such as 500, {forms}, got {text!r}")
-        name, found = (
-            match[1],
-            [RANGE.fullmatch(part.strip()) for part in match[2].split(",")],
-        )
+        name = match[1]
+        found = [RANGE.fullmatch(part.strip()) for part in match[2].split(",")]
         check_known("schedule", name, FORMS, error=ValueError)
         ranges = [(int(one[1]), int(one[2] or one[1])) for one in found if one]
         apart = all(one[1] < other[0] for one, other in pairwise([(-1, -1), *ranges]))
@@ -191,10 +189,8 @@ def _alternative(text: str) -> tuple[Term, ...]:
 def _term(text: str) -> Term:
     match = TERM.fullmatch(text)
     if not match:
-        name, what = (
-            re.split(r"[^\w-]", text, maxsplit=1)[0],
-            f"cannot read {shown(text)}",
-        )
+        name = re.split(r"[^\w-]", text, maxsplit=1)[0]
+        what = f"cannot read {shown(text)}"
         if not name:
             raise ValueError(f"{what}; a perturbation is written as in {EXAMPLE!r}")
         family = _family(name, text)

@@ -52,7 +52,8 @@ def body_name(model: Any, body: int) -> str:
     """
     if model.body(body).name:
         return model.body(body).name
-    joint, geom = int(model.body_jntadr[body]), int(model.body_geomadr[body])
+    joint = int(model.body_jntadr[body])
+    geom = int(model.body_geomadr[body])
     names = [model.joint(joint).name] if joint >= 0 else []
     names += [model.geom(geom).name] if geom >= 0 else []
     return next((name for name in names if name), f"body_{body}")
@@ -78,7 +79,8 @@ def limbs(task: Any) -> dict[str, np.ndarray]:
     A limb is a chain of bodies, below the root, that does not branch and has an
     actuator.
     """
-    model, parents = task.model, task.model.body_parentid
+    model = task.model
+    parents = task.model.body_parentid
     children = [np.flatnonzero(parents[1:] == body) + 1 for body in range(model.nbody)]
     targets = {}
     for body in range(1, model.nbody):
@@ -264,7 +266,8 @@ def _tilt(direction: np.ndarray, model: Any, degrees: float, bound: Bound) -> No
     direction, by Rodrigues' formula; what is turned already is turned further.
     """
     gravity = model.opt.gravity.copy()
-    angle, axis = np.deg2rad(degrees), np.cross(-AXES["z"], direction)
+    angle = np.deg2rad(degrees)
+    axis = np.cross(-AXES["z"], direction)
     model.opt.gravity += (gravity - axis * (axis @ gravity)) * (np.cos(angle) - 1)
     model.opt.gravity += np.cross(axis, gravity) * np.sin(angle)
 
@@ -284,7 +287,8 @@ def _blow(model: Any, value: float, bound: Bound) -> None:
 
 def _push(task: Any, value: float, bound: Bound) -> None:
     """The times and directions of pushes do not depend on their force."""
-    kept, model = bound.kept, task.model
+    kept = bound.kept
+    model = task.model
     seconds = getattr(task, "dt", model.opt.timestep)
     if "sideways" not in kept:
         kept["sideways"] = feels(model, AXES["y"])
@@ -292,10 +296,8 @@ def _push(task: Any, value: float, bound: Bound) -> None:
             model.body_subtreemass[0] * np.linalg.norm(model.opt.gravity)
         )
         kept["left"] = 0
-    begins, angle = (
-        bound.random.random() < PUSH_RATE * seconds,
-        2 * np.pi * bound.random.random(),
-    )
+    begins = bound.random.random() < PUSH_RATE * seconds
+    angle = 2 * np.pi * bound.random.random()
     if begins and not kept["left"]:
         kept["left"] = max(1, round(PUSH_SECONDS / seconds))
         direction = np.array([np.cos(angle), np.sin(angle), 0])
@@ -324,7 +326,8 @@ def _add_terrain(spec: Any, value: float, bound: Bound) -> None:
         for geom in spec.worldbody.geoms
         if geom.type == mujoco.mjtGeom.mjGEOM_PLANE
     )
-    cells, heights = 2 * TERRAIN_CELLS + 1, [size, size, BUMPS + TERRAIN_DEPTH, 0.1]
+    cells = 2 * TERRAIN_CELLS + 1
+    heights = [size, size, BUMPS + TERRAIN_DEPTH, 0.1]
     flat = np.zeros(cells * cells)
     spec.add_hfield(name=TERRAIN, size=heights, nrow=cells, ncol=cells, userdata=flat)
     like = (
@@ -352,7 +355,8 @@ def _raise_terrain(model: Any, value: float, bound: Bound) -> None:
     """
     import mujoco
 
-    kept, geom = bound.kept, model.geom(TERRAIN).id
+    kept = bound.kept
+    geom = model.geom(TERRAIN).id
     if "bumps" not in kept:
         cells = np.arange(2 * TERRAIN_CELLS + 1) % TERRAIN_CELLS
         bumps = bound.random.random((TERRAIN_CELLS, TERRAIN_CELLS))[
@@ -378,7 +382,8 @@ def _place_terrain(model: Any, kept: dict[str, Any]) -> None:
     """The field's middle is whole periods from where it was first, next to the
     robot.
     """
-    period, origin = TERRAIN_CELLS * TERRAIN_CELL, kept["origin"]
+    period = TERRAIN_CELLS * TERRAIN_CELL
+    origin = kept["origin"]
     away = kept.get("robot", origin) - origin
     place = np.append(origin + period * np.round(away / period), kept["height"])
     model.geom_pos[model.geom(TERRAIN).id] = place

@@ -138,7 +138,8 @@ class Player:
         if is_mujoco(env):
             import mujoco
 
-            task, kinds = cast(Any, env.unwrapped), mujoco.mjtWarning
+            task = cast(Any, env.unwrapped)
+            kinds = mujoco.mjtWarning
             for kind in (
                 kinds.mjWARN_BADQPOS,
                 kinds.mjWARN_BADQVEL,
@@ -304,7 +305,8 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
         )
         changing.undo()
 
-    wrapper, plain = Perturbed(env, f"{family.name}~1", player.spread), player.make()
+    wrapper = Perturbed(env, f"{family.name}~1", player.spread)
+    plain = player.make()
     milder = player.make(f"{family.name}~{SEVERITIES[0]}")
     together = zip(
         *(player.steps_of(other, first) for other in (wrapper, milder, plain))
@@ -388,7 +390,8 @@ def main(arguments: Sequence[str], program: str = "spikepropamine verify") -> in
 
 def table(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
     """Prints the table; the result is 1 if anything failed, else 0."""
-    start, rows = time.perf_counter(), list[Row]()
+    start = time.perf_counter()
+    rows = list[Row]()
     values = f"values at severity {', '.join(map(str, SEVERITIES))}"
     print(
         COLUMNS.format("task", "perturbation", values, "deviations", "verdict"),

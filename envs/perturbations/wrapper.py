@@ -123,7 +123,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         forced: list[int | str] = []
         if self._contexts and options and "context" in options:
             options = dict(options)
-            forced, options = self._codes(options.pop("context")), options or None
+            forced = self._codes(options.pop("context"))
+            options = options or None
         self._undo_task()
         self._time = 0
         chosen = int(self._choice.random() * self._alternatives)
@@ -336,7 +337,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         }
         info = {**info, "perturbations": values}
         if self._contexts or "context" in info:
-            info["context"], info["contexts"] = self.context, self.contexts
+            info["context"] = self.context
+            info["contexts"] = self.contexts
             info["context_began"] = self.context_began
         return info
 

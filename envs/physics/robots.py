@@ -253,7 +253,9 @@ def _ant_observation(readings: Readings) -> np.ndarray:
 
 
 def _ant(readings: Readings) -> Outcome:
-    task, velocity, xy = readings.task, readings.velocity, readings.qpos[:, :2].copy()
+    task = readings.task
+    velocity = readings.velocity
+    xy = readings.qpos[:, :2].copy()
     height = readings.qpos[:, 2]
     low, high = task._healthy_z_range
     finite = np.isfinite(readings.qpos).all(axis=1)
@@ -279,7 +281,8 @@ def _ant(readings: Readings) -> Outcome:
 
 
 def _humanoid_observation(readings: Readings) -> np.ndarray:
-    task, fields = readings.task, readings.fields
+    task = readings.task
+    fields = readings.fields
     parts = [_shown_positions(readings, 2), readings.qvel]
     if task._include_cinert_in_observation is True:
         parts.append(_flat(fields["cinert"][:, 1:]))
@@ -293,7 +296,9 @@ def _humanoid_observation(readings: Readings) -> np.ndarray:
 
 
 def _humanoid(readings: Readings) -> Outcome:
-    task, fields, velocity = readings.task, readings.fields, readings.velocity
+    task = readings.task
+    fields = readings.fields
+    velocity = readings.velocity
     xy = readings.qpos[:, :2].copy()
     healthy = _within(readings.qpos[:, 2], task._healthy_z_range)
     forward = readings.forward_weight * velocity[:, 0]
@@ -320,7 +325,9 @@ def _humanoid(readings: Readings) -> Outcome:
 
 
 def _standup(readings: Readings) -> Outcome:
-    task, fields, qpos = readings.task, readings.fields, readings.qpos
+    task = readings.task
+    fields = readings.fields
+    qpos = readings.qpos
     rise = (qpos[:, 2] - 0) / task.model.opt.timestep
     control = task._ctrl_cost_weight * _sum_of_squares(fields["ctrl"])
     impact = task._impact_cost_weight * _sum_of_squares(fields["cfrc_ext"])
@@ -386,7 +393,8 @@ def _double_pendulum(readings: Readings) -> Outcome:
 
 def _between(readings: Readings, one: str, other: str) -> np.ndarray:
     """From one body to another, float64 [simulations, 3]."""
-    model, places = readings.task.model, readings.fields["xpos"]
+    model = readings.task.model
+    places = readings.fields["xpos"]
     return places[:, model.body(one).id] - places[:, model.body(other).id]
 
 
@@ -412,7 +420,8 @@ def _reacher(readings: Readings) -> Outcome:
 
 
 def _pusher_observation(readings: Readings) -> np.ndarray:
-    model, places = readings.task.model, readings.fields["xpos"]
+    model = readings.task.model
+    places = readings.fields["xpos"]
     parts = [readings.qpos[:, :7], readings.qvel[:, :7]]
     for body in ("tips_arm", "object", "goal"):
         parts.append(places[:, model.body(body).id])

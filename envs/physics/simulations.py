@@ -78,7 +78,8 @@ class Simulations:
         threads: int,
     ) -> None:
         self.envs = list(envs)
-        self.robot, self.limit = robot, limit
+        self.robot = robot
+        self.limit = limit
         self.tasks: list[Any] = [env.unwrapped for env in self.envs]
         first = self.tasks[0]
         self._models = [task.model for task in self.tasks]
@@ -100,7 +101,8 @@ class Simulations:
 
     def _make_stepper(self, threads: int) -> Stepper:
         """What steps these tasks fastest."""
-        fields, first = ["qpos", "qvel", "ctrl", *self.robot.fields], self.tasks[0]
+        fields = ["qpos", "qvel", "ctrl", *self.robot.fields]
+        first = self.tasks[0]
         alike = all(same_model(first.model, model) for model in self._models[1:])
         # a picture shows all that MuJoCo derives
         if alike and not self.robot.feels and first.render_mode is None:
@@ -247,7 +249,8 @@ class Layered(Simulations):
 
     def take_in(self, index: int) -> None:
         """Goes on from the state, and the model, that an environment has now."""
-        perturbed, task = self._perturbed[index], self.tasks[index]
+        perturbed = self._perturbed[index]
+        task = self.tasks[index]
         if perturbed is not None and perturbed.edits_model:
             self._models[index] = task.model
             self._edited = True
@@ -282,7 +285,8 @@ class Layered(Simulations):
         observations = np.zeros((len(self), *shape))
         for index in indices:
             observation = stepped.observations[index]
-            reward, action = float(stepped.rewards[index]), actions[index]
+            reward = float(stepped.rewards[index])
+            action = actions[index]
             observations[index], infos[index] = self._after(
                 index, observation, infos[index], action, reward
             )
@@ -323,7 +327,8 @@ class Layered(Simulations):
 
     def changed(self, index: int) -> bool:
         """Whether an environment was given other constants; models differ anyway."""
-        found, expected = known.constants(self.tasks[index]), dict(self._constants)
+        found = known.constants(self.tasks[index])
+        expected = dict(self._constants)
         for constants in (found, expected):
             constants.pop("_forward_reward_weight", None)
         return found != expected

@@ -83,7 +83,8 @@ class Together:
         What MuJoCo derives from the state (such as `data.xpos`) is that of this very
         state; in Gymnasium it lags a simulator step behind.
         """
-        task, state = self._tasks[index], self._batch.state[index]
+        task = self._tasks[index]
+        state = self._batch.state[index]
         mujoco.mj_setState(task.model, task.data, state, STATE)
         mujoco.mj_forward(task.model, task.data)
         # which has changed what the solver begins with
@@ -140,7 +141,8 @@ class InTurn:
         outputs = list(self.fields.items())
         for index in indices:
             task = self._tasks[index]
-            model, data = task.model, task.data
+            model = task.model
+            data = task.data
             data.ctrl[:] = actions[index]
             mujoco.mj_step(model, data, nstep=self._skip)
             if self._forces:

@@ -57,7 +57,8 @@ class PhysicsVectorEnv(Owner, SyncVectorEnv):
         mask = np.ones(self.num_envs, dtype=bool)
         if options is not None and "reset_mask" in options:
             mask = options["reset_mask"]
-        simulations, self._simulations = self._simulations, None
+        simulations = self._simulations
+        self._simulations = None
         if simulations is not None and self._last is not None:
             self._env_obs = list(self._last)  # of those that are not reset
         try:
@@ -74,14 +75,16 @@ class PhysicsVectorEnv(Owner, SyncVectorEnv):
         simulations = self._simulations
         if simulations is None:
             return super().step(actions)
-        ended, ids = self._autoreset_envs, None
+        ended = self._autoreset_envs
+        ids = None
         if ended.any():
             if self.autoreset_mode == AutoresetMode.DISABLED:
                 raise ValueError("an episode is over: reset its environment first")
             if self.autoreset_mode == AutoresetMode.NEXT_STEP:
                 ids = np.flatnonzero(~ended)
         stepped = simulations.step(actions, ids)
-        observations, rewards = stepped.observations, stepped.rewards
+        observations = stepped.observations
+        rewards = stepped.rewards
         terminated, truncated = stepped.terminated, stepped.truncated
         if ids is not None:
             rewards[ended] = 0.0
@@ -166,5 +169,6 @@ def _columns(infos: Infos, rows: np.ndarray, complete: bool) -> dict[str, Any]:
         if not complete:
             array = array.copy()
             array[~rows] = 0
-        found[name], found[f"_{name}"] = array, rows.copy()
+        found[name] = array
+        found[f"_{name}"] = rows.copy()
     return found

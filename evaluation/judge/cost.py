@@ -26,7 +26,8 @@ from spikepropamine.policies.rules import OF_FAST_WEIGHTS, RULES, Rule, larger, 
 from spikepropamine.policies.spiking import PlasticSpikingPolicy
 
 # 45 nm, 32-bit floating point, from Horowitz, "Computing's energy problem", ISSCC 2014
-PICOJOULES_PER_ADDITION, PICOJOULES_PER_MULTIPLICATION = 0.9, 3.7
+PICOJOULES_PER_ADDITION = 0.9
+PICOJOULES_PER_MULTIPLICATION = 3.7
 
 PARTS = ("synapses", "neurons", "plasticity", "neuromodulators")
 """Synaptic operations, from counted spikes; updates of membrane potentials, filters and

@@ -16,7 +16,9 @@ from spikepropamine.evaluation.run.jobs import run_jobs
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
 
-RANDOM, STILL, TEACHER = "random", "still", "teacher"
+RANDOM = "random"
+STILL = "still"
+TEACHER = "teacher"
 """What policies are held against."""
 
 

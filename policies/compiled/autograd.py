@@ -127,7 +127,8 @@ def _contiguous(x: Tensor | None) -> Tensor | None:
 
 def _weight_gradient(inputs: Tensor, d_currents: Tensor, sparse: bool) -> Tensor:
     """Gradient to W, from inputs [T, B, n_in] and that to currents [T, B, n_out]."""
-    channels, neurons = inputs.shape[2], d_currents.shape[2]
+    channels = inputs.shape[2]
+    neurons = d_currents.shape[2]
     if not sparse:
         return d_currents.flatten(0, 1).t() @ inputs.flatten(0, 1)
     d_weight = inputs.new_empty(channels, neurons)
@@ -154,7 +155,8 @@ def _static_currents(
 ) -> None:
     """Currents W x + b of all ticks at once, to where the kernels expect them."""
     ticks, batch, channels = inputs.shape
-    neurons, count = currents.shape[2], ticks * batch
+    neurons = currents.shape[2]
+    count = ticks * batch
     if sparse:
         zero = number_type(inputs.dtype)(0)
         indices = np.empty(channels + 1, np.int64)
@@ -245,7 +247,8 @@ class _Sequence(torch.autograd.Function):
     def backward(
         ctx: Any, d_spikes: Tensor | None, d_potentials: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        spec, p = ctx.spec, ctx.in_blocks
+        spec = ctx.spec
+        p = ctx.in_blocks
         spikes, _, inputs, starts, potential, *parameters = ctx.saved_tensors
         ticks, batch, channels = inputs.shape
         number = number_type(inputs.dtype)
@@ -377,7 +380,8 @@ class _Leaky(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_values: Tensor) -> tuple[Tensor, None, Tensor, None]:
         spikes, starts, decay, before, values = ctx.saved_tensors
-        d_spikes, d_decay = torch.empty_like(spikes), torch.zeros_like(decay)
+        d_spikes = torch.empty_like(spikes)
+        d_decay = torch.zeros_like(decay)
         _call_leaky(
             rows.leaky_backward,
             {

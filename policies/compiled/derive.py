@@ -106,7 +106,8 @@ def derive(rule: Rule) -> Drive:
                 )
             coefficients[name] = sympy.factor_terms(sympy.factor(coefficient))
         weights = {name: weight for name, weight in weights.items() if weight != 1}
-        y, whole = SYMBOLS["y"], coefficients["a"]
+        y = SYMBOLS["y"]
+        whole = coefficients["a"]
         if any(coefficients[name].has(y) for name in "kbo"):
             raise NoKernels("the recalled current y is in another term than that of p")
         if "a" in weights and whole.has(y):
@@ -182,7 +183,8 @@ def _weight_and_bias(rule: Rule, means: dict[str, Any], learned: Any) -> list[st
     """
     weight = rule.effective(F, means)
     slopes = [sympy.diff(weight, x) for x in (F, PRE_MEAN, means["q"])]
-    bias, q = sympy.Integer(0), means["q"]
+    bias = sympy.Integer(0)
+    q = means["q"]
     if rule.bias is not None:
         bias = rule.excitability(means, learned)
     unpacked = [f"    w{n} = w[{n}]" for n in range(len(learned))]

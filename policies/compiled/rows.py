@@ -47,7 +47,8 @@ def mean_adjoint(share, rate, x, before, d_value, d_x, d_rate):
     total = ZERO * share
     for i in range(rate.shape[0]):
         r = rate[i]
-        d, error = d_value[i], x[i] - before[i]
+        d = d_value[i]
+        error = x[i] - before[i]
         total += d * abs(r) * error
         d_r = d * share * error
         d_rate[i] += d_r if r > ZERO else (-d_r if r < ZERO else ZERO)
@@ -185,7 +186,8 @@ def leak_adjoint(decay, keep, before, s, d_now, d_s, d_decay, through):
 @kernel()
 def count_active(like, length, address):
     """How many of the numbers at an address are not zero."""
-    x, count = at(address, (length,), like), 0
+    x = at(address, (length,), like)
+    count = 0
     for i in range(length):
         count += 1 if x[i] != ZERO else 0
     return count
@@ -196,10 +198,8 @@ def unchanged(like, compared):
     """Whether the bits of each (place, copy, length in words of 32 bits) agree."""
     for k in range(compared.shape[0]):
         length = compared[k, 2]
-        now, before = (
-            at(compared[k, 0], (length,), like),
-            at(compared[k, 1], (length,), like),
-        )
+        now = at(compared[k, 0], (length,), like)
+        before = at(compared[k, 1], (length,), like)
         differing = like
         for i in range(length):
             differing |= now[i] ^ before[i]
@@ -269,7 +269,8 @@ def sparse_weight_gradient(
     """Gradient to the weights, from inputs and the gradient to currents; all by
     address.
     """
-    x, d = at(inputs, (rows, channels), like), at(d_currents, (rows, neurons), like)
+    x = at(inputs, (rows, channels), like)
+    d = at(d_currents, (rows, neurons), like)
     gradient = at(d_weight, (channels, neurons), like)
     for i in range(channels):
         clear(gradient[i])

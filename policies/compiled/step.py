@@ -133,7 +133,9 @@ def step(
     Raises:
         ValueError: a shape or dtype that the network does not have.
     """
-    dtype, batch, ticks = state.dtype, state.shape[1], network.config.ticks
+    dtype = state.dtype
+    batch = state.shape[1]
+    ticks = network.config.ticks
     if plan is None:
         plan = _plan_that_is_kept(network, batch, dtype)
     # checked first, since conversions that do nothing take a microsecond
@@ -152,7 +154,8 @@ def step(
     count = len(plan.calls)
     rows = batch // count
     new = torch.empty_like(state)
-    shown, first_tick = observations, starts
+    shown = observations
+    first_tick = starts
     if network.config.delay:
         before = network.layout.get(state[0], "observation")
         shown = with_delay(observations, starts, before)
@@ -290,7 +293,9 @@ class _Tables:
 
     def enter_layer(self, index: int, inputs: Tensor | None) -> LayerOutput:
         """Enters a layer; inputs are the spikes of the layer before, None if first."""
-        network, ticks, batch = self.network, self.network.config.ticks, self.batch
+        network = self.network
+        ticks = self.network.config.ticks
+        batch = self.batch
         layer = network.layers[index]
         spec = layer.spec
         neurons = spec.neurons

@@ -232,7 +232,8 @@ class Fast:
 
 def _reader_of(policy: Any) -> Callable[[Any], Tensor]:
     """From observations to features, [N, channels]."""
-    extractor, space = policy.features_extractor, policy.observation_space
+    extractor = policy.features_extractor
+    space = policy.observation_space
     images = policy.normalize_images
 
     def preprocessed(x: Any) -> Tensor:

@@ -46,7 +46,8 @@ def mlp(policy: Any) -> tuple[Actor, Critic]:
 def lstm(policy: Any) -> tuple[Actor, Critic]:
     """Actor and critic of a `RecurrentActorCriticPolicy`."""
     mean, value = _heads(policy)
-    of_actor, of_critic = policy.lstm_actor, policy.lstm_critic
+    of_actor = policy.lstm_actor
+    of_critic = policy.lstm_critic
     linear = policy.critic  # of a critic without memory
 
     def actor(

@@ -164,7 +164,8 @@ class _Shorter:
     """
 
     def __init__(self, callback: BaseCallback, policy: Any) -> None:
-        self.callback, self.policy = callback, policy
+        self.callback = callback
+        self.policy = policy
         self.step: Any = None
 
     def on_rollout_start(self) -> None:
@@ -232,7 +233,8 @@ class FastPPO(_Base):
         Raises:
             NotFinite: the loss is not a finite number.
         """
-        compiled, ppo = fast(self.policy), cast(Any, self)
+        compiled = fast(self.policy)
+        ppo = cast(Any, self)
         if compiled is None or ppo.clip_range_vf is not None:
             super().train()
             return

@@ -129,7 +129,8 @@ def fetch(address, neurons, first, block):
     """Columns first.. of a matrix [presynaptic, neurons], into a block [presynaptic,
     LANES].
     """
-    width, lanes = block.shape[0], min(LANES, neurons - first)
+    width = block.shape[0]
+    lanes = min(LANES, neurons - first)
     (matrix,) = columns(address, width, neurons, first, block)
     for i in range(width):
         for j in range(lanes):
@@ -141,7 +142,8 @@ def fetch(address, neurons, first, block):
 @outlined
 def store(block, address, neurons, first):
     """A block into such columns of a matrix."""
-    width, lanes = block.shape[0], min(LANES, neurons - first)
+    width = block.shape[0]
+    lanes = min(LANES, neurons - first)
     (matrix,) = columns(address, width, neurons, first, block)
     for i in range(width):
         for j in range(lanes):

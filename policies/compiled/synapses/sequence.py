@@ -85,10 +85,13 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
     Fast weights and eligibilities are saved at each segment but the first, if there is
     room. The new state is left out if it has no address.
     """
-    row, like = table[0], clip
-    width, blocks = neurons if RECURRENT else channels, (neurons + LANES - 1) // LANES
+    row = table[0]
+    like = clip
+    width = neurons if RECURRENT else channels
+    blocks = (neurons + LANES - 1) // LANES
     group = blocks if RECURRENT else 1
-    plastic, retroactive = group if PLASTIC else 0, group if RETROACTIVE else 0
+    plastic = group if PLASTIC else 0
+    retroactive = group if RETROACTIVE else 0
     v, end = carve(row.scratch, (group, LANES), like)
     s, end = carve(end, (group, LANES), like)
     q, end = carve(end, (group, LANES), like)
@@ -114,7 +117,8 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
     starts = at(row.starts, (ticks, batch), like)
     begin = Beginnings(starts, fired, silent)
     traces = Traces(p, q, theta, pre_mean, post_mean)
-    beta, w = parameters.membrane_decay, parameters.coefficients
+    beta = parameters.membrane_decay
+    w = parameters.coefficients
     keep = ONE - decays.eta
     rows.clear(silent)
     rows.clear(recalled)
@@ -249,7 +253,8 @@ def recall_traces(row, decays, signals, begin, first, b, traces):
     ticks, _, neurons = signals.spikes.shape
     group = begin.fired.shape[0]
     p, q, theta = traces.pre, traces.post, traces.threshold
-    pre_mean, post_mean = traces.pre_mean, traces.post_mean
+    pre_mean = traces.pre_mean
+    post_mean = traces.post_mean
     at_first = Traces(p[0], q[0], theta[0], pre_mean[0], post_mean[0])
     fetch_traces(row, neurons, first, b, at_first)
     for t in range(ticks):
@@ -268,7 +273,8 @@ def recall_traces(row, decays, signals, begin, first, b, traces):
         for k in range(group):
             low = (first + k) * LANES
             high = min(neurons, low + LANES)
-            spikes, rate = signals.spikes[t, b, low:high], signals.rate[t, b, low:high]
+            spikes = signals.spikes[t, b, low:high]
+            rate = signals.rate[t, b, low:high]
             rows.copy(q[t, k], q[t + 1, k])
             rows.copy(theta[t, k], theta[t + 1, k])
             tick.traces(decays, spikes, q[t + 1, k], theta[t + 1, k])
@@ -302,7 +308,8 @@ def recall_segment(
     ticks t_0 to t_1.
     """
     neurons = signals.spikes.shape[2]
-    fast, eligibility = segment.fast_weights, segment.eligibility
+    fast = segment.fast_weights
+    eligibility = segment.eligibility
     for k in range(begin.fired.shape[0]):
         low = (first + k) * LANES
         high = min(neurons, low + LANES)
@@ -359,10 +366,13 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
     """Gradients of `forward`; that to the inputs comes with zeros and is left out if it
     has no address, that to gains is in blocks.
     """
-    row, like = table[0], clip
-    width, blocks = neurons if RECURRENT else channels, (neurons + LANES - 1) // LANES
+    row = table[0]
+    like = clip
+    width = neurons if RECURRENT else channels
+    blocks = (neurons + LANES - 1) // LANES
     group = blocks if RECURRENT else 1
-    plastic, retroactive = group if PLASTIC else 0, group if RETROACTIVE else 0
+    plastic = group if PLASTIC else 0
+    retroactive = group if RETROACTIVE else 0
     length = min(ticks, SEGMENT)
     d_v, end = carve(row.scratch, (group, LANES), like)
     d_s, end = carve(end, (group, LANES), like)
@@ -416,7 +426,8 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
     segment = Segment(fast, eligibility, recalled, updates)
     sums = Sums(sum_post_decay, sum_threshold_decay, sum_eta, sum_w)
     d_before = Presynaptic(d_p, d_x, d_pre_mean)
-    beta, w = parameters.membrane_decay, parameters.coefficients
+    beta = parameters.membrane_decay
+    w = parameters.coefficients
     keep = ONE - decays.eta
     wanted = RECURRENT or row.d_inputs != 0
     for k in range(blocks):
@@ -548,13 +559,16 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
                 for k in range(group):
                     low = (first + k) * LANES
                     high = min(neurons, low + LANES)
-                    v_before, s_before = zeros[:LANES], zeros[:LANES]
+                    v_before = zeros[:LANES]
+                    s_before = zeros[:LANES]
                     if not started and t > 0:
                         v_before = signals.potentials[t - 1, b, low:high]
                         s_before = signals.spikes[t - 1, b, low:high]
                     elif not started:
-                        v_before, s_before = before_first[low:high], fired[k]
-                    d_potentials, d_spikes = zeros[:LANES], zeros[:LANES]
+                        v_before = before_first[low:high]
+                        s_before = fired[k]
+                    d_potentials = zeros[:LANES]
+                    d_spikes = zeros[:LANES]
                     if row.d_potentials != 0:
                         d_potentials = d_signals.potentials[t, b, low:high]
                     if row.d_spikes != 0:

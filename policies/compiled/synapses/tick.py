@@ -190,7 +190,8 @@ def update(synapses, u, synaptic, before, keep, clip):
     """Fast weights and eligibilities of the next tick, in their places; `keep` is what
     an eligibility keeps, 1 - eta.
     """
-    fast, eligibility = synapses.fast_weights, synapses.eligibility
+    fast = synapses.fast_weights
+    eligibility = synapses.eligibility
     for i in range(fast.shape[0]):
         p_i, x_i = before.pre[i], before.x[i]
         mean = before.pre_mean[i] if PRE_MEAN else p_i
@@ -210,7 +211,8 @@ def update_into(synapses, u, synaptic, before, keep, clip, updated):
     """The same, in other places (arrays that are handed to a function must not
     overlap).
     """
-    fast, eligibility = synapses.fast_weights, synapses.eligibility
+    fast = synapses.fast_weights
+    eligibility = synapses.eligibility
     for i in range(fast.shape[0]):
         p_i, x_i = before.pre[i], before.x[i]
         mean = before.pre_mean[i] if PRE_MEAN else p_i
@@ -242,8 +244,10 @@ def update_adjoint(
     """Takes fast weights and eligibilities before the tick. d_synapses comes with the
     gradients to those after it, and leaves with the gradients to those before it.
     """
-    fast, eligibility = synapses.fast_weights, synapses.eligibility
-    d_fast, d_eligibility = d_synapses.fast_weights, d_synapses.eligibility
+    fast = synapses.fast_weights
+    eligibility = synapses.eligibility
+    d_fast = d_synapses.fast_weights
+    d_eligibility = d_synapses.eligibility
     for i in range(fast.shape[0]):
         p_i, x_i = before.pre[i], before.x[i]
         mean = before.pre_mean[i] if PRE_MEAN else p_i
@@ -330,7 +334,8 @@ def currents_adjoint(
     """Gradients to gains, fast weights, means and, if wanted, x; those to static
     weights are taken elsewhere.
     """
-    gain, fast = weights.gain, weights.fast
+    gain = weights.gain
+    fast = weights.fast
     for i in range(before.x.shape[0]):
         x_i = before.x[i]
         if wanted:
@@ -343,7 +348,8 @@ def currents_adjoint(
         if WEIGHS and x_i != ZERO:
             sum_mean = ZERO * x_i
             for j in range(LANES):
-                d, f = d_current[j] * x_i, fast[i, j]
+                d = d_current[j] * x_i
+                f = fast[i, j]
                 d_gain[i, j] += d * worth(f, before.pre_mean, i, post_mean, j)
                 to_f, to_mean, to_post_mean = worth_slopes(
                     f, before.pre_mean, i, post_mean, j
@@ -510,7 +516,8 @@ def traces(decays, s, q, theta):
 def traces_adjoint(decays, after, q_before, theta_before, d_after, sums):
     """d_after comes with gradients to q(t) and theta(t), leaves with those of t-1."""
     q, s = after.post, after.spikes
-    post_decay, threshold_decay = decays.post_decay, decays.threshold_decay
+    post_decay = decays.post_decay
+    threshold_decay = decays.threshold_decay
     for j in range(s.shape[0]):
         to_theta = d_after.threshold[j]
         to_q = d_after.post[j] + TWO * (ONE - threshold_decay) * q[j] * to_theta
