@@ -9,8 +9,8 @@ thread.
 """
 
 import timeit
+from argparse import Namespace
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def _median(call: Callable[[], object]) -> int:
     return round(1e6 * float(np.median(timeit.repeat(call, number=1, repeat=STEPS))))
 
 
-def measure(rows: Rows, options: Any) -> None:
+def measure(rows: Rows, options: Namespace) -> None:
     """Adds runs, by folder or name."""
     for name in options.runs:
         (run,), task = load_runs([find(name)])

@@ -9,8 +9,8 @@ tasks), and how often a difference of 1 to 3 standard deviations is found.
 """
 
 import itertools
+from argparse import Namespace
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def rates(population: str, seeds: int, times: int) -> dict[str, float]:
     return {name: round(float(share), 4) for name, share in found.items()}
 
 
-def measure(rows: Rows, options: Any) -> None:
+def measure(rows: Rows, options: Namespace) -> None:
     """Adds all populations, by so many simulations."""
     for population, seeds in itertools.product(POPULATIONS, SEEDS):
         found = rates(population, seeds, options.times)

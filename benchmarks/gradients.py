@@ -15,6 +15,7 @@ of three times the spread.
 """
 
 import itertools
+from argparse import Namespace
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ def at_bound(network: SpikingNetwork, steps: int, seed: int) -> float:
     )
 
 
-def measure(rows: Rows, options: Any) -> None:
+def measure(rows: Rows, options: Namespace) -> None:
     """Adds a case for each length of sequence, of so many networks of each kind."""
     for kind, spread in itertools.product(KINDS, SPREADS):
         bounds = {}

@@ -13,6 +13,7 @@ import itertools
 import statistics
 import time
 import timeit
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -220,7 +221,7 @@ def _steps(
     return steps
 
 
-def measure(rows: Rows, options: Any) -> None:
+def measure(rows: Rows, options: Namespace) -> None:
     """Adds all cells, or where it is to be `short`, a few in under two minutes."""
     keep_freed_memory()  # as in training
     middle = (8, 64, 64)

@@ -8,6 +8,7 @@ is a results table, measure `accuracy`.
 """
 
 import itertools
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def accuracies(questions: dict[str, np.ndarray]) -> Iterator[tuple[str, float]]:
             yield name, float(questions["correct"][chosen].mean())
 
 
-def measure(rows: Rows, options: Any) -> None:
+def measure(rows: Rows, options: Namespace) -> None:
     """Adds the accuracies of runs, in run folders or folders of such."""
     folders = [
         folder for root in options.runs for folder in RunFolder.below(Path(root))

@@ -16,6 +16,7 @@ import importlib.util
 import itertools
 import statistics
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -129,7 +130,7 @@ def peer_pass(peer: Neurons, batch: int, neurons: int, ticks: int) -> Callable[[
     return lambda: torch.autograd.grad(forward(linear(inputs)), leaves, upstream)
 
 
-def measure(rows: Rows, options: Any) -> None:
+def measure(rows: Rows, options: Namespace) -> None:
     """Adds all sizes: milliseconds of each, and how many times slower the fastest peer
     is.
     """

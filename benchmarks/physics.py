@@ -15,6 +15,7 @@ of so many, which wants an idle machine.
 
 import subprocess
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
@@ -118,7 +119,7 @@ class EnvPool:
         self._process.communicate()
 
 
-def measure(rows: Rows, options: Any) -> None:
+def measure(rows: Rows, options: Namespace) -> None:
     """Adds each environment, number of environments and way."""
     quiet_mujoco()
     for name in options.envs:
@@ -128,7 +129,7 @@ def measure(rows: Rows, options: Any) -> None:
             _measure_threads(rows, options, name)
 
 
-def _measure(rows: Rows, options: Any, name: str, count: int) -> None:
+def _measure(rows: Rows, options: Namespace, name: str, count: int) -> None:
     made = [lambda: gym.make(name)] * count
     # with the next episode in the same step, every call steps all environments
     reference = SyncVectorEnv(made, autoreset_mode="SameStep")
@@ -179,7 +180,7 @@ def _measure(rows: Rows, options: Any, name: str, count: int) -> None:
         pool.close()
 
 
-def _measure_threads(rows: Rows, options: Any, name: str) -> None:
+def _measure_threads(rows: Rows, options: Namespace, name: str) -> None:
     count = max(map(int, options.counts))
     ways = [
         sp.make_gymnasium_vec(name, count, threads=threads, autoreset="SameStep")

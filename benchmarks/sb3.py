@@ -9,6 +9,7 @@ starts anew.
 """
 
 import time
+from argparse import Namespace
 from typing import Any
 
 import gymnasium as gym
@@ -25,7 +26,7 @@ ALGORITHMS: dict[str, Any] = {"sac": SAC, "tqc": TQC}
 EPISODES = 20
 
 
-def measure(rows: Rows, options: Any) -> None:
+def measure(rows: Rows, options: Namespace) -> None:
     """Adds the return after training, and the seconds that this took."""
     check_known("algorithm", options.algorithm, ALGORITHMS)
     algorithm = ALGORITHMS[options.algorithm](

@@ -19,6 +19,7 @@ import importlib.util
 import itertools
 import os
 import time
+from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
@@ -54,7 +55,7 @@ SB3: dict[str, Any] = {
 Clock = defaultdict[str, float]
 
 
-def measure(rows: Rows, options: Any) -> None:
+def measure(rows: Rows, options: Namespace) -> None:
     """Adds each policy and size, Stable-Baselines3's own algorithm first, of its
     fastest round (`short`: of one).
     """
@@ -104,7 +105,7 @@ def measure(rows: Rows, options: Any) -> None:
         rows.add(found, environment=env, policy=policy, setting=size, **suite)
 
 
-def _cases(options: Any) -> dict[tuple[str, str], Any]:
+def _cases(options: Namespace) -> dict[tuple[str, str], Any]:
     """Algorithms by policy and size, or by policy and settings; Stable-Baselines3's own
     first.
     """

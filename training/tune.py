@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -48,6 +48,9 @@ from spikepropamine.training.settings import (
     has_effect,
     validated,
 )
+
+if TYPE_CHECKING:
+    import optuna
 
 REPORTS = 10
 """Of the return so far, in each training."""
@@ -215,7 +218,9 @@ def _is_sound(values: Range) -> bool:
     return low < high
 
 
-def suggested(trial: Any, space: Space, settings: Settings) -> dict[str, Any]:
+def suggested(
+    trial: "optuna.Trial", space: Space, settings: Settings
+) -> dict[str, Any]:
     """The settings of a trial, by dotted name.
 
     Args:
@@ -259,7 +264,9 @@ class Reports(BetweenSteps):
         steps: of the training.
     """
 
-    def __init__(self, trial: Any, done: Sequence[float], steps: int) -> None:
+    def __init__(
+        self, trial: "optuna.Trial", done: Sequence[float], steps: int
+    ) -> None:
         super().__init__()
         self.trial = trial
         self.done = list(done)
@@ -291,7 +298,9 @@ class Reports(BetweenSteps):
             raise optuna.TrialPruned
 
 
-def value_of(trial: Any, settings: Settings, seeds: int, folder: Path) -> float:
+def value_of(
+    trial: "optuna.Trial", settings: Settings, seeds: int, folder: Path
+) -> float:
     """Trains with each seed.
 
     Args:
@@ -399,7 +408,7 @@ class _Work:
             count = self._count(*self.counted)
             _write_best(self.study.best_trial, count, self.options, self.settings)
 
-    def _objective(self, trial: Any) -> float | None:
+    def _objective(self, trial: "optuna.Trial") -> float | None:
         """The value of a trial; None where its settings do not go together."""
         import optuna
 
@@ -429,7 +438,9 @@ class _Work:
             shutil.rmtree(folder / self.settings.env, ignore_errors=True)
             print(f"trial {trial.number}: {outcome}  {json.dumps(values)}", flush=True)
 
-    def _value(self, trial: Any, values: dict[str, Any], folder: Path) -> float:
+    def _value(
+        self, trial: "optuna.Trial", values: dict[str, Any], folder: Path
+    ) -> float:
         """Trains, and keeps what that prints in a file."""
         changed = updated(self.settings, nested(values), f"trial {trial.number}")
         settings = validated(changed)

@@ -6,7 +6,7 @@ The task sees the action that arrives, so a cost of control is charged for that 
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -14,6 +14,9 @@ import numpy as np
 from spikepropamine.envs.perturbations.catalogue import Bound, Family, Need, register
 from spikepropamine.envs.perturbations.contexts import Contexts, in_context
 from spikepropamine.envs.rendering import is_mujoco
+
+if TYPE_CHECKING:
+    import mujoco
 
 LATEST = 8  # steps
 
@@ -86,7 +89,7 @@ def sensors(task: Any) -> dict[str, np.ndarray]:
     return with_all({f"sensor_{index}": np.array([index]) for index in range(size)})
 
 
-def joint_of_actuator(model: Any, actuator: int) -> int | None:
+def joint_of_actuator(model: "mujoco.MjModel", actuator: int) -> int | None:
     """The joint that an actuator drives; None where it drives something else."""
     joint, in_parent = 0, 1  # mjtTrn
     if model.actuator_trntype[actuator] in (joint, in_parent):

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from spikepropamine.envs.perturbations.signals import (
     with_all,
 )
 from spikepropamine.envs.rendering import is_mujoco
+
+if TYPE_CHECKING:
+    import mujoco
 
 AIR_DENSITY = 1.2  # kg/m^3
 AIR_VISCOSITY = 1.8e-5  # Pa s
@@ -46,7 +49,7 @@ def each_body(task: Any) -> dict[str, np.ndarray]:
     }
 
 
-def body_name(model: Any, body: int) -> str:
+def body_name(model: "mujoco.MjModel", body: int) -> str:
     """The name of a body, or else that of its joint or geom (Ant's lower legs have no
     names).
     """
@@ -68,7 +71,7 @@ def driven_joints(task: Any) -> dict[str, np.ndarray]:
     }
 
 
-def joint_name(model: Any, joint: int) -> str:
+def joint_name(model: "mujoco.MjModel", joint: int) -> str:
     """The name of a joint, or its number where it has none."""
     return model.joint(joint).name or f"joint_{joint}"
 
@@ -120,7 +123,7 @@ def damped_joints(task: Any) -> dict[str, np.ndarray]:
     )
 
 
-def feels(model: Any, direction: np.ndarray) -> bool:
+def feels(model: "mujoco.MjModel", direction: np.ndarray) -> bool:
     """Whether a uniform pull in a direction moves any joint, in a few random
     postures.
     """
@@ -139,7 +142,7 @@ def feels(model: Any, direction: np.ndarray) -> bool:
     return False
 
 
-def has_contacts(model: Any, dimensions: int = 1) -> bool:
+def has_contacts(model: "mujoco.MjModel", dimensions: int = 1) -> bool:
     """Whether any two geoms of different bodies may collide, in contacts of so many
     dimensions at least (of one they have no friction).
     """
@@ -152,7 +155,7 @@ def has_contacts(model: Any, dimensions: int = 1) -> bool:
     )
 
 
-def floor_of(model: Any) -> int | None:
+def floor_of(model: "mujoco.MjModel") -> int | None:
     """The plane that the robot stands on; None where there is none."""
     plane = 0  # mjGEOM_PLANE
     for geom in np.flatnonzero((model.geom_type == plane) & (model.geom_bodyid == 0)):
@@ -196,7 +199,9 @@ def _moved_along(axis: str, name: str) -> Need:
     ), f"{name} moves none of its joints"
 
 
-def _scale(arrays: Sequence[str], model: Any, value: float, bound: Bound) -> None:
+def _scale(
+    arrays: Sequence[str], model: "mujoco.MjModel", value: float, bound: Bound
+) -> None:
     """Multiply arrays of the model, which older versions of MuJoCo may lack, at the
     target or all over: mass with inertia, as if of another density; of friction that of
     all geoms, since MuJoCo takes the larger one of the two that touch.
@@ -206,7 +211,7 @@ def _scale(arrays: Sequence[str], model: Any, value: float, bound: Bound) -> Non
             getattr(model, name)[... if bound.target is None else bound.target] *= value
 
 
-def _scale_length(spec: Any, value: float, bound: Bound) -> None:
+def _scale_length(spec: "mujoco.MjSpec", value: float, bound: Bound) -> None:
     """Radius and density stay, so a shorter limb is lighter; what hangs on it moves
     with it.
     """
@@ -230,7 +235,7 @@ def _scale_length(spec: Any, value: float, bound: Bound) -> None:
                 geom.size[1] *= value
 
 
-def _joint_position(body: Any) -> np.ndarray:
+def _joint_position(body: "mujoco.MjsBody") -> np.ndarray:
     """Where a body's joint is, relative to the body, in the axes of its parent."""
     import mujoco
 
@@ -240,7 +245,7 @@ def _joint_position(body: Any) -> np.ndarray:
     return position
 
 
-def _lock(model: Any, value: float, bound: Bound) -> None:
+def _lock(model: "mujoco.MjModel", value: float, bound: Bound) -> None:
     """Narrow the joint's range, half a turn to each side where it has none, around the
     angle that it has at the onset.
     """
@@ -257,11 +262,13 @@ def _lock(model: Any, value: float, bound: Bound) -> None:
     model.jnt_limited[joint] = True
 
 
-def _scale_gravity(model: Any, value: float, bound: Bound) -> None:
+def _scale_gravity(model: "mujoco.MjModel", value: float, bound: Bound) -> None:
     model.opt.gravity *= value
 
 
-def _tilt(direction: np.ndarray, model: Any, degrees: float, bound: Bound) -> None:
+def _tilt(
+    direction: np.ndarray, model: "mujoco.MjModel", degrees: float, bound: Bound
+) -> None:
     """Turn gravity by an angle, in the plane and sense from downwards to a level
     direction, by Rodrigues' formula; what is turned already is turned further.
     """
@@ -272,11 +279,11 @@ def _tilt(direction: np.ndarray, model: Any, degrees: float, bound: Bound) -> No
     model.opt.gravity += np.cross(axis, gravity) * np.sin(angle)
 
 
-def _add_viscosity(model: Any, value: float, bound: Bound) -> None:
+def _add_viscosity(model: "mujoco.MjModel", value: float, bound: Bound) -> None:
     model.opt.viscosity += value
 
 
-def _blow(model: Any, value: float, bound: Bound) -> None:
+def _blow(model: "mujoco.MjModel", value: float, bound: Bound) -> None:
     """Wind acts through the medium, and the tasks on land have none: it comes with
     air.
     """
@@ -310,7 +317,7 @@ def _push(task: Any, value: float, bound: Bound) -> None:
         task.data.xfrc_applied[bound.target[0], :3] += force
 
 
-def _add_terrain(spec: Any, value: float, bound: Bound) -> None:
+def _add_terrain(spec: "mujoco.MjSpec", value: float, bound: Bound) -> None:
     """Add a field of bumps, once, far below.
 
     It is two periods wide and moves with the robot, by whole periods, so that it has no
@@ -349,7 +356,7 @@ def _add_terrain(spec: Any, value: float, bound: Bound) -> None:
     )
 
 
-def _raise_terrain(model: Any, value: float, bound: Bound) -> None:
+def _raise_terrain(model: "mujoco.MjModel", value: float, bound: Bound) -> None:
     """Bumps rise out of the floor like islands out of a sea, which stays where it
     is.
     """
@@ -378,7 +385,7 @@ def _raise_terrain(model: Any, value: float, bound: Bound) -> None:
     _place_terrain(model, kept)
 
 
-def _place_terrain(model: Any, kept: dict[str, Any]) -> None:
+def _place_terrain(model: "mujoco.MjModel", kept: dict[str, Any]) -> None:
     """The field's middle is whole periods from where it was first, next to the
     robot.
     """
