@@ -234,6 +234,12 @@ class _Recorder:
     ) -> None:
         """A step of all rows, which is kept as long as none of the member's episodes
         has ended.
+
+        Args:
+            running: rows whose episodes have not ended, in rising order.
+            observations: of all rows, [rows, ...], or a dict of such.
+            actions: of all rows, [rows, ...].
+            starts: bool [rows], True where an episode begins.
         """
         count = self.count
         if running[:count] == self.rows:
@@ -247,7 +253,12 @@ class _Recorder:
             self.infos.append({name: info[name] for name in ("trial", "correct")})
 
     def add_end(self, total: float, length: int) -> None:
-        """The return and the length of an episode, as `Monitor` tells them."""
+        """The return and the length of an episode, in the form of `Monitor`.
+
+        Args:
+            total: sum of the episode's rewards.
+            length: in steps.
+        """
         episode = {"r": float(total), "l": int(length), "t": 0.0}
         self.infos.append({"episode": episode})
 

@@ -278,7 +278,12 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         return at
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> Any:
-        """One of `minibatches`."""
+        """One of `minibatches`, as Stable-Baselines3 calls for it.
+
+        Args:
+            batch_size: number of transitions.
+            env: normalises observations and rewards; None: they stay as they are.
+        """
         return next(self.minibatches(1, batch_size, env))
 
     def minibatches(

@@ -208,6 +208,10 @@ def check_info(info: Any) -> None:
 def numbers_in(info: Mapping[str, Any], name: str) -> list[Any]:
     """The numbers that an info has by a name; none where it does not have the name.
 
+    Args:
+        info: of a step of an environment.
+        name: of its entry.
+
     Raises:
         EnvironmentFailed: they are no list of finite numbers.
     """

@@ -269,8 +269,15 @@ def nominal_values(text: str) -> dict[str, float]:
 
 
 def with_contexts(text: str, trained: str) -> str:
-    """The text, with all contexts of another one there: as in the plain task where it
-    has none. Raises ValueError: it has contexts of the same family on other channels.
+    """A text with all contexts of the training text: 0, as in the plain task, where it
+    has none.
+
+    Args:
+        text: for `Perturbed`.
+        trained: the text that the policy was trained under.
+
+    Raises:
+        ValueError: `text` has contexts of the same family on other channels.
     """
     families = {term.family.name for term in terms_of(trained) if term.family.contexts}
     for term in terms_of(text):
@@ -298,18 +305,24 @@ def terms_of(text: str) -> list[Term]:
 
 
 def spread(environment: str, arguments: Arguments = None) -> np.ndarray | float:
-    """Natural standard deviation of each dimension of the task's own observation, which
-    noise of the sensors is scaled by: the same in training and evaluation, for every
-    policy.
+    """Natural standard deviation of each dimension of the task's observation.
 
-    It is stored for the tasks of `benchmarks.spreads`, as measured there. For others,
-    and where arguments change the shape of the observation (for what is no trained
-    robot, where they are others than those it was measured with), it is measured under
-    random actions, once a process.
+    Noise of the sensors is scaled by it: the same in training and evaluation, for every
+    policy. It is stored for the tasks of `benchmarks.spreads`, as measured there. For
+    others, and where arguments change the shape of the observation (for what is no
+    trained robot, where they are others than those it was measured with), it is
+    measured under random actions, once a process.
 
-    Returns float64, in the shape of the observation, 0 where it does not vary; 1 where
-    the observation is no array of floats. Raises ValueError where the environment
-    cannot be made.
+    Args:
+        environment: Gymnasium id.
+        arguments: of the environment's constructor.
+
+    Returns:
+        float64, in the shape of the observation, 0 where it does not vary; 1 where the
+        observation is no array of floats.
+
+    Raises:
+        ValueError: the environment cannot be made.
     """
     kept = {
         name: value for name, value in (arguments or {}).items() if name not in HELP
@@ -336,8 +349,14 @@ def spread(environment: str, arguments: Arguments = None) -> np.ndarray | float:
 
 
 def measured_spread(env: gym.Env, steps: int = SPREAD_STEPS) -> np.ndarray:
-    """Standard deviation of each dimension of the observation under random actions,
-    float64; the environment is closed.
+    """Standard deviation of each dimension of the observation under random actions.
+
+    Args:
+        env: is closed afterwards.
+        steps: how many observations to take, at least 1.
+
+    Returns:
+        float64, in the shape of the observation.
     """
     env.action_space.seed(SPREAD_SEED)
     observation, _ = env.reset(seed=SPREAD_SEED)

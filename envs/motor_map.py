@@ -34,7 +34,15 @@ def signed_order(random: np.random.Generator, motors: int) -> np.ndarray:
 
 
 def signed_gains(random: np.random.Generator, motors: int) -> np.ndarray:
-    """A signed order whose motors are stronger or weaker, by a factor from 1/2 to 2."""
+    """A signed order whose motors are stronger or weaker, by a factor from 1/2 to 2.
+
+    Args:
+        random: draws the wiring.
+        motors: how many there are, as many as joints.
+
+    Returns:
+        float64 [joints, motors].
+    """
     gains = 2.0 ** random.uniform(-1, 1, (motors, 1))
     return gains * signed_order(random, motors)
 

@@ -222,6 +222,11 @@ def move_ground(model: Any, scene: Any, centre: np.ndarray) -> None:
 
     To MuJoCo's physics every plane is infinite. It moves by whole periods of its
     texture, so that nothing can be seen of it.
+
+    Args:
+        model: of the robot.
+        scene: what is drawn; its planes are moved.
+        centre: where the robot is, float [3], in metres.
     """
     import mujoco
 

@@ -52,7 +52,17 @@ class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs, ABC):
     def extended(
         self, observation: np.ndarray, info: Mapping[str, Any], action: Any, reward: Any
     ) -> np.ndarray:
-        """The observation with the numbers of a step; after `reset`, action is None."""
+        """The observation with the numbers of a step.
+
+        Args:
+            observation: of the environment, [channels].
+            info: of the step.
+            action: that led here; None after `reset`.
+            reward: for that action; 0 after `reset`.
+
+        Returns:
+            [channels + numbers], float32, or float64 where the observation has it.
+        """
         dtype = np.result_type(observation.dtype, np.float32)
         appended = self._appended(info, action, reward)
         return np.concatenate([observation, *appended], dtype=dtype)

@@ -48,8 +48,11 @@ class TaskAttributes(Protocol):
     def observe_again(
         self, observation: np.ndarray, info: dict[str, Any]
     ) -> np.ndarray:
-        """The observation after a perturbation changed what the task asks for; `info`
-        changes, too.
+        """The observation after a perturbation changed what the task asks for.
+
+        Args:
+            observation: before the change.
+            info: changes, too.
         """
 
     def overlay(self, picture: np.ndarray) -> np.ndarray:
@@ -59,7 +62,12 @@ class TaskAttributes(Protocol):
 
 
 def task_attribute(env: gym.Env, name: str) -> Any:
-    """An attribute that `TaskAttributes` names; its default where the task has none."""
+    """An attribute that `TaskAttributes` names; its default where the task has none.
+
+    Args:
+        env: wrapped or not.
+        name: of the attribute.
+    """
     return getattr(env.unwrapped, name, getattr(TaskAttributes, name))
 
 

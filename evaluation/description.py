@@ -124,7 +124,15 @@ def described(
 
 
 def write_description(folder: Path, description: Description) -> None:
-    """Writes `evaluation.json`. Raises ValueError: a number is not finite."""
+    """Writes `evaluation.json`.
+
+    Args:
+        folder: of the evaluation.
+        description: what was evaluated, and how.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
     content = dataclasses.asdict(description)
     write_text(folder / ASKED, json.dumps(content, indent=1, allow_nan=False) + "\n")
 

@@ -491,8 +491,14 @@ ON_FILE_LATER = ("settled_pace",)
 
 
 def name_in(prefix: str, measure: Measure[SinceContext]) -> str | None:
-    """The name of a measure of contexts of one kind, `FIRST` or `LATER`; None where
-    there is none.
+    """The name of a measure of contexts of one kind.
+
+    Args:
+        prefix: `FIRST` or `LATER`.
+        measure: of contexts.
+
+    Returns:
+        None where the measure has no meaning for contexts of this kind.
     """
     if measure.name == REGAINED:
         return REGAINED if prefix == LATER else None

@@ -117,7 +117,14 @@ def contexts_of(
     evaluated: Evaluated, condition: Condition
 ) -> Mapping[str, Sequence[Stretch]]:
     """The stretches of one context in the episodes of a condition, as far as anyone
-    got: contexts do not depend on what is done in them.
+    got.
+
+    Contexts do not depend on what is done in them, so the longest episode of all
+    policies says when they began.
+
+    Args:
+        evaluated: all outcomes of an evaluation.
+        condition: whose contexts.
 
     Returns:
         By `FIRST` and `LATER`, where there are any; empty where the condition has no

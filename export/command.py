@@ -26,7 +26,12 @@ FORMATS = ("onnx", "nir")
 
 
 def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
-    """The options of a command line."""
+    """The options of a command line.
+
+    Args:
+        arguments: of the command line, without the program.
+        program: how the command is called in messages.
+    """
     parser = parser_of(program, __doc__, "of the check")
     text = (
         "onnx: the whole policy, plasticity included, for ONNX Runtime; nir: the "
@@ -67,8 +72,12 @@ def main(arguments: Sequence[str], program: str = "spikepropamine export") -> in
 
 
 def parser_of(program: str, description: str | None, seed: str) -> Parser:
-    """A command line for a run and the seed of an episode, which is for what `seed`
-    says.
+    """A command line for a run and the seed of an episode.
+
+    Args:
+        program: how the command is called in messages.
+        description: for --help.
+        seed: what the seed is for, for --help.
     """
     parser = Parser(program, description=description, allow_abbrev=False)
     parser.add_argument(

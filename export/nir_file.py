@@ -78,8 +78,14 @@ def to_nir(deployed: DeployedPolicy, card: Mapping[str, Any]) -> nir.NIRGraph:
     and `layerN.recurrent` the synapses among them, which see the spikes of the tick
     before. Each is a forward Euler step of `TICK`: tau = TICK / (1 - beta). The network
     runs `ticks` ticks for each environment step, with the observation held; the action
-    is read after the last of them. The `card` is what the graph tells about itself, in
-    its metadata. Raises ValueError: `refusal` has something against the policy.
+    is read after the last of them.
+
+    Args:
+        deployed: the policy, with its normalisation.
+        card: what the graph says about itself, in its metadata.
+
+    Raises:
+        ValueError: `refusal` has something against the policy.
     """
     if why := refusal(deployed):
         raise ValueError(why)
@@ -173,9 +179,16 @@ def _meaning(policy: Any) -> str:
 
 
 def simulate(graph: nir.NIRGraph, inputs: np.ndarray) -> dict[str, np.ndarray]:
-    """The output of each node, [ticks, width], of a graph as `to_nir` makes it, on
-    inputs [ticks, channels]: by forward Euler steps of `TICK`. A Linear node closes a
-    loop, and sees the spikes of the tick before.
+    """Runs a graph by forward Euler steps of `TICK`.
+
+    A Linear node closes a loop, and sees the spikes of the tick before.
+
+    Args:
+        graph: as `to_nir` makes it.
+        inputs: [ticks, channels].
+
+    Returns:
+        The output of each node by its name, [ticks, width].
     """
     sources: dict[str, list[str]] = {name: [] for name in graph.nodes}
     for before, after in graph.edges:
@@ -221,13 +234,22 @@ def simulate(graph: nir.NIRGraph, inputs: np.ndarray) -> dict[str, np.ndarray]:
 def check(
     graph: nir.NIRGraph, deployed: DeployedPolicy, env: gym.Env, seed: int
 ) -> int:
-    """Runs a policy's graph and its network side by side on what it observes in its own
-    task, which is not closed, in episodes from this seed on; returns the number of
-    spikes.
+    """Runs a policy's graph and its network side by side, and compares all spikes.
 
-    The network's fast weights are held at zero, and neither is reset between episodes.
-    Compared are the spikes of every layer. Raises ValueError: they differ, or an
-    observation is clipped.
+    Both see what the policy observes in its task. The network's fast weights are held
+    at zero, and neither is reset between episodes.
+
+    Args:
+        graph: as `to_nir` makes it.
+        deployed: the policy, with its normalisation.
+        env: the policy's task, which is not closed.
+        seed: of the first episode; the next have the next numbers.
+
+    Returns:
+        The number of spikes.
+
+    Raises:
+        ValueError: the spikes differ, or an observation is clipped.
     """
     policy: Any = deployed.policy
     network = policy.network

@@ -138,13 +138,19 @@ class Step(nn.Module):
 
 
 def state_layout(policy: Any, watched: bool = False) -> StateLayout | None:
-    """Fields of the state that the file takes and gives; None for a policy without
-    memory.
+    """Fields of the state that the file takes and gives.
 
-    A spiking policy's are its own, less what only experiments on it need.
+    A spiking policy's are those of its network, less what only experiments on it need.
     `plasticity_off` is among them: where it is 1 the fast weights keep the value that
-    they have. Where the policy is `watched`, the neuromodulators are among them too:
-    what they were at the latest step.
+    they have.
+
+    Args:
+        policy: of any kind.
+        watched: whether the neuromodulators are among them too, with their values at
+            the latest step.
+
+    Returns:
+        None for a policy without memory.
     """
     if isinstance(policy, PlasticSpikingPolicy):
         needless = {"modulator_held"}
@@ -171,10 +177,15 @@ def to_onnx(
     Inputs are `observation` [B, ...], of the environment's own type, or
     `observation.KEY` for each key of a Dict observation, and `state` [B, D] float32,
     zero where an episode starts; outputs are `action` [B, ...], the likeliest one, and
-    `new_state`. A policy without memory has no state. The `card` is what the file tells
-    about itself, in its metadata: name to anything that JSON holds. The `space` is that
-    of the environment's observations; None: as the policy's, whose pictures have their
-    channels first. The state has the neuromodulators where the policy is `watched`.
+    `new_state`. A policy without memory has no state.
+
+    Args:
+        deployed: the policy, with its normalisation.
+        card: what the file says about itself, in its metadata: name to anything that
+            JSON holds.
+        space: of the environment's observations; None: as the policy's, whose pictures
+            have their channels first.
+        watched: whether the state has the neuromodulators.
     """
     import onnx
 
@@ -279,13 +290,19 @@ def check(
     seed: int,
     steps: int = STEPS,
 ) -> Check:
-    """Runs the file on ONNX Runtime beside the policy, whose actions its task takes,
-    which is not closed, in so many steps of episodes from this seed on.
+    """Runs the file on ONNX Runtime beside the policy.
 
     Both see the same observations and carry their own state. Sums are rounded in
     another order, so once in ten thousand steps a neuron of one fires where the
     potential of the other's is a rounding error below the threshold; the file then goes
     on from the policy's state.
+
+    Args:
+        contents: of the file.
+        deployed: the policy, whose actions the task takes.
+        env: its task, which is not closed.
+        seed: of the first episode; the next have the next numbers.
+        steps: how many, in all episodes.
 
     Raises:
         ValueError: they differ by more than rounding can explain.

@@ -118,8 +118,17 @@ def stepped_by_page(run: Run, env: gym.Env) -> bool:
 def write_policy(folder: Path, run: Run, task: Task, title: str) -> bool:
     """Writes a policy, its card and the model of its robot into a new folder.
 
-    Returns False, and writes nothing, where the page cannot step the task by itself.
-    Raises UsageError: the extra `export` is missing.
+    Args:
+        folder: to be made.
+        run: whose policy.
+        task: of the run.
+        title: of the policy on the page.
+
+    Returns:
+        False, and nothing is written, where the page cannot step the task by itself.
+
+    Raises:
+        UsageError: the extra `export` is missing.
     """
     with (
         bad_input(),
@@ -146,7 +155,13 @@ def write_policy(folder: Path, run: Run, task: Task, title: str) -> bool:
 
 
 def card_of(run: Run, env: gym.Env, title: str) -> dict[str, Any]:
-    """All that the page has to know about a policy and its task, as JSON has it."""
+    """All that the page has to know about a policy and its task, as JSON has it.
+
+    Args:
+        run: whose policy.
+        env: of its task.
+        title: of the policy on the page.
+    """
     from spikepropamine.export.onnx_file import state_layout
 
     space: Any = env.observation_space

@@ -360,6 +360,12 @@ def _every_condition(frame: pl.DataFrame) -> Section:
         cases.append(_Case((task_name(task), policy, suite, condition), some))
 
     def of_key(title: str, index: int) -> Column[_Case]:
+        """A column with one part of a case's key.
+
+        Args:
+            title: of the column.
+            index: of the part.
+        """
         return Column(title, lambda case: case.key[index])
 
     def of_measure(measure: Measure) -> Column[_Case]:

@@ -248,7 +248,12 @@ def _placed(ends: Sequence[Name], bottom: float, top: float) -> list[dict[str, A
 
 
 def text_of(score: Score, as_percent: bool = False) -> str:
-    """A number with its interval, as in tables."""
+    """A number with its interval, as in tables.
+
+    Args:
+        score: what the chart shows.
+        as_percent: whether it is a share, shown in percent.
+    """
     if isinstance(score, Estimate):
         return score.text(as_percent)
     return with_interval(score.mean, score.interval, as_percent)

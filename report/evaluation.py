@@ -133,7 +133,13 @@ class EvaluationResults:
         return values
 
     def has(self, policy: str, condition: str | None, measure: str) -> bool:
-        """Whether there are rows of a measure."""
+        """Whether there are rows of a measure.
+
+        Args:
+            policy: by its name in the evaluation.
+            condition: its key; None: of the run.
+            measure: by its name.
+        """
         return (policy, condition, measure) in self._parts
 
     def curve(
@@ -204,7 +210,12 @@ class EvaluationResults:
         return estimate(values[:, :, 0], self.bounds_of(measure))
 
     def returns(self, policy: str, condition: str = CLEAN_KEY) -> Estimate:
-        """Of an episode, in a condition that the policy was evaluated in."""
+        """The return of an episode.
+
+        Args:
+            policy: by its name in the evaluation.
+            condition: key of one that the policy was evaluated in.
+        """
         score = self.estimate(policy, condition, "return")
         assert score is not None  # every episode has one
         return score
@@ -242,7 +253,12 @@ class EvaluationResults:
         return ratio(mean[None] - random, clean[None] - random)
 
     def trials(self, policy: str, condition: str) -> list[Estimate]:
-        """Right answers, of each trial that asks for one."""
+        """The share of right answers, of each trial that asks for one.
+
+        Args:
+            policy: by its name in the evaluation.
+            condition: its key.
+        """
         return [score for _, score in self.curve(policy, condition, "correct")]
 
     def measured(self, policy: str, condition: str, measure: str) -> Estimate | None:
@@ -307,8 +323,15 @@ class EvaluationResults:
         return Change(before, drop, of("missing_at_end"), fraction, time)
 
     def contexts(self, policy: str, condition: str) -> list[str]:
-        """Prefixes of the measures of contexts that there are: `FIRST` of those that
-        begin with the episode, `LATER` of those that begin within it.
+        """Which kinds of contexts a policy met in a condition.
+
+        Args:
+            policy: by its name in the evaluation.
+            condition: its key.
+
+        Returns:
+            `FIRST` where contexts begin with the episode, `LATER` where some begin
+            within it.
         """
         return [
             prefix
@@ -339,15 +362,29 @@ class EvaluationResults:
         return severest([c for c in self.intact if c.perturbs])
 
     def with_lesion(self, intact: str, lesion: str | None) -> str:
-        """Key of an intact condition with a lesion; empty where there is none."""
+        """The key of an intact condition with a lesion.
+
+        Args:
+            intact: key of the condition without a lesion.
+            lesion: its name; None: none.
+
+        Returns:
+            Empty where there is no such condition.
+        """
         for condition in self.conditions.values():
             if (condition.intact, condition.lesion) == (intact, lesion):
                 return condition.key
         return ""
 
     def off(self, policy: str, condition: Condition) -> str:
-        """Key of a condition with plasticity off; empty where the policy was not
-        evaluated so.
+        """The key of a condition with plasticity off.
+
+        Args:
+            policy: by its name in the evaluation.
+            condition: an intact one.
+
+        Returns:
+            Empty where the policy was not evaluated so.
         """
         key = self.with_lesion(condition.key, "off")
         return key if self.conditions.get(key) in self.conditions_of(policy) else ""

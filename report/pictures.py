@@ -55,7 +55,13 @@ def episode(moments: Sequence[Moment], title: str, subtitle: str, path: Path) ->
 
 
 def chart_of(moments: Sequence[Moment], title: str, subtitle: str) -> Chart:
-    """The Vega-Lite chart of `episode`, whose arguments it has."""
+    """The Vega-Lite chart of `episode`, whose arguments it has.
+
+    Args:
+        moments: of an episode, each with its spikes.
+        title: of the chart.
+        subtitle: of the chart.
+    """
     spikes = np.concatenate([m.spikes for m in moments if m.spikes is not None])
     rates = [m.modulator for m in moments if m.modulator is not None]
     weights = [m.fast_weights for m in moments if m.fast_weights is not None]

@@ -195,7 +195,12 @@ def values_of(lines: pl.DataFrame, measure: str) -> np.ndarray:
 
 
 def has(lines: pl.DataFrame, measure: str) -> bool:
-    """Whether a line has a value of a measure."""
+    """Whether a line has a value of a measure.
+
+    Args:
+        lines: of a table with a column for each measure.
+        measure: name of the column.
+    """
     return measure in lines.columns and lines[measure].count() > 0
 
 
@@ -224,7 +229,12 @@ def main_measure(lines: pl.DataFrame) -> tuple[Measure[Any], str]:
 
 
 def decimals_of(lines: pl.DataFrame, measure: str) -> int:
-    """How many decimals of a measure are shown on pages."""
+    """How many decimals of a measure are shown on pages.
+
+    Args:
+        lines: of a table with a column for each measure.
+        measure: name of the column.
+    """
     if measure not in lines.columns:
         return 2
     return 0 if (lines[measure].abs() > LARGE).any() else 2

@@ -52,9 +52,15 @@ def bad_input(where: str = "", *kinds: type[Exception]) -> Iterator[None]:
 def run_command(
     program: str, action: Callable[[], int | None], interrupted: str | Callable[[], str]
 ) -> int:
-    """The exit code of a command, the name of which was typed as `program`. What is not
-    its own fault becomes one line on standard error, with `--verbose` after all of the
-    traceback; SIGTERM and SIGHUP are as Ctrl-C, after which `interrupted` is said.
+    """Runs a command; the exit code.
+
+    What is not the command's fault becomes one line on standard error, with `--verbose`
+    after all of the traceback. SIGTERM and SIGHUP are as Ctrl-C.
+
+    Args:
+        program: the name under which the command was typed.
+        action: the command, which may return an exit code.
+        interrupted: what is said after Ctrl-C.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:  # it was closed when the command began
@@ -230,13 +236,27 @@ def shown(value: object) -> str:
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """`did you mean 'NEAREST'? `, or nothing where none of the choices is near."""
+    """The nearest name: `did you mean 'NEAREST'? `.
+
+    Args:
+        name: what was given.
+        choices: names that exist.
+
+    Returns:
+        Empty where none of the choices is near.
+    """
     near = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}? " if near else ""
 
 
 def unknown(what: str, name: str, choices: Iterable[str]) -> str:
-    """A message about a name that is none of the choices, with the nearest of them."""
+    """A message about a name that is none of the choices, with the nearest of them.
+
+    Args:
+        what: kind of thing, such as "policy".
+        name: what was given.
+        choices: names that exist.
+    """
     choices = [str(choice) for choice in choices]
     hint = did_you_mean(name, choices)
     # a name with a comma in it would be taken for two
@@ -252,16 +272,32 @@ def check_known(
     where: str = "",
     error: Any = UsageError,
 ) -> None:
-    """Raises an error unless a name is one of the choices; the message says `where` it
-    stands.
+    """Checks that a name is one of the choices.
+
+    Args:
+        what: kind of thing, such as "policy".
+        name: what was given.
+        choices: names that exist.
+        where: the message begins with it.
+        error: class of what is raised.
+
+    Raises:
+        UsageError: it is none of them; another class where `error` says so.
     """
     if name not in choices:
         raise error(where + unknown(what, name, choices))
 
 
 def require(module: str, extra: str, what: str) -> None:
-    """Raises UsageError, which names the extra, unless a module of an extra is
-    there.
+    """Checks that a module of an extra is installed.
+
+    Args:
+        module: to be imported later.
+        extra: of this package, which brings the module.
+        what: needs it, such as the name of a command.
+
+    Raises:
+        UsageError: the module is missing; the message names the extra.
     """
     if importlib.util.find_spec(module) is None:
         raise UsageError(
@@ -386,8 +422,12 @@ class _Lines:
 
 
 def progress_bar(total: int, unit: str, **options: Any) -> Any:
-    """A bar on standard error that counts to `total` of a unit, in the plural, with the
-    rate and the time left. Options are others of `tqdm`.
+    """A bar on standard error, with the rate and the time left.
+
+    Args:
+        total: where it ends.
+        unit: of what is counted, in the plural.
+        **options: others of `tqdm`.
     """
     from tqdm import tqdm
 

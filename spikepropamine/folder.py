@@ -54,7 +54,14 @@ class RunFolder:
 
     @classmethod
     def of(cls, runs: Path, env: str, policy: str, seed: int) -> "RunFolder":
-        """That of a training."""
+        """The folder of a run.
+
+        Args:
+            runs: folder of all runs.
+            env: Gymnasium id.
+            policy: its name.
+            seed: of the run.
+        """
         return cls(runs / env / policy / f"seed-{seed}")
 
     @classmethod
@@ -103,7 +110,15 @@ class RunFolder:
 
 
 def refuse_link(path: Path, option: str) -> None:
-    """Raises UsageError where a place for results, which an option names, is a link."""
+    """Checks that a place for results is no link.
+
+    Args:
+        path: of the place.
+        option: which names another one.
+
+    Raises:
+        UsageError: it is a link.
+    """
     if path.is_symlink():
         raise UsageError(
             f"{path} is a link; say with {option} where results may be written"
@@ -111,8 +126,14 @@ def refuse_link(path: Path, option: str) -> None:
 
 
 def check_writable(folder: Path, option: str) -> None:
-    """Raises UsageError where a folder, for which there is an option, cannot be made or
-    written.
+    """Checks that a folder is there or can be made, and can be written.
+
+    Args:
+        folder: for results.
+        option: which names another one.
+
+    Raises:
+        UsageError: it is none, or is read-only.
     """
     place = folder
     while not os.path.lexists(place) and place != place.parent:
@@ -244,8 +265,14 @@ def value_of(text: str | None) -> float:
 
 
 def read_curve(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and finite values of a column, float64 [rows] each; empty where there are
-    none.
+    """A column of `progress.csv`, where it has finite values.
+
+    Args:
+        path: of the file.
+        name: of the column.
+
+    Returns:
+        Steps and values, float64 [rows] each; empty where there are none.
     """
     rows = read_progress(path)[1]
     found = np.array(

@@ -77,11 +77,15 @@ _adapter: Any = cache(TypeAdapter)  # making one takes forty times as long as us
 
 
 def updated(settings: T, changes: Any, where: str | None = None) -> T:
-    """A copy of a (nested) settings dataclass with nested `changes` applied, of the
-    right types.
+    """A copy of a (nested) settings dataclass with changes, of the right types.
 
-    `where` they come from, messages say; None: the command line. Raises UsageError
-    where a name is unknown, or a value is refused.
+    Args:
+        settings: a dataclass.
+        changes: nested mapping, from names to values.
+        where: the changes come from, for messages; None: the command line.
+
+    Raises:
+        UsageError: a name is unknown, or a value is refused.
     """
     cls: Any = type(settings)
     values = _merged(settings, changes, where or "command line")
@@ -169,10 +173,16 @@ def add_options(
     concerned: Callable[[str], bool],
     prefix: str = "",
 ) -> None:
-    """An option for every setting of a dataclass, named like it: --steps,
-    --trainer.gamma and so on. Its values are shown as defaults; options that are not
-    given leave nothing in the namespace. `concerned` says of a setting's dotted name
-    whether --help shows it.
+    """Adds an option for every setting of a dataclass, named like it, as
+    --trainer.gamma.
+
+    Options that are not given leave nothing in the namespace.
+
+    Args:
+        parser: gets the options.
+        settings: a dataclass, whose values --help shows as defaults.
+        concerned: says of a setting's dotted name whether --help shows it.
+        prefix: of the names of options, with a dot at its end.
     """
     cls: Any = type(settings)
     hints = get_type_hints(cls, include_extras=True)
@@ -193,7 +203,12 @@ def add_options(
 
 
 def flag(part: Field, prefix: str = "") -> str:
-    """The option of a setting."""
+    """The option of a setting.
+
+    Args:
+        part: the field of a dataclass.
+        prefix: of the names of options, with a dot at its end.
+    """
     return f"--{prefix}{part.metadata.get('flag', part.name)}".replace("_", "-")
 
 
@@ -273,8 +288,15 @@ class Pairs(argparse.Action):
 
 
 def parsed(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
-    """The values that were given, nested like the settings. Raises UsageError where an
-    option is unknown or lacks its value, SystemExit after --help.
+    """The values that were given, nested like the settings.
+
+    Args:
+        parser: with the options of `add_options`.
+        arguments: of the command line.
+
+    Raises:
+        UsageError: an option is unknown or lacks its value.
+        SystemExit: after --help.
     """
     # options may be spelt with underscores, as in YAML
     spelt = [

@@ -114,8 +114,11 @@ def policy_artifact(folder: RunFolder) -> Any:
 
 
 def say_how_to_upload(mode: On, folder: Path) -> None:
-    """Of a run that has ended, whose files lie in `folder/wandb`, if it is an offline
-    one.
+    """Prints how to upload an offline run that has ended.
+
+    Args:
+        mode: of tracking; nothing is printed unless it is "offline".
+        folder: of the run, with the files in `wandb/`.
     """
     if mode == "offline":
         runs = shlex.quote(f"{folder}/wandb")
@@ -123,7 +126,13 @@ def say_how_to_upload(mode: On, folder: Path) -> None:
 
 
 def use(run: Any, artifact: Any, mode: On) -> None:
-    """Notes that a run takes an artifact in."""
+    """Notes that a run takes an artifact in.
+
+    Args:
+        run: of Weights & Biases.
+        artifact: of Weights & Biases.
+        mode: of tracking.
+    """
     if mode == "online":
         run.use_artifact(artifact)
     else:

@@ -64,8 +64,14 @@ def digest_of(files: Iterable[str | Path]) -> str:
 
 
 def digests_of(texts: Iterable[str], root: Path = Path()) -> dict[str, str]:
-    """Of what lies where texts, relative to a folder, say: of a file, or of the policy
-    of a run; those that name neither are left out.
+    """Digests of files, and of the policies of runs, that texts name.
+
+    Args:
+        texts: paths, or any others.
+        root: folder that paths are relative to.
+
+    Returns:
+        By text; those that name neither a file nor a run are left out.
     """
     found = {}
     for text in texts:
@@ -148,8 +154,15 @@ def add_import(parser: argparse.ArgumentParser) -> None:
 
 
 def check_imported(names: Sequence[str], what: str) -> None:
-    """Raises ValueError unless the user has named these modules, which come from a
-    file: nothing is imported because a file says so.
+    """Checks that the user has named modules: nothing is imported because a file says
+    so.
+
+    Args:
+        names: of modules, which come from a file.
+        what: needs them, for the message.
+
+    Raises:
+        ValueError: the user has not named all of them.
     """
     left = [name for name in names if name not in imported]
     if left:

@@ -53,7 +53,12 @@ class Act:
         return self.chosen and self.term.schedule != Schedule()
 
     def begin(self, chosen: int, posture: np.ndarray | None) -> None:
-        """Start an episode at step 0."""
+        """Starts an episode at step 0.
+
+        Args:
+            chosen: which alternative of the text holds in this episode.
+            posture: joint positions of a MuJoCo task at the start, [nq]; else None.
+        """
         self.chosen = chosen == self.alternative
         self.bound.kept.clear()
         self.bound.posture = None if posture is None else np.array(posture)
@@ -64,8 +69,15 @@ class Act:
         self.move_to(0, None)
 
     def move_to(self, time: int, task: Any) -> bool:
-        """Find the value at a step, and whether it is another than at the step before;
-        the posture at the onset is that of the task's data.
+        """Finds the value at a step; the posture at the onset is that of the task's
+        data.
+
+        Args:
+            time: the step, from 0 on.
+            task: the unwrapped environment; None at step 0, before the task has begun.
+
+        Returns:
+            Whether the value is another than at the step before.
         """
         strength = self.term.schedule.strength(time) if self.chosen else 0.0
         value = self.family.scaled(self._episode_value, strength)
@@ -79,8 +91,16 @@ class Act:
         return self.changed
 
     def hook(self, name: str, changed: Any, value: float | None = None) -> Any:
-        """Let a hook of the family change something, to the present value unless told
-        another.
+        """Lets a hook of the family change something.
+
+        Args:
+            name: of the hook, a field of `Family`.
+            changed: what the hook changes: an observation, an action, a task or a
+                model.
+            value: of the perturbation; None: the present one.
+
+        Returns:
+            What the hook returns.
         """
         value = self.value if value is None else value
         return getattr(self.family, name)(changed, value, self.bound)
@@ -127,7 +147,7 @@ class ContextAct(Act):
             self._codes = term.codes(self._contexts.codes)
 
     def begin(self, chosen: int, posture: np.ndarray | None) -> None:
-        """Start an episode at step 0."""
+        """Starts an episode at step 0; see `Act.begin`."""
         random = self.bound.random
         of = self._contexts
         schedule = self.term.schedule
@@ -158,7 +178,9 @@ class ContextAct(Act):
         self.move_to(0, None)
 
     def move_to(self, time: int, task: Any) -> bool:
-        """Find the context at a step, and whether another one begins there."""
+        """Finds the context at a step, and whether another one begins there; see
+        `Act.move_to`.
+        """
         context = self._plain
         for step, one in self._plan if self.chosen else []:
             context = one if step <= time else context
@@ -174,7 +196,12 @@ class ContextAct(Act):
 
 
 def undone(acts: list[Act], changed: np.ndarray) -> np.ndarray:
-    """The observation or action of which the present contexts make this one."""
+    """What an observation or action was before the present contexts changed it.
+
+    Args:
+        acts: of the wrapper, in the order in which they act.
+        changed: the observation or action that they made.
+    """
     for act in reversed(acts):
         if isinstance(act, ContextAct) and act.now:
             changed = act.bound.target.undo(changed, act.context)
@@ -182,9 +209,17 @@ def undone(acts: list[Act], changed: np.ndarray) -> np.ndarray:
 
 
 def act_of(env: gym.Env, term: Term, alternative: int, spread: np.ndarray) -> Act:
-    """The term of a text, of which it is in this alternative, at work in an
-    environment. Raises ValueError where it could change nothing there, or has a target
-    or context that is not there.
+    """One term of a text, at work in an environment.
+
+    Args:
+        env: the environment, not yet perturbed.
+        term: of the text.
+        alternative: number of the alternative that the term stands in, from 0 on.
+        spread: natural standard deviation of the observation; see `making.spread`.
+
+    Raises:
+        ValueError: the term could change nothing there, or has a target or context that
+            is not there.
     """
     kind = ContextAct if term.family.contexts else Act
     return kind(env, term, alternative, spread)

@@ -108,7 +108,15 @@ class Family:
         return self.scaled(self.hardest, severity)
 
     def scaled(self, value: float, strength: float) -> float:
-        """The value at a fraction in [0, 1] of the way from nominal to `value`."""
+        """The value on the way from nominal to another one.
+
+        Args:
+            value: where the way ends.
+            strength: fraction of the way, in [0, 1].
+
+        Returns:
+            The value, a whole number where the family's values are `whole`.
+        """
         if strength == 1:
             return value
         step = (value - self.nominal) * strength

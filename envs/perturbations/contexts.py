@@ -104,7 +104,12 @@ class Contexts:
         return np.broadcast_to(signs, self.channels.shape).copy()
 
     def apply(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
-        """What an observation or action becomes."""
+        """What an observation or action becomes in a context.
+
+        Args:
+            values: the observation or action.
+            context: a sign or a place for each of `channels`, as `of_code` makes it.
+        """
         changed = values.flatten()
         channels = slice(None) if len(self.channels) == values.size else self.channels
         if self.kind == "order":
@@ -117,7 +122,12 @@ class Contexts:
         return changed.reshape(values.shape)
 
     def undo(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
-        """The observation or action of which `apply` makes this one."""
+        """The observation or action of which `apply` makes this one.
+
+        Args:
+            values: what `apply` returned.
+            context: that `apply` was given.
+        """
         return self.apply(values, self._inverse(context))
 
     def opposite(self, context: np.ndarray) -> np.ndarray:
@@ -169,13 +179,27 @@ def _order_of(
 
 
 def in_context(values: np.ndarray, value: float, bound: Bound) -> np.ndarray:
-    """What an observation or action becomes in the present context."""
+    """What an observation or action becomes in the present context; a hook of families.
+
+    Args:
+        values: the observation or action.
+        value: not used; the context in `bound` says all.
+        bound: of the family, with the channels and the present context.
+    """
     return bound.target.apply(values, bound.kept["context"])
 
 
 @cache
 def codes_of(contexts: int, name: str) -> np.ndarray:
-    """The codes, rising, of a set out of `SETS`, where so many contexts have a code."""
+    """The codes of one set of contexts.
+
+    Args:
+        contexts: how many there are; codes go from 0 to `contexts` - 1.
+        name: one of `SETS`.
+
+    Returns:
+        Codes, int [codes], rising.
+    """
     # stored results depend on this: the seed and the rule must stay as they are
     held_out = np.random.default_rng(0).permutation(np.arange(1, contexts))[
         : contexts // 4

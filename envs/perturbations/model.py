@@ -49,9 +49,13 @@ class EditableModel:
     def apply(
         self, spec_edits: Sequence[Edit], model_edits: Sequence[Edit], constants: bool
     ) -> None:
-        """Make the nominal model with all edits the live one: first those of an MjSpec,
-        which is compiled, then those of the live model; MuJoCo may have to recompute
-        its constants.
+        """Makes the nominal model, with all edits, the live one.
+
+        Args:
+            spec_edits: of an MjSpec, which is compiled; they come first.
+            model_edits: of the live model.
+            constants: whether MuJoCo has to recompute the model's constants
+                (`mj_setConst`).
         """
         model = self._task.model
         self._undo()

@@ -287,10 +287,14 @@ def load_suite(
     and `onset` (a step, or 50%) where they are used, and `tasks`: from a task's id to
     what it has in place of these.
 
-    `suite` is the name of a file there, or the path of a YAML file; `task` a Gymnasium
-    id; `horizon` the steps of an episode, None where it has no limit. Raises ValueError
-    where there is no such suite, it needs a limit, or its file is wrong; the message
-    says where.
+    Args:
+        suite: name of a suite of this project, or path of a YAML file.
+        task: Gymnasium id.
+        horizon: steps of an episode; None where it has no limit.
+
+    Raises:
+        ValueError: there is no such suite, it needs a limit, or its file is wrong; the
+            message says where.
     """
     own = str(suite).endswith(".yaml")
     file = Path(suite) if own else SUITES / f"{suite}.yaml"

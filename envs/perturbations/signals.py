@@ -90,7 +90,12 @@ def sensors(task: Any) -> dict[str, np.ndarray]:
 
 
 def joint_of_actuator(model: "mujoco.MjModel", actuator: int) -> int | None:
-    """The joint that an actuator drives; None where it drives something else."""
+    """The joint that an actuator drives; None where it drives something else.
+
+    Args:
+        model: of the robot.
+        actuator: index of the actuator.
+    """
     joint, in_parent = 0, 1  # mjtTrn
     if model.actuator_trntype[actuator] in (joint, in_parent):
         return int(model.actuator_trnid[actuator, 0])

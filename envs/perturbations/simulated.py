@@ -50,8 +50,11 @@ def each_body(task: Any) -> dict[str, np.ndarray]:
 
 
 def body_name(model: "mujoco.MjModel", body: int) -> str:
-    """The name of a body, or else that of its joint or geom (Ant's lower legs have no
-    names).
+    """The name of a body, or else of its joint or geom: Ant's lower legs have no names.
+
+    Args:
+        model: of the robot.
+        body: index of the body, at least 1.
     """
     if model.body(body).name:
         return model.body(body).name
@@ -72,7 +75,12 @@ def driven_joints(task: Any) -> dict[str, np.ndarray]:
 
 
 def joint_name(model: "mujoco.MjModel", joint: int) -> str:
-    """The name of a joint, or its number where it has none."""
+    """The name of a joint, or its number where it has none.
+
+    Args:
+        model: of the robot.
+        joint: index of the joint.
+    """
     return model.joint(joint).name or f"joint_{joint}"
 
 
@@ -124,8 +132,11 @@ def damped_joints(task: Any) -> dict[str, np.ndarray]:
 
 
 def feels(model: "mujoco.MjModel", direction: np.ndarray) -> bool:
-    """Whether a uniform pull in a direction moves any joint, in a few random
-    postures.
+    """Whether a uniform pull moves any joint, in a few random postures.
+
+    Args:
+        model: of the robot, which stays as it is.
+        direction: of the pull, float [3], in the axes of the world.
     """
     import mujoco
 
@@ -143,8 +154,12 @@ def feels(model: "mujoco.MjModel", direction: np.ndarray) -> bool:
 
 
 def has_contacts(model: "mujoco.MjModel", dimensions: int = 1) -> bool:
-    """Whether any two geoms of different bodies may collide, in contacts of so many
-    dimensions at least (of one they have no friction).
+    """Whether any two geoms of different bodies may collide.
+
+    Args:
+        model: of the robot.
+        dimensions: the fewest that a contact has to have to count; with 1 it has no
+            friction.
     """
     may = (model.geom_contype[:, None] & model.geom_conaffinity[None, :]) != 0
     apart = model.geom_bodyid[:, None] != model.geom_bodyid[None, :]

@@ -133,7 +133,12 @@ class Player:
         return env if text is None else Perturbed(env, text, self.spread)
 
     def play(self, env: gym.Env, seed: int) -> np.ndarray:
-        """Observations and rewards of an episode, [steps + 1, channels + 1]."""
+        """Observations and rewards of an episode, [steps + 1, channels + 1].
+
+        Args:
+            env: with or without a perturbation.
+            seed: of the episode.
+        """
         rows = np.stack(list(self.steps_of(env, seed)))
         if is_mujoco(env):
             import mujoco
@@ -149,11 +154,18 @@ class Player:
         return rows
 
     def steps_of(self, env: gym.Env, seed: int) -> Iterator[np.ndarray]:
-        """The same, step by step, also after the robot has fallen.
+        """Observation and reward of an episode's steps, also after the robot has
+        fallen.
+
+        Args:
+            env: with or without a perturbation.
+            seed: of the episode.
+
+        Yields:
+            Of the start and of each step, float [channels + 1], the reward last.
 
         Raises:
-            AssertionError: an observation of the episode is not in the observation
-                space.
+            AssertionError: an observation is not in the observation space.
         """
         observation, _ = env.reset(seed=seed)
         reward: Any = 0.0
@@ -169,7 +181,13 @@ class Player:
     def deviations(
         self, trajectories: Sequence[dict[int, np.ndarray]], whole: bool
     ) -> tuple[float, ...]:
-        """Of several runs from the plain one; see `Row`."""
+        """How far trajectories are from the plain ones; see `Row`.
+
+        Args:
+            trajectories: of several runs, by seed, each [steps + 1, channels + 1].
+            whole: whether the whole episode counts, not only `WINDOW` steps from the
+                first deviation on.
+        """
         sizes = []
         for seed in SEEDS:
             runs = np.stack([rows[seed] for rows in trajectories])
@@ -187,8 +205,13 @@ class Player:
     ) -> bool:
         """Whether more severity means more deviation, as far as there can be more.
 
-        Episodes of different seeds are about as far apart as trajectories can get. Not
-        `strictly`: all severities may be one, as a sign of one motor is.
+        Episodes of different seeds are about as far apart as trajectories can get.
+
+        Args:
+            deviations: by rising severity.
+            whole: as of `deviations`.
+            strictly: False: all severities may deviate alike, as a sign of one motor
+                does.
         """
         others = {
             seed: self.plain[other]
@@ -202,8 +225,13 @@ class Player:
 
 
 def tape_of(space: gym.Space, steps: int, seed: int) -> list[Any]:
-    """Random actions: slow waves of full size where there is a scale, growing from
-    nothing.
+    """Random actions: slow waves of full size, growing from nothing, where there is a
+    scale.
+
+    Args:
+        space: of actions.
+        steps: how many.
+        seed: of the draws.
     """
     if not isinstance(space, gym.spaces.Box):
         space.seed(seed)
@@ -220,7 +248,15 @@ def tape_of(space: gym.Space, steps: int, seed: int) -> list[Any]:
 
 
 def verify_family(player: Player, family: Family) -> Row:
-    """Everything that has to hold for one family in one task."""
+    """Everything that has to hold for one family in one task.
+
+    Args:
+        player: of the task.
+        family: a perturbation, of this project or registered by a user.
+
+    Returns:
+        A row that says what failed, or why the family does not apply.
+    """
     row = Row(player.task, family.name)
     env = player.make()
     try:
@@ -337,7 +373,12 @@ def _equal(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def verify(task: str, families: Sequence[str] = ()) -> list[Row]:
-    """Verify families in a task, by their names; by default all."""
+    """Verifies families in a task.
+
+    Args:
+        task: Gymnasium id.
+        families: their names; empty: all of the catalogue.
+    """
     quiet_mujoco()
     try:
         player = Player(task)
@@ -389,7 +430,15 @@ def main(arguments: Sequence[str], program: str = "spikepropamine verify") -> in
 
 
 def table(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
-    """Prints the table; the result is 1 if anything failed, else 0."""
+    """Verifies families in several tasks at a time, and prints the table.
+
+    Args:
+        tasks: Gymnasium ids.
+        names: of families; empty: all of the catalogue.
+
+    Returns:
+        1 if anything failed, else 0.
+    """
     start = time.perf_counter()
     rows = list[Row]()
     values = f"values at severity {', '.join(map(str, SEVERITIES))}"

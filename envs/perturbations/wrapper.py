@@ -106,12 +106,20 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> ResetResult:
-        """Start an episode; a seed seeds the environment and all perturbations.
+        """Starts an episode.
 
-        Options are the environment's; but where the text has contexts, "context" is the
-        code of the one that holds for the whole episode, or a list with one for each of
-        them; or "opposite": then the opposites of those that the episode would have
-        begun with. Raises ValueError where a context does not exist.
+        Args:
+            seed: of the environment and of all perturbations.
+            options: the environment's. Where the text has contexts, "context" may be
+                the code of the one that holds for the whole episode, or a list with one
+                for each of them; or "opposite": then the opposites of those that the
+                episode would have begun with.
+
+        Returns:
+            The observation and the info.
+
+        Raises:
+            ValueError: a context does not exist.
         """
         if seed is not None:
             self._choice = _child(seed, "choice")
@@ -171,8 +179,14 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return self._act(action) if self._acting else action
 
     def after(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict]:
-        """The second half of a step, when the environment has taken its own: what the
-        observation and the info become.
+        """The second half of a step, when the environment has taken its step.
+
+        Args:
+            observation: of the environment.
+            info: of the environment; entries are added.
+
+        Returns:
+            What the observation and the info become.
         """
         if self._stepping:
             # so that forces of several add up, in one step
@@ -365,10 +379,16 @@ def _observes_as_it_is(env: gym.Env) -> bool:
 
 
 def reason_against(env: gym.Env, text: str, horizon: int | None = None) -> str:
-    """Why a text for `Perturbed`, or a part of it, cannot change an environment of
-    whose episodes `horizon` is the limit, if there is one; empty where all of it can
-    (but that of several terms some may have the nominal value). It leaves the
-    environment as it is.
+    """Why a text for `Perturbed`, or a part of it, cannot change an environment.
+
+    Args:
+        env: stays as it is.
+        text: for `Perturbed`.
+        horizon: the most steps of an episode; None: there is no limit.
+
+    Returns:
+        Empty where all of the text can change something; of several terms some may have
+        the nominal value.
     """
     acts = []
     try:

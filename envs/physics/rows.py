@@ -24,7 +24,13 @@ class Rows(Owner):
         self._simulate(threads=1)
 
     def reset(self, row: int, seed: int, options: dict[str, Any] | None) -> ResetResult:
-        """Begins an episode in one environment."""
+        """Begins an episode in one environment.
+
+        Args:
+            row: its number, as in `step`.
+            seed: of the episode; None: the next that the environment draws.
+            options: of the environment.
+        """
         index = self._rows.index(row)
         if self._simulations is None:
             return self._environments[index].reset(seed=seed, options=options)

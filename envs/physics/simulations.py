@@ -116,7 +116,16 @@ class Simulations:
     def reset(
         self, index: int, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Starts an episode of one environment; returns its observation and info."""
+        """Starts an episode of one environment.
+
+        Args:
+            index: of the environment.
+            seed: of the episode; None: the next that the environment draws.
+            options: of the environment.
+
+        Returns:
+            Its observation and info.
+        """
         observation, info = self.envs[index].reset(seed=seed, options=options)
         self.began(index)
         return observation, info
@@ -260,7 +269,11 @@ class Layered(Simulations):
             self._readings.forward_weight = np.array(self._weights)
 
     def step(self, actions: np.ndarray, ids: np.ndarray | None = None) -> Stepped:
-        """One step, as `Simulations.step`.
+        """One step of perturbed environments, as `Simulations.step`.
+
+        Args:
+            actions: [simulations, channels], of the dtype of the action space.
+            ids: of the simulations to step, rising; None: all.
 
         Raises:
             ResetNeeded: an environment has no episode yet.

@@ -28,7 +28,12 @@ class Stepper(Protocol):
     fields: dict[str, np.ndarray]
 
     def step(self, actions: np.ndarray, ids: np.ndarray | None) -> None:
-        """One environment step of all simulations, or of these ids, in rising order."""
+        """One environment step of all simulations, or of some.
+
+        Args:
+            actions: [simulations, channels].
+            ids: of the simulations to step, in rising order; None: all.
+        """
 
     def take_in(self, index: int) -> None:
         """Goes on from the state of an environment's own data."""

@@ -119,7 +119,7 @@ class PlasticityOff(Hook):
     at_change: bool = False
 
     def before(self, step: int, state: Any, starts: np.ndarray, infos: Infos) -> None:
-        """Set the flag, which stays."""
+        """Sets the flag, which stays; see `Hook`."""
         flag = self.layout.get(state[0], "plasticity_off")
         if step == self.step:
             flag[...] = 1.0
@@ -143,7 +143,14 @@ class Record(Hook):
     def after(
         self, step: int, state: Any, running: Sequence[int], over: Sequence[int]
     ) -> None:
-        """Keep the fields of the rows."""
+        """Keeps the fields of the rows.
+
+        Args:
+            step: the environment step, from 0 on.
+            state: of the policy, after the step.
+            running: rows whose episodes go on.
+            over: rows whose episodes end with this step.
+        """
         names = [name for kind in self.kinds for name in fields_of(self.layout, kind)]
         now = {name: self.layout.get(state[0], name)[0] for name in names}
         rows = over if self.at_end else running
@@ -166,7 +173,7 @@ class Replay(Hook):
     start: bool = False
 
     def before(self, step: int, state: Any, starts: np.ndarray, infos: Infos) -> None:
-        """Set the values of the step."""
+        """Sets the values of the step; see `Hook`."""
         if self.start:
             if step:
                 return

@@ -51,7 +51,12 @@ Cost = Mapping[str, float]
 def operations(
     accumulates: float = 0.0, multiply_accumulates: float = 0.0
 ) -> Operations:
-    """A count of operations."""
+    """A count of operations, float64 [2].
+
+    Args:
+        accumulates: additions alone.
+        multiply_accumulates: multiplications, each with an addition.
+    """
     return np.array([accumulates, multiply_accumulates], dtype=float)
 
 
@@ -115,7 +120,12 @@ class _Count:
         self.silent = 0.0  # how many of them are at 0, on average
 
     def layer(self, module: Any, inputs: Any, _: Tensor) -> None:
-        """Of a module that has weights, which has run."""
+        """Counts a module that has weights; a hook of PyTorch.
+
+        Args:
+            module: linear or convolutional, which has run.
+            inputs: a tuple with the input, [N, ...].
+        """
         (x,) = inputs
         if isinstance(module, nn.Conv2d):
             there = (module.weight != 0).float()
@@ -129,13 +139,22 @@ class _Count:
         self.hold(module.parameters())
 
     def activation(self, _module: Any, _inputs: Any, output: Tensor) -> None:
-        """Of neurons, which have put this out, [N, ...]."""
+        """Counts neurons and how many of them are silent; a hook of PyTorch.
+
+        Args:
+            output: what the neurons gave, [N, ...].
+        """
         neurons = output[0].numel()
         self.neurons += neurons
         self.silent += neurons * float((output == 0).double().mean())
 
     def hold(self, parameters: Iterable[Tensor], state: int = 0) -> None:
-        """Trainable parameters, and so many numbers that change in an episode."""
+        """Counts the memory that a network holds.
+
+        Args:
+            parameters: trainable.
+            state: how many numbers, float32, change in an episode.
+        """
         self.parameter_bytes += sum(p.numel() * p.element_size() for p in parameters)
         self.state_bytes += 4 * state
 

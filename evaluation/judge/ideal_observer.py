@@ -77,7 +77,12 @@ class IdealObserver:
         )
 
     def learn(self, action: int, correct: bool) -> None:
-        """Takes in the feedback for an action."""
+        """Takes in the feedback for an action.
+
+        Args:
+            action: what was answered, from 0 to the task's actions - 1.
+            correct: whether the feedback said so.
+        """
         ones, shows = self.now
         empty = self.shows == 0
         alike = (

@@ -73,7 +73,11 @@ def read_outcome(path: Path) -> Outcome | None:
 
 
 def write_outcome(path: Path, outcome: Outcome) -> None:
-    """Writes a file that `read_outcome` reads. Several processes may write one file.
+    """Writes a file that `read_outcome` reads; several processes may write one file.
+
+    Args:
+        path: of the file.
+        outcome: arrays by name.
 
     Raises:
         OSError: it cannot be written.

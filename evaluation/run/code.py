@@ -74,8 +74,15 @@ def users_modules(environment: str) -> Iterator[tuple[str, ModuleType]]:
 def digests_after_making(
     environment: str, arguments: Mapping[str, object]
 ) -> dict[str, str]:
-    """The digest of each of the user's modules in this process, once it has made an
-    environment; for comparison with those of another process.
+    """The digests of the user's modules, for comparison with those of another process.
+
+    Args:
+        environment: Gymnasium id; making it imports what it needs.
+        arguments: of the environment's constructor.
+
+    Returns:
+        By the name of a module of the user's in this process, once it has made the
+        environment.
     """
     make(environment, arguments).close()
     return digests_of_modules(environment)

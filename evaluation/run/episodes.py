@@ -79,7 +79,16 @@ class _Unfinished:
         self.began |= began_of(self.info)
 
     def add(self, step: int, reward: Any, info: Mapping[str, Any]) -> None:
-        """Take in what a step gave. Raises UsageError: that cannot be."""
+        """Takes in what a step gave.
+
+        Args:
+            step: from 0 on.
+            reward: of the step.
+            info: of the step; "correct" and "trial" of a cue task count.
+
+        Raises:
+            UsageError: the reward or the number of a trial cannot be.
+        """
         value = finite_reward(reward, step, self.seed)
         self.info = info
         self.total += value
@@ -523,7 +532,7 @@ class InsideSums(Hook):
     def after(
         self, step: int, state: Any, running: Sequence[int], over: Sequence[int]
     ) -> None:
-        """Add up the rows that were running, at every so many steps."""
+        """Adds up the rows that were running, at every so many steps; see `Hook`."""
         if step % self.every:
             return
         self._add("count", np.ones(len(running)))
