@@ -253,7 +253,12 @@ class Certain(SquashedDiagGaussianDistribution):
     def log_prob(
         self, actions: Tensor, gaussian_actions: Tensor | None = None
     ) -> Tensor:
-        """Of a certain action: zero, [batch]."""
+        """Of a certain action: zero, [batch].
+
+        Args:
+            actions: [batch, ...].
+            gaussian_actions: not used; there is no Gaussian.
+        """
         return actions.new_zeros(len(actions))
 
 

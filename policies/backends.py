@@ -95,8 +95,16 @@ def choose(
 
 @functools.cache
 def choose_step(name: str, specs: frozenset[LayerSpec], device: str) -> Step | None:
-    """The backend's call for one environment step of a whole network, see
-    `compiled.step.step`; None where it has no such call.
+    """The backend's call for one environment step of a whole network; see
+    `compiled.step.step`.
+
+    Args:
+        name: of the backend, or "auto".
+        specs: of the network's layers.
+        device: of the tensors, such as "cpu".
+
+    Returns:
+        None where it has no such call.
     """
     if any(choose(name, x, device).__name__ != BACKENDS["numba"] for x in specs):
         return None

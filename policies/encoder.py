@@ -42,8 +42,13 @@ def at_ticks(observations: Tensor, ticks: int, phases: bool) -> Tensor:
 
 
 def pathways(channels: Sequence[int], width: int, ticks: int) -> list[int]:
-    """Where channels of an observation of this width, and the 1, lie in all blocks of
-    `at_ticks` with phases.
+    """Where channels of an observation, and the 1, lie in all blocks of `at_ticks` with
+    phases.
+
+    Args:
+        channels: of the observation.
+        width: of the observation.
+        ticks: blocks.
     """
     block = width + 1
     return [k * block + channel for k in range(ticks) for channel in (*channels, width)]

@@ -67,9 +67,16 @@ class _Spike(torch.autograd.Function):
 
 
 def fire(potential: Tensor, surrogate: str, slope: float) -> Tensor:
-    """Spikes s = H(v - v_th) of potentials v, 1 where v > v_th and else 0, with the
-    derivative of one of `SURROGATES`, each of which peaks at 1 where v = v_th; its
-    slope is in 1 / potential.
+    """Spikes s = H(v - v_th), with a surrogate derivative, which peaks at 1 where v =
+    v_th.
+
+    Args:
+        potential: v, any shape.
+        surrogate: one of `SURROGATES`.
+        slope: of the surrogate, in 1 / potential.
+
+    Returns:
+        1 where v > v_th, else 0.
     """
     spikes: Tensor = _Spike.apply(potential - THRESHOLD, surrogate, slope)
     return spikes
@@ -84,8 +91,15 @@ def integrate(
 ) -> Tensor:
     """Membrane potentials v(t) from v(t-1), s(t-1) and I(t), all [B, n].
 
-    v(t) = beta v(t-1) (1 - s(t-1)) + I(t), or with a soft reset
-    v(t) = beta v(t-1) - v_th s(t-1) + I(t)   (as in Bellec et al. 2020).
+    v(t) = beta v(t-1) (1 - s(t-1)) + I(t), or with a soft reset v(t) = beta v(t-1) -
+    v_th s(t-1) + I(t) (as in Bellec et al. 2020).
+
+    Args:
+        potential: v(t-1).
+        spikes: s(t-1).
+        current: I(t).
+        decay: beta in (0, 1), [n] or a number.
+        soft_reset: which of the two forms.
     """
     if soft_reset:
         return decay * potential - THRESHOLD * spikes + current

@@ -78,8 +78,11 @@ class Rule:
         return self._of(self.formula, {**self.synaptic, **values}, coefficients)
 
     def effective(self, fast: Any, values: Mapping[str, Any]) -> Any:
-        """What fast weights do, before the gain; values of the means by what they are
-        means of.
+        """What fast weights do, before the gain.
+
+        Args:
+            fast: F.
+            values: of the rule's means, by what they are means of.
         """
         if self.weight is None:
             return fast
@@ -88,7 +91,12 @@ class Rule:
     def excitability(
         self, values: Mapping[str, Any], coefficients: Sequence[Any] | None
     ) -> Any:
-        """What is added to the current of neurons, of a rule that has a bias."""
+        """What is added to the current of neurons, of a rule that has a bias.
+
+        Args:
+            values: of the rule's means, by what they are means of.
+            coefficients: learned, in the order of the rule; None: as it sets them.
+        """
         assert self.bias is not None
         return self._of(self.bias, self.named(values), coefficients)
 

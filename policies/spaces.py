@@ -29,7 +29,12 @@ def stacked(observations: Sequence[Any]) -> Any:
 
 
 def each(function: Callable[[Any], Any], observations: Any) -> Any:
-    """The function of observations, or of each part where they are a dict."""
+    """A function of observations, or of each part where they are a dict.
+
+    Args:
+        function: of an array.
+        observations: an array, or a dict of arrays.
+    """
     if isinstance(observations, dict):
         return {key: function(part) for key, part in observations.items()}
     return function(observations)
@@ -266,7 +271,12 @@ class LstmCombinedExtractor(_WholeWidth, sb3.CombinedExtractor):
 def extractor_for(
     space: spaces.Space[Any], normalize_images: bool = True
 ) -> type[sb3.BaseFeaturesExtractor]:
-    """SB3's extractor for observations of a space, for any network."""
+    """Stable-Baselines3's extractor of features, for any network.
+
+    Args:
+        space: of observations.
+        normalize_images: whether pictures come as 0 to 255.
+    """
     if isinstance(space, spaces.Dict):  # which has a CNN for its images
         return LstmCombinedExtractor
     is_image = is_image_space(space, normalized_image=not normalize_images)

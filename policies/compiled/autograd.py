@@ -91,9 +91,15 @@ def _from_blocks(blocks: Tensor, neurons: int) -> Tensor:
 
 
 def in_blocks(p: LayerParameters, lanes: int) -> LayerParameters:
-    """Parameters with the matrices of plastic and recurrent synapses in blocks;
-    coefficients of synapses [number, neurons, presynaptic] in [blocks, number,
-    presynaptic, lanes].
+    """Parameters with the matrices of plastic and recurrent synapses in blocks.
+
+    Args:
+        p: of a layer.
+        lanes: neurons of a block.
+
+    Returns:
+        Coefficients of synapses [number, neurons, presynaptic] become [blocks, number,
+        presynaptic, lanes].
     """
     changed = {}
     for name in ("recurrent_weight", "plasticity_gain", "synaptic"):
@@ -410,8 +416,18 @@ def _call_leaky(kernel: Callable[..., None], tensors: dict[str, Tensor]) -> None
 def leaky_sequence(
     spikes: Tensor, starts: Tensor, decay: Tensor, value: Tensor
 ) -> Tensor:
-    """`policies.reference.leaky_sequence`; no gradient reaches the value before the
-    first tick.
+    """`policies.reference.leaky_sequence`, compiled.
+
+    No gradient reaches the value before the first tick.
+
+    Args:
+        spikes: [T, B, n].
+        starts: [T, B], True where an episode begins.
+        decay: kappa of each neuron, [n].
+        value: of the readout before the first tick, [B, n].
+
+    Returns:
+        The readout after each tick, [T, B, n].
     """
     values: Tensor = _Leaky.apply(spikes, starts.to(spikes.dtype), decay, value)
     return values

@@ -86,7 +86,14 @@ def kernel(kind: str = "") -> Callable[[Callable[..., Any]], Any]:
 
 @cast(Any, intrinsic)
 def at(typing_context, address, shape, like) -> Any:
-    """The C-contiguous array of a shape at an address, of the type of a number."""
+    """An array at an address, C-contiguous, without a copy.
+
+    Args:
+        typing_context: of Numba; callers leave it out.
+        address: integer.
+        shape: tuple of lengths.
+        like: a number of the array's type.
+    """
     axes = len(shape)
 
     def generate(context, builder, signature, arguments):
@@ -105,7 +112,13 @@ def at(typing_context, address, shape, like) -> Any:
 
 @cast(Any, intrinsic)
 def constant(typing_context, value, like) -> Any:
-    """A number in the type of another (a literal is float64, and widens float32)."""
+    """A number in the type of another (a literal is float64, and widens float32).
+
+    Args:
+        typing_context: of Numba; callers leave it out.
+        value: the number.
+        like: a number of the type.
+    """
 
     def generate(context, builder, signature, arguments):
         return context.cast(builder, arguments[0], value, like)
@@ -152,8 +165,12 @@ def log(x):
 
 @spliced
 def carve(address, shape, like):
-    """The array of a shape at an address, and the address of the next cache line after
-    it.
+    """An array at an address, and the address of the next cache line after it.
+
+    Args:
+        address: integer.
+        shape: tuple of lengths.
+        like: a number of the array's type.
     """
     array = at(address, shape, like)
     return array, (address + array.size * array.itemsize + 63) // 64 * 64

@@ -34,15 +34,33 @@ def step(x):
 
 @inlined
 def mean(share, rate, x, value):
-    """Slow mean P(t) = P(t-1) + a |r| (x(t) - P(t-1)), with a rate of each."""
+    """Slow mean P(t) = P(t-1) + a |r| (x(t) - P(t-1)), with a rate for each entry.
+
+    Args:
+        share: a, one number in (0, 1).
+        rate: r, [n].
+        x: what is averaged, [n].
+        value: comes with P(t-1), leaves with P(t), [n].
+    """
     for i in range(rate.shape[0]):
         value[i] += share * abs(rate[i]) * (x[i] - value[i])
 
 
 @inlined
 def mean_adjoint(share, rate, x, before, d_value, d_x, d_rate):
-    """Returns the gradient to the share, and adds that to the rate; d_value leaves as
-    the gradient to P(t-1).
+    """Adjoint of `mean`.
+
+    Args:
+        share: a, one number in (0, 1).
+        rate: r, [n].
+        x: what is averaged, [n].
+        before: P(t-1), [n].
+        d_value: comes with the gradient to P(t), leaves with that to P(t-1).
+        d_x: the gradient to x is added.
+        d_rate: the gradient to r is added.
+
+    Returns:
+        The gradient to the share.
     """
     total = ZERO * share
     for i in range(rate.shape[0]):
@@ -87,8 +105,16 @@ def fire(potential, spikes):
 
 @inlined
 def membrane(potentials, synaptic, beta, soft, v, s, spikes):
-    """Membrane potentials and spikes; `potentials` comes with the currents of static
-    synapses, `synaptic` has the rest, v and s come with the values of the tick before.
+    """Membrane potentials and spikes of a tick.
+
+    Args:
+        potentials: comes with the currents of static synapses, leaves with v(t), [n].
+        synaptic: currents of all other synapses, [n].
+        beta: membrane decays, [n].
+        soft: whether spikes lower the potential by the threshold, instead of to zero.
+        v: comes with v(t-1), leaves with v(t), [n].
+        s: comes with s(t-1), leaves with s(t), [n].
+        spikes: gets s(t), [n].
     """
     for j in range(potentials.shape[0]):
         decayed = beta[j] * v[j]
@@ -105,10 +131,19 @@ def membrane(potentials, synaptic, beta, soft, v, s, spikes):
 def membrane_adjoint(
     d_now, slopes, before, beta, soft, d_through, d_bias, d_beta, d_current
 ):
-    """Gradients of a tick, from those to what the layer gives, d_now.
+    """Gradients of a tick of the membrane.
 
-    d_through comes with the gradients to v(t) and s(t) through later ticks, and leaves
-    with those to v(t-1) and s(t-1); d_current gets that to I(t).
+    Args:
+        d_now: `Membrane` of gradients to what the layer gives at this tick.
+        slopes: surrogate derivatives, [n].
+        before: `Membrane` of the tick before.
+        beta: membrane decays, [n].
+        soft: as of `membrane`.
+        d_through: comes with the gradients to v(t) and s(t) through later ticks, leaves
+            with those to v(t-1) and s(t-1).
+        d_bias: the gradient to the bias is added, [n].
+        d_beta: the gradient to beta is added, [n].
+        d_current: gets the gradient to I(t), [n].
     """
     v, s = before.potential, before.spikes
     d_v, d_s = d_through.potential, d_through.spikes
@@ -124,7 +159,14 @@ def membrane_adjoint(
 
 @inlined
 def surrogate_slopes(surrogate, slope, potentials, slopes):
-    """Surrogate derivatives of the spikes."""
+    """Surrogate derivatives of spikes.
+
+    Args:
+        surrogate: a number of `SURROGATE_CODES`.
+        slope: of the surrogate, in 1 / potential.
+        potentials: v, [n].
+        slopes: gets the derivatives, [n].
+    """
     # arctan's slope comes with its factor pi / 2, which must not be rounded to float32
     if surrogate == 0:
         for j in range(potentials.shape[0]):
@@ -162,15 +204,33 @@ def trace_adjoint(decay, x, before, d_p, d_x):
 
 @inlined
 def leak(decay, keep, before, s, now):
-    """Readout z(t) = kappa z(t-1) + (1-kappa) s(t); keep is 0 at an episode's start."""
+    """Readout z(t) = kappa z(t-1) + (1-kappa) s(t).
+
+    Args:
+        decay: kappa, [n].
+        keep: 0 at an episode's start, else 1.
+        before: z(t-1), [n].
+        s: spikes, [n].
+        now: gets z(t), [n].
+    """
     for j in range(now.shape[0]):
         now[j] = decay[j] * (before[j] * keep) + (ONE - decay[j]) * s[j]
 
 
 @inlined
 def leak_adjoint(decay, keep, before, s, d_now, d_s, d_decay, through):
-    """Adjoint of `leak`; `through` comes with the gradient to z(t), leaves with that to
-    z(t-1).
+    """Adjoint of `leak`.
+
+    Args:
+        decay: kappa, [n].
+        keep: 0 at an episode's start, else 1.
+        before: z(t-1), [n].
+        s: spikes, [n].
+        d_now: gradient to z(t) at this tick, [n].
+        d_s: gets the gradient to s(t), [n].
+        d_decay: the gradient to kappa is added, [n].
+        through: comes with the gradient to z(t) through later ticks, leaves with that
+            to z(t-1).
     """
     for j in range(s.shape[0]):
         d = d_now[j] + through[j]
@@ -185,7 +245,13 @@ def leak_adjoint(decay, keep, before, s, d_now, d_s, d_decay, through):
 
 @kernel()
 def count_active(like, length, address):
-    """How many of the numbers at an address are not zero."""
+    """How many numbers are not zero.
+
+    Args:
+        like: a number of their type.
+        length: how many there are.
+        address: of the first.
+    """
     x = at(address, (length,), like)
     count = 0
     for i in range(length):
@@ -195,7 +261,12 @@ def count_active(like, length, address):
 
 @kernel()
 def unchanged(like, compared):
-    """Whether the bits of each (place, copy, length in words of 32 bits) agree."""
+    """Whether places in memory hold the bits that they held before.
+
+    Args:
+        like: a number of the type of a word, 32 bits.
+        compared: int64 [places, 3]: address, address of a copy, length in words.
+    """
     for k in range(compared.shape[0]):
         length = compared[k, 2]
         now = at(compared[k, 0], (length,), like)
@@ -249,8 +320,15 @@ def add_active(weights, x, indices, sums):
 
 @kernel()
 def sparse_currents(like, rows, channels, neurons, table, indices):
-    """Currents W x + b, [rows, neurons], to where the potentials are; indices [channels
-    + 1] is scratch memory.
+    """Currents W x + b of static synapses, to where the potentials are.
+
+    Args:
+        like: a number of the type of all arrays.
+        rows: how many inputs, ticks and environments together.
+        channels: of the inputs.
+        neurons: of the layer.
+        table: addresses, a `TABLE`.
+        indices: scratch memory, int [channels + 1].
     """
     row = table[0]
     inputs = at(row.inputs, (rows, channels), like)
@@ -266,8 +344,17 @@ def sparse_currents(like, rows, channels, neurons, table, indices):
 def sparse_weight_gradient(
     like, rows, channels, neurons, inputs, d_currents, d_weight, indices
 ):
-    """Gradient to the weights, from inputs and the gradient to currents; all by
-    address.
+    """Gradient to the static weights.
+
+    Args:
+        like: a number of the type of all arrays.
+        rows: how many inputs, ticks and environments together.
+        channels: of the inputs.
+        neurons: of the layer.
+        inputs: address of x, [rows, channels].
+        d_currents: address of the gradient to currents, [rows, neurons].
+        d_weight: address of what is written, [channels, neurons].
+        indices: scratch memory, int [channels + 1].
     """
     x = at(inputs, (rows, channels), like)
     d = at(d_currents, (rows, neurons), like)
@@ -284,7 +371,15 @@ def sparse_weight_gradient(
 
 @kernel()
 def leaky_forward(like, ticks, batch, neurons, table):
-    """The readout at all ticks; the table is a `LEAKY_TABLE`."""
+    """The readout at all ticks.
+
+    Args:
+        like: a number of the type of all arrays.
+        ticks: T.
+        batch: B.
+        neurons: n.
+        table: addresses, a `LEAKY_TABLE`.
+    """
     row = table[0]
     spikes = at(row.spikes, (ticks, batch, neurons), like)
     starts = at(row.starts, (ticks, batch), like)
@@ -300,8 +395,9 @@ def leaky_forward(like, ticks, batch, neurons, table):
 
 @kernel()
 def leaky_backward(like, ticks, batch, neurons, table):
-    """Gradients of `leaky_forward`; those to the decay and through later ticks come
-    with zeros.
+    """Gradients of `leaky_forward`, whose arguments it has.
+
+    Gradients to the decay and through later ticks come with zeros.
     """
     row = table[0]
     spikes = at(row.spikes, (ticks, batch, neurons), like)
@@ -334,12 +430,21 @@ def leaky_backward(like, ticks, batch, neurons, table):
 
 @kernel()
 def modulate(like, ticks, batch, channels, neurons, observed, seen, table, indices):
-    """What multiplies the drive: eta, or the neuromodulators, which the new state
-    keeps; and the current v of second compartments, where the rule uses it.
+    """What multiplies the drive, and the targets of the rule.
 
-    observed and seen are how many channels the observation has with its phases, and how
-    many of them the neuromodulators see; indices is scratch memory, longer by one than
-    channels and seen.
+    The drive is multiplied by eta, or by the neuromodulators, which the new state
+    keeps. The target is the current v of second compartments, where the rule uses it.
+
+    Args:
+        like: a number of the type of all arrays.
+        ticks: of an environment step.
+        batch: environments.
+        channels: of the layer's inputs.
+        neurons: of the layer.
+        observed: channels of the observation with its phases.
+        seen: how many of them the neuromodulators see.
+        table: addresses, a `TABLE`.
+        indices: scratch memory, longer by one than `channels` and `seen`.
     """
     row = table[0]
     rate = at(row.rate, (ticks, batch, neurons), like)
@@ -381,8 +486,16 @@ def modulate(like, ticks, batch, channels, neurons, observed, seen, table, indic
 
 @kernel()
 def read_out(like, ticks, batch, neurons, width, table):
-    """The leaky readout, and the features [B, width]: its value, and where there is
-    room for them the membrane potentials. Copies the flags, which no step changes.
+    """The leaky readout, and the features; copies the flags, which no step changes.
+
+    Args:
+        like: a number of the type of all arrays.
+        ticks: of an environment step.
+        batch: environments.
+        neurons: of the last layer.
+        width: of the features [batch, width]: the readout, and where there is room for
+            them the membrane potentials.
+        table: addresses, a `TABLE`.
     """
     row = table[0]
     starts = at(row.starts, (batch,), like)

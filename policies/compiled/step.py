@@ -292,7 +292,12 @@ class _Tables:
         self.calls: list[list[Call]] = [[] for _ in range(count)]
 
     def enter_layer(self, index: int, inputs: Tensor | None) -> LayerOutput:
-        """Enters a layer; inputs are the spikes of the layer before, None if first."""
+        """Enters a layer.
+
+        Args:
+            index: of the layer, from 0 on.
+            inputs: spikes of the layer before; None: it is the first.
+        """
         network = self.network
         ticks = self.network.config.ticks
         batch = self.batch

@@ -250,8 +250,14 @@ def _reader_of(policy: Any) -> Callable[[Any], Tensor]:
 
 
 def can_differ(policy: Any, names: Sequence[str]) -> bool:
-    """Whether policies that differ in these parameters can be stepped by `Several`:
-    they run on compiled kernels, and differ in the network and its head alone.
+    """Whether policies that differ in some parameters can be stepped by `Several`.
+
+    They have to run on compiled kernels, and to differ in the network and its head
+    alone.
+
+    Args:
+        policy: one of them.
+        names: of the parameters that differ.
     """
     network = getattr(policy, "network", None)
     return (
@@ -361,12 +367,28 @@ _made: "weakref.WeakKeyDictionary[nn.Module, Fast]" = weakref.WeakKeyDictionary(
 
 
 def by_time(x: Tensor, sequences: int) -> Tensor:
-    """[n_seq * T, ...], one sequence after the other, to [T, n_seq, ...]."""
+    """Puts ticks first.
+
+    Args:
+        x: [n_seq * T, ...], one sequence after the other.
+        sequences: n_seq.
+
+    Returns:
+        [T, n_seq, ...].
+    """
     whole_sequences: Tensor = x.unflatten(0, (sequences, -1))
     return whole_sequences.transpose(0, 1).contiguous()
 
 
 def by_sequence(x: Tensor, sequences: int) -> Tensor:
-    """[T * n_seq, ...], one tick after the other, to [n_seq * T, ...]."""
+    """Puts sequences first; undoes `by_time`.
+
+    Args:
+        x: [T * n_seq, ...], one tick after the other.
+        sequences: n_seq.
+
+    Returns:
+        [n_seq * T, ...].
+    """
     ticks: Tensor = x.unflatten(0, (-1, sequences))
     return ticks.transpose(0, 1).flatten(0, 1)

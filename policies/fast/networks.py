@@ -218,7 +218,12 @@ class Gaussian:
         return spread
 
     def evaluate(self, means: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-likelihoods and entropies, each [N]."""
+        """Log-likelihoods and entropies, each [N].
+
+        Args:
+            means: [N, actions].
+            actions: [N, actions].
+        """
         scaled = (actions - means) * torch.exp(-self.log_std)
         constant = (self.log_std + HALF_LOG_TWO_PI).sum()
         entropy = constant + 0.5 * len(self.log_std)
@@ -260,7 +265,12 @@ class Categorical:
         return logs, [log_p.softmax(dim=1) for log_p in logs]
 
     def evaluate(self, logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-likelihoods and entropies, each [N]."""
+        """Log-likelihoods and entropies, each [N].
+
+        Args:
+            logits: of all choices, side by side, [N, choices].
+            actions: [N, choices made].
+        """
         logs = [part.log_softmax(dim=1) for part in logits.split(self.sizes, dim=1)]
         entropies = torch.stack([(log_p * log_p.exp()).sum(dim=1) for log_p in logs])
         return _of_actions(logs, actions.long()), -entropies.sum(dim=0)
@@ -290,7 +300,12 @@ class Bernoulli:
         return actions, log_probs
 
     def evaluate(self, logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-likelihoods and entropies, each [N]."""
+        """Log-likelihoods and entropies, each [N].
+
+        Args:
+            logits: [N, bits].
+            actions: 0 or 1, [N, bits].
+        """
         loss = nn.functional.binary_cross_entropy_with_logits
         log_probs = -loss(logits, actions, reduction="none")
         entropies = loss(logits, logits.sigmoid(), reduction="none")

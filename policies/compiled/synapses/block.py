@@ -115,8 +115,14 @@ def decays_at(row, like):
 
 @spliced
 def columns(address, width, neurons, first, block):
-    """A matrix [presynaptic, neurons], of the type of a block, from its column `first`
-    on.
+    """A matrix from one of its columns on, in a tuple.
+
+    Args:
+        address: of the matrix [width, neurons].
+        width: presynaptic channels.
+        neurons: of the whole matrix.
+        first: the column.
+        block: any of the matrix's type.
     """
     # such an address, since an index that is a sum might be negative to Numba
     matrix = at(address + first * block.itemsize, (width, neurons), block[0, 0])
@@ -126,8 +132,13 @@ def columns(address, width, neurons, first, block):
 
 @outlined
 def fetch(address, neurons, first, block):
-    """Columns first.. of a matrix [presynaptic, neurons], into a block [presynaptic,
-    LANES].
+    """Copies columns of a matrix into a block.
+
+    Args:
+        address: of the matrix [presynaptic, neurons].
+        neurons: of the whole matrix.
+        first: column that the block begins with.
+        block: [presynaptic, LANES]; lanes without a neuron get 0.
     """
     width = block.shape[0]
     lanes = min(LANES, neurons - first)
@@ -141,7 +152,7 @@ def fetch(address, neurons, first, block):
 
 @outlined
 def store(block, address, neurons, first):
-    """A block into such columns of a matrix."""
+    """Copies a block into columns of a matrix; see `fetch`."""
     width = block.shape[0]
     lanes = min(LANES, neurons - first)
     (matrix,) = columns(address, width, neurons, first, block)
@@ -168,7 +179,14 @@ def clear(block):
 
 @inlined
 def step_means(decays, rate, p, pre_mean):
-    """A tick of the mean of p."""
+    """A tick of the mean of p.
+
+    Args:
+        decays: `Decays` of the layer.
+        rate: of the layer's neurons, [neurons].
+        p: traces, [presynaptic].
+        pre_mean: comes with the mean of the tick before, leaves with that of this tick.
+    """
     share = decays.pre_mean_share * common(rate)
     for i in range(p.shape[0]):
         pre_mean[i] += share * (p[i] - pre_mean[i])
@@ -176,7 +194,21 @@ def step_means(decays, rate, p, pre_mean):
 
 @inlined
 def step_means_adjoint(decays, rate, p, before, d_pre_mean, d_p, d_rate):
-    """Returns that to the share; d_pre_mean leaves as that to the mean before."""
+    """Adjoint of `step_means`.
+
+    Args:
+        decays: `Decays` of the layer.
+        rate: of the layer's neurons, [neurons].
+        p: traces, [presynaptic].
+        before: the mean of the tick before, [presynaptic].
+        d_pre_mean: comes with the gradient to the mean, leaves with that to the mean
+            before.
+        d_p: the gradient to p is added.
+        d_rate: the gradient to the rate is added.
+
+    Returns:
+        The gradient to the share.
+    """
     level = common(rate)
     share = decays.pre_mean_share * level
     total = ZERO * level
@@ -203,6 +235,12 @@ def common(rate):
 def presynaptic(signals, begin, t, b):
     """What the synapses see at a tick: inputs, or the layer's spikes of the tick
     before.
+
+    Args:
+        signals: `Signals` of the layer.
+        begin: `Beginnings` of the sequence.
+        t: the tick.
+        b: the environment.
     """
     neurons = signals.spikes.shape[2]
     x = begin.silent[:neurons]
@@ -217,7 +255,16 @@ def presynaptic(signals, begin, t, b):
 
 @spliced
 def target_of(signals, begin, t, b, low, high):
-    """What v is, or the gradient to it, of the neurons of a block at a tick."""
+    """What v is, or the gradient to it, of the neurons of a block at a tick.
+
+    Args:
+        signals: `Signals` of the layer, or the gradients to them.
+        begin: `Beginnings` of the sequence.
+        t: the tick.
+        b: the environment.
+        low: first neuron of the block.
+        high: the neuron after its last.
+    """
     v = begin.silent[:LANES]
     if TARGETED:
         v = signals.target[t, b, low:high]

@@ -57,6 +57,13 @@ DECAY_COUNT = len(DECAYS)
 def fetch_traces(row, neurons, first, b, traces):
     """Traces and means before a sequence: those of a group's neurons, and of what they
     see.
+
+    Args:
+        row: of the layer's table.
+        neurons: of the layer.
+        first: block that the group begins with.
+        b: the environment.
+        traces: `Traces` to fill.
     """
     p = traces.pre
     old_p = row.old + row.old_pre + b * row.old_pre_stride
@@ -79,11 +86,20 @@ def fetch_traces(row, neurons, first, b, traces):
 
 @kernel(NAME)
 def forward(clip, soft, ticks, batch, channels, neurons, table):
-    """Spikes, potentials (which come with the currents of the inputs' static synapses),
-    new state.
+    """Spikes, potentials and the new state of a sequence.
 
-    Fast weights and eligibilities are saved at each segment but the first, if there is
-    room. The new state is left out if it has no address.
+    Potentials come with the currents of the inputs' static synapses. Fast weights and
+    eligibilities are saved at each segment but the first, if there is room. The new
+    state is left out if it has no address.
+
+    Args:
+        clip: bound of the fast weights.
+        soft: as of `rows.membrane`.
+        ticks: T.
+        batch: B.
+        channels: of the inputs.
+        neurons: of the layer.
+        table: addresses, a `TABLE`.
     """
     row = table[0]
     like = clip
@@ -249,7 +265,17 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
 
 @outlined
 def recall_traces(row, decays, signals, begin, first, b, traces):
-    """Traces and means before every tick [ticks + 1, ...], from the spikes."""
+    """Traces and means before every tick, recomputed from the spikes.
+
+    Args:
+        row: of the layer's table.
+        decays: `Decays` of the layer.
+        signals: `Signals` of the layer.
+        begin: `Beginnings` of the sequence.
+        first: block that the group begins with.
+        b: the environment.
+        traces: `Traces` to fill, [ticks + 1, ...].
+    """
     ticks, _, neurons = signals.spikes.shape
     group = begin.fired.shape[0]
     p, q, theta = traces.pre, traces.post, traces.threshold
@@ -304,8 +330,23 @@ def recall_segment(
     t_1,
     segment,
 ):
-    """Fast weights before, and what they recall and terms of the updates after, the
-    ticks t_0 to t_1.
+    """Recomputes fast weights before, and terms of the updates after, the ticks of a
+    segment.
+
+    Args:
+        row: of the layer's table.
+        clip: bound of the fast weights.
+        decays: `Decays` of the layer.
+        parameters: `Parameters` of the layer.
+        signals: `Signals` of the layer.
+        begin: `Beginnings` of the sequence.
+        saved: `Synapses` before each segment but the first.
+        traces: before every tick, as `recall_traces` leaves them.
+        first: block that the group begins with.
+        b: the environment.
+        t_0: first tick of the segment.
+        t_1: its last.
+        segment: `Segment` to fill.
     """
     neurons = signals.spikes.shape[2]
     fast = segment.fast_weights
@@ -363,8 +404,21 @@ def recall_segment(
 
 @kernel(NAME)
 def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, table):
-    """Gradients of `forward`; that to the inputs comes with zeros and is left out if it
-    has no address, that to gains is in blocks.
+    """Gradients of `forward`.
+
+    The gradient to the inputs comes with zeros and is left out if it has no address;
+    that to gains is in blocks.
+
+    Args:
+        clip: bound of the fast weights.
+        soft: as of `rows.membrane`.
+        surrogate: a number of `SURROGATE_CODES`.
+        slope: of the surrogate, in 1 / potential.
+        ticks: T.
+        batch: B.
+        channels: of the inputs.
+        neurons: of the layer.
+        table: addresses, a `TABLE`.
     """
     row = table[0]
     like = clip

@@ -93,7 +93,9 @@ def terms_of(rows):
     )
 
 
-# One synapse.
+# One synapse, from presynaptic channel i to the neuron of lane j. `u` are the `Terms` of
+# the update, `d` the gradients to them; `synaptic` the coefficients of synapses; p, x and
+# `mean` what channel i has in `Presynaptic`; f and e its fast weight and eligibility.
 
 
 @spliced
@@ -187,8 +189,15 @@ def factor_adjoint(u, d, synaptic, d_synaptic, i, j, p, x, gradient):
 
 @inlined
 def update(synapses, u, synaptic, before, keep, clip):
-    """Fast weights and eligibilities of the next tick, in their places; `keep` is what
-    an eligibility keeps, 1 - eta.
+    """Fast weights and eligibilities of the next tick, in their places.
+
+    Args:
+        synapses: `Synapses` of a block; changed.
+        u: `Terms` of the update.
+        synaptic: coefficients of the block's synapses.
+        before: `Presynaptic` before the tick.
+        keep: what an eligibility keeps, 1 - eta.
+        clip: bound of the fast weights.
     """
     fast = synapses.fast_weights
     eligibility = synapses.eligibility
@@ -208,9 +217,7 @@ def update(synapses, u, synaptic, before, keep, clip):
 
 @inlined
 def update_into(synapses, u, synaptic, before, keep, clip, updated):
-    """The same, in other places (arrays that are handed to a function must not
-    overlap).
-    """
+    """`update` in other places, since arrays that a function gets must not overlap."""
     fast = synapses.fast_weights
     eligibility = synapses.eligibility
     for i in range(fast.shape[0]):
@@ -241,8 +248,21 @@ def update_adjoint(
     d_keep,
     d_before,
 ):
-    """Takes fast weights and eligibilities before the tick. d_synapses comes with the
-    gradients to those after it, and leaves with the gradients to those before it.
+    """Adjoint of `update`.
+
+    Args:
+        synapses: `Synapses` before the tick.
+        u: `Terms` of the update.
+        synaptic: coefficients of the block's synapses.
+        before: `Presynaptic` before the tick.
+        keep: what an eligibility keeps, 1 - eta.
+        clip: bound of the fast weights.
+        d_synapses: comes with the gradients to those after the tick, leaves with those
+            to those before it.
+        d: gradients to the terms are added.
+        d_synaptic: gradients to the coefficients of synapses are added.
+        d_keep: the gradient to `keep` is added, [LANES].
+        d_before: gradients to the presynaptic side are added.
     """
     fast = synapses.fast_weights
     eligibility = synapses.eligibility
@@ -319,7 +339,14 @@ def worth_slopes(f, pre_mean, i, post_mean, j):
 
 @inlined
 def currents(weights, before, post_mean, current):
-    """Adds what the synapses give."""
+    """Adds the currents that the synapses of a block give.
+
+    Args:
+        weights: `Weights` of the block.
+        before: `Presynaptic` at this tick.
+        post_mean: Q, [LANES].
+        current: to which they are added, [LANES].
+    """
     for i in range(before.x.shape[0]):
         x_i = before.x[i]
         if x_i != ZERO:
@@ -331,8 +358,19 @@ def currents(weights, before, post_mean, current):
 def currents_adjoint(
     weights, before, post_mean, d_current, d_gain, d_fast, d_before, d_post_mean, wanted
 ):
-    """Gradients to gains, fast weights, means and, if wanted, x; those to static
-    weights are taken elsewhere.
+    """Gradients to gains, fast weights, means and x; those to static weights are taken
+    elsewhere.
+
+    Args:
+        weights: `Weights` of the block.
+        before: `Presynaptic` at this tick.
+        post_mean: Q, [LANES].
+        d_current: gradient to the currents, [LANES].
+        d_gain: the gradient to gains is added.
+        d_fast: the gradient to fast weights is added.
+        d_before: gradients to the presynaptic side are added.
+        d_post_mean: the gradient to Q is added.
+        wanted: whether the gradient to x is.
     """
     gain = weights.gain
     fast = weights.fast
@@ -370,7 +408,13 @@ def currents_adjoint(
 
 @inlined
 def recall(fast, p, recalled):
-    """What the fast weights give where the traces are their input, y = F p."""
+    """What the fast weights give where the traces are their input, y = F p.
+
+    Args:
+        fast: F of a block, [presynaptic, LANES].
+        p: [presynaptic].
+        recalled: gets y, [LANES].
+    """
     for j in range(LANES):
         recalled[j] = ZERO
     for i in range(p.shape[0]):
@@ -381,7 +425,16 @@ def recall(fast, p, recalled):
 
 @inlined
 def recall_adjoint(fast, p, d_recalled, d_power, d_fast, d_p):
-    """Gradients to fast weights and traces, from those to y and to |p|^2."""
+    """Adjoint of `recall` and of |p|^2.
+
+    Args:
+        fast: F of a block, [presynaptic, LANES].
+        p: [presynaptic].
+        d_recalled: gradient to y, [LANES].
+        d_power: gradient to |p|^2.
+        d_fast: the gradient to F is added.
+        d_p: the gradient to p is added.
+    """
     for i in range(p.shape[0]):
         p_i = p[i]
         total = ZERO * p_i
@@ -422,7 +475,15 @@ def drive_of(after, power, w, j):
 
 @inlined
 def terms(decays, w, after, power, u):
-    """The terms of the update after a tick, from traces after it; `power` is |p|^2."""
+    """The terms of the update after a tick, from traces after it.
+
+    Args:
+        decays: `Decays` of the layer.
+        w: the rule's coefficients.
+        after: `Postsynaptic` of the block.
+        power: |p|^2.
+        u: `Terms` to fill.
+    """
     for j in range(after.rate.shape[0]):
         k, a, b, c, m, y, o, g = drive_of(after, power, w, j)
         r = after.rate[j]
@@ -442,9 +503,21 @@ def terms(decays, w, after, power, u):
 
 @inlined
 def terms_adjoint(decays, w, after, power, d, d_keep, d_after, sums):
-    """Adds the gradients to q, theta, s, the mean and the rate to d_after, and those to
-    eta and w to `sums`; puts those to y and v in their places, and returns that to the
-    power.
+    """Adjoint of `terms`.
+
+    Args:
+        decays: `Decays` of the layer.
+        w: the rule's coefficients.
+        after: `Postsynaptic` of the block.
+        power: |p|^2.
+        d: gradients to the terms.
+        d_keep: gradient to what an eligibility keeps, [LANES].
+        d_after: gradients to q, theta, s, the mean and the rate are added; those to y
+            and v are written.
+        sums: `Sums`; gradients to eta and w are added.
+
+    Returns:
+        The gradient to the power.
     """
     d_power = ZERO * power
     for j in range(after.rate.shape[0]):
@@ -514,7 +587,17 @@ def traces(decays, s, q, theta):
 
 @inlined
 def traces_adjoint(decays, after, q_before, theta_before, d_after, sums):
-    """d_after comes with gradients to q(t) and theta(t), leaves with those of t-1."""
+    """Adjoint of `traces`.
+
+    Args:
+        decays: `Decays` of the layer.
+        after: `Postsynaptic` of the block.
+        q_before: q(t-1), [LANES].
+        theta_before: theta(t-1), [LANES].
+        d_after: comes with gradients to q(t) and theta(t), leaves with those to q(t-1)
+            and theta(t-1); that to s(t) is added.
+        sums: `Sums`; gradients to the decays are added.
+    """
     q, s = after.post, after.spikes
     post_decay = decays.post_decay
     threshold_decay = decays.threshold_decay
