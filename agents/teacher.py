@@ -30,9 +30,9 @@ class Taught(FallingShare):
     translated into the present context (`out_of_context` and `in_context` of a
     perturbed environment, where it has one). A teacher trained with `reveal` is shown
     what is hidden instead. In a share of the episodes, which falls linearly from 1 to
-    0, the teacher itself acts, so that the learner soon sees good states. A teacher that
-    knows what is hidden does not have to explore, so a learner that follows it may see
-    little of what other actions would have done: `noise` is for that.
+    0, the teacher itself acts, so that the learner soon sees good states. A teacher
+    that knows what is hidden does not have to explore, so a learner that follows it may
+    see little of what other actions would have done: `noise` is for that.
 
     Args:
         venv: the learner's environments, in this process and before any normalisation.

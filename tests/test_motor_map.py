@@ -77,7 +77,9 @@ def test_the_error_is_of_the_command_and_the_spread_of_a_command_of_zeros():
     _, targets, infos = episode(env, action=np.array([0.5, -2.0, 0.25]))
     clipped = np.array([0.5, -1.0, 0.25])  # to the action space
     for target, info in zip(targets, infos):
-        assert info["squared_error"] == pytest.approx(np.square(clipped - target).mean())
+        assert info["squared_error"] == pytest.approx(
+            np.square(clipped - target).mean()
+        )
         assert info["squared_target"] == pytest.approx(np.square(target).mean())
 
 

@@ -99,7 +99,9 @@ def test_noise_is_refused_where_actions_are_no_numbers():
         action_space = gym.spaces.Discrete(2)
 
     venv = DummyVecEnv([Chooses])
-    with pytest.raises(ValueError, match="guided_noise is for actions that are numbers"):
+    with pytest.raises(
+        ValueError, match="guided_noise is for actions that are numbers"
+    ):
         Taught(venv, Copier(action_space=Chooses.action_space), 0, 0, seed=0, noise=0.1)
 
 

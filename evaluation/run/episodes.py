@@ -127,7 +127,7 @@ def explained_late(
     explains: 1 where each command is right, 0 for commands of zeros.
 
     Args:
-        squared_errors: squared distance of the command from the right one, of each step.
+        squared_errors: squared distance of the command from the right one, by step.
         squared_targets: squared length of the right one, of each step.
 
     Returns:

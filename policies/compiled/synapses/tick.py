@@ -93,9 +93,10 @@ def terms_of(rows):
     )
 
 
-# One synapse, from presynaptic channel i to the neuron of lane j. `u` are the `Terms` of
-# the update, `d` the gradients to them; `synaptic` the coefficients of synapses; p, x and
-# `mean` what channel i has in `Presynaptic`; f and e its fast weight and eligibility.
+# One synapse, from presynaptic channel i to the neuron of lane j. `u` are the `Terms`
+# of the update, `d` the gradients to them; `synaptic` the coefficients of synapses; p,
+# x and `mean` what channel i has in `Presynaptic`; f and e the fast weight and the
+# eligibility.
 
 
 @spliced
