@@ -9,6 +9,7 @@ import polars as pl
 
 from spikepropamine import statistics, table
 from spikepropamine.common import CLEAN_KEY
+from spikepropamine.evaluation.measure import SHARE, Measure
 from spikepropamine.table import COLUMNS, DIGITS, EVALUATION, ROW, RUN, TASK
 
 FEWEST = 4  # episodes that can show that a run has learned
@@ -113,3 +114,43 @@ def _rows(lines: pl.DataFrame, measure: str) -> pl.DataFrame:
         pl.col("value").round_sig_figs(DIGITS),
         *(pl.lit(None, COLUMNS[name]).alias(name) for name in missing),
     ).select(list(COLUMNS))
+
+
+DERIVED: tuple[Measure[None], ...] = (
+    Measure(
+        "learned",
+        "has learned",
+        "1 where the clean return is significantly higher than that of random actions "
+        "and of standing still, else 0.",
+        derive=lambda frame, _: learned(frame),
+        bounds=SHARE,
+        higher_is_better=True,
+        section="",
+        on_file=True,
+    ),
+    Measure(
+        "retention",
+        "return kept",
+        "The return above that of random actions, relative to the same in the clean "
+        "task; a run that has not learned has none.",
+        derive=lambda frame, _: retention(frame),
+        short="retention",
+        higher_is_better=True,
+        as_percent=True,
+        section="results",
+        tells=4,
+    ),
+    Measure(
+        "late_accuracy",
+        "late accuracy",
+        "Share of right answers in the second half of the trials of an episode.",
+        derive=late_accuracy,
+        axis="right answers in late trials",
+        bounds=SHARE,
+        higher_is_better=True,
+        as_percent=True,
+        section="results",
+        tells=2,
+    ),
+)
+"""Computed from other rows when results are read."""

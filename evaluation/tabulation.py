@@ -12,11 +12,11 @@ import polars as pl
 from spikepropamine.common import CLEAN_KEY
 from spikepropamine.evaluation.ask.conditions import Condition
 from spikepropamine.evaluation.judge.rewards import Stretch, stretches_of
+from spikepropamine.evaluation.measure import Measure
 from spikepropamine.evaluation.measures import (
     OF_ACTING,
     OF_BASELINES,
     OF_RUNS,
-    Measure,
     measure_named,
 )
 from spikepropamine.evaluation.observed import FIRST, LATER, Acted, Outcomes, Trained

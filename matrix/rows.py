@@ -8,7 +8,7 @@ import polars as pl
 from spikepropamine.evaluation.ask.conditions import STANDARD, STANDARD_CONDITIONS
 from spikepropamine.evaluation.description import Description, read_description
 from spikepropamine.evaluation.judge.ideal_observer import ideal_responses
-from spikepropamine.evaluation.measures import Measure, measure_named
+from spikepropamine.evaluation.measures import DIVERGED, EPISODES, measure_named
 from spikepropamine.evaluation.tabulation import TOLD
 from spikepropamine.folder import STEPS, read_curve, seconds_of
 from spikepropamine.matrix.cells import Cell
@@ -21,21 +21,6 @@ from spikepropamine.table import COLUMNS, RUN, read, table, where, write
 OBSERVER = "ideal observer"
 """Stands in the place of a policy, and has no seed."""
 CUE = "CueAssociation-v0"
-DIVERGED: Measure[Cell] = Measure(
-    "diverged",
-    "diverged",
-    "1 where training broke down, so that there is no policy to evaluate; other runs "
-    "have no such row.",
-    higher_is_better=False,
-    section="",
-)
-EPISODES: Measure[Cell] = Measure(
-    "episodes",
-    "episodes",
-    "Over how many episodes in each condition the other measures are means.",
-    section="",
-)
-"""What a matrix adds to the measures of its evaluations."""
 
 Row = dict[str, object]
 

@@ -11,9 +11,9 @@ import polars as pl
 
 from spikepropamine import statistics
 from spikepropamine.common import CLEAN_KEY, UsageError, write_text
-from spikepropamine.evaluation.measures import Measure, telling
+from spikepropamine.evaluation.measure import Measure
+from spikepropamine.evaluation.measures import DIVERGED, telling
 from spikepropamine.matrix.definition import Contrast, Matrix
-from spikepropamine.matrix.rows import DIVERGED
 from spikepropamine.report import figures, page
 from spikepropamine.report.charts import Axes, Chart, Line
 from spikepropamine.report.columns import Column, markdown

@@ -15,7 +15,8 @@ import polars as pl
 
 from spikepropamine import table
 from spikepropamine.common import CLEAN_KEY, Parser, UsageError, bad_input, write_text
-from spikepropamine.evaluation.measures import Measure, telling
+from spikepropamine.evaluation.measure import Measure
+from spikepropamine.evaluation.measures import telling
 from spikepropamine.folder import (
     RESULTS,
     RETURN,

@@ -17,7 +17,8 @@ from markupsafe import Markup
 
 from spikepropamine.common import CLEAN_KEY, Parser, UsageError, reason, write_text
 from spikepropamine.evaluation.ask.runs import learning_settings
-from spikepropamine.evaluation.measures import MEASURES, SHARE, UNBOUNDED
+from spikepropamine.evaluation.measure import SHARE, UNBOUNDED
+from spikepropamine.evaluation.measures import MEASURES
 from spikepropamine.folder import ASKED, RESULTS, RETURN, STEPS, RunFolder, read_curve
 from spikepropamine.reading import Unreadable, parse_json, read_yaml
 from spikepropamine.report import page

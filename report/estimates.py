@@ -12,7 +12,7 @@ import numpy as np
 
 from spikepropamine import statistics
 from spikepropamine.evaluation.judge.rewards import mean_of_known
-from spikepropamine.evaluation.measures import UNBOUNDED, Bounds
+from spikepropamine.evaluation.measure import UNBOUNDED, Bounds
 from spikepropamine.statistics import Difference
 from spikepropamine.words import with_interval
 

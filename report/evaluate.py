@@ -20,7 +20,8 @@ from spikepropamine.evaluation import command
 from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env
 from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.command import FILMED, parse, plan_of
-from spikepropamine.evaluation.measures import Measure, telling
+from spikepropamine.evaluation.measure import Measure
+from spikepropamine.evaluation.measures import telling
 from spikepropamine.evaluation.run.episodes import can_record, watch
 from spikepropamine.evaluation.run.plan import Evaluated, Plan
 from spikepropamine.report.columns import Column, cells_of

@@ -19,7 +19,8 @@ from spikepropamine.evaluation.ask.lesions import LESIONS
 from spikepropamine.evaluation.description import Description, read_description
 from spikepropamine.evaluation.judge.cost import Cost
 from spikepropamine.evaluation.judge.rewards import LEAST, mean_of_known
-from spikepropamine.evaluation.measures import MEASURES, Bounds
+from spikepropamine.evaluation.measure import Bounds
+from spikepropamine.evaluation.measures import MEASURES
 from spikepropamine.evaluation.observed import FIRST, LATER
 from spikepropamine.evaluation.tabulation import RANDOM, TOLD
 from spikepropamine.folder import ASKED, RESULTS

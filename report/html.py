@@ -13,15 +13,11 @@ from spikepropamine.common import CLEAN_KEY, write_text
 from spikepropamine.evaluation.ask.conditions import Condition, Skipped
 from spikepropamine.evaluation.description import DescribedRun
 from spikepropamine.evaluation.judge import cost
-from spikepropamine.evaluation.measures import (
-    CONTEXTS,
-    INSIDE,
-    MEASURES,
-    Measure,
-    name_in,
-    of_section,
-)
+from spikepropamine.evaluation.measure import Measure
+from spikepropamine.evaluation.measures import MEASURES, of_section
 from spikepropamine.evaluation.observed import FIRST, LATER
+from spikepropamine.evaluation.of_acting import INSIDE
+from spikepropamine.evaluation.of_contexts import CONTEXTS, name_in
 from spikepropamine.evaluation.tabulation import TOLD
 from spikepropamine.report import charts, page
 from spikepropamine.report.charts import Dot, Line

@@ -14,7 +14,8 @@ import polars as pl
 
 from spikepropamine import table
 from spikepropamine.common import CLEAN_KEY, UsageError, check_known
-from spikepropamine.evaluation.measures import DERIVED, SHARE, Measure, telling
+from spikepropamine.evaluation.measure import SHARE, Measure
+from spikepropamine.evaluation.measures import DERIVED, telling
 from spikepropamine.table import CONDITION, EVALUATION, RUN, TASK
 
 PERTURBED = "perturbed"

@@ -6,13 +6,8 @@ from example_evaluation import example, write_example
 
 from spikepropamine import table
 from spikepropamine.common import UsageError
-from spikepropamine.evaluation.measures import (
-    MEASURES,
-    POSITIVE,
-    SHARE,
-    UNBOUNDED,
-    measure_named,
-)
+from spikepropamine.evaluation.measure import POSITIVE, SHARE, UNBOUNDED
+from spikepropamine.evaluation.measures import MEASURES, OF_MATRICES, measure_named
 from spikepropamine.evaluation.tabulation import check_series
 from spikepropamine.folder import ASKED, RESULTS
 from spikepropamine.matrix.rows import evaluated
@@ -33,7 +28,8 @@ def test_a_mean_without_an_interval_says_why():
 def test_records_of_measures_say_all_that_readers_ask():
     for measure in MEASURES.values():
         assert measure.title and measure.sentence.endswith("."), measure.name
-        assert (measure.rows is None) != (measure.derive is None), measure.name
+        ways = [measure.rows, measure.derive, measure in OF_MATRICES or None]
+        assert sum(way is not None for way in ways) == 1, measure.name
         assert measure.bounds in (UNBOUNDED, SHARE, POSITIVE), measure.name
     order = [measure.tells for measure in MEASURES.values() if measure.tells]
     assert len(set(order)) == len(order)

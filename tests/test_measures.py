@@ -9,7 +9,7 @@ from example_evaluation import condition, evaluation
 from spikepropamine import statistics
 from spikepropamine.evaluation.ask.conditions import perturbed
 from spikepropamine.evaluation.judge import rewards as measures
-from spikepropamine.evaluation.measures import SHARE
+from spikepropamine.evaluation.measure import SHARE
 from spikepropamine.report.estimates import estimate
 
 
