@@ -142,6 +142,27 @@ def learning(files: Sequence[Path], **wanted: str) -> Chart:
     return _curves(rows, "million steps", "return", "return of training episodes")
 
 
+def sizes(files: Sequence[Path], **wanted: str) -> Chart:
+    """What tells most about policies by the size of the task, a panel for each
+    environment: flat where a policy does as well however much there is to learn.
+
+    Args:
+        files: tables of results, whose settings end with a number, as motors-12 does.
+        wanted: what rows have to have.
+
+    Raises:
+        UsageError: there are no such results, or a setting has no number.
+    """
+    lines = once(lines_on_file(files, {"condition": CLEAN_KEY} | wanted))
+    measure, _ = main_measure(lines)
+    size = pl.col("setting").str.extract(r"(\d+)$").cast(pl.Float64)
+    lines = lines.with_columns(x=size, value=pl.col(measure.name), panel="environment")
+    for setting in lines.filter(pl.col("x").is_null())["setting"]:
+        raise UsageError(f"the setting {setting!r} does not end with a number")
+    name = str(lines["setting"][0]).rstrip("0123456789-")
+    return _curves(lines, name, measure.title, f"{measure.title} by {name}")
+
+
 def _of_runs(
     rows: pl.DataFrame, lines: pl.DataFrame, keys: Sequence[str], but: bool = False
 ) -> pl.DataFrame:
@@ -246,7 +267,8 @@ def _values_of_task(
 
 
 FIGURES = {
-    kind.__name__: kind for kind in (conditions, trials, returns, learning, forest)
+    kind.__name__: kind
+    for kind in (conditions, trials, returns, learning, sizes, forest)
 }
 
 

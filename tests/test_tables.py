@@ -352,6 +352,20 @@ def test_a_forest_without_the_policies_that_it_needs_is_explained(tmp_path, poli
         pages.made("figure", "forest some", tmp_path, figures.FIGURES)
 
 
+def test_sizes_are_the_numbers_at_the_end_of_settings(tmp_path):
+    rows = []
+    for setting, score in (("motors-12", 0.8), ("motors-2", 0.9)):
+        rows += rows_of({"lstm": [score]}, "explained", setting=setting)
+    write(tmp_path / "maps.csv", table(rows))
+    chart = figures.sizes([tmp_path / "maps.csv"])
+    points = {(row["x"], row["value"]) for row in chart["data"]["values"]}
+    assert points == {(2.0, 0.9), (12.0, 0.8)}
+    rows += rows_of({"lstm": [0.5]}, "explained", setting="many")
+    write(tmp_path / "maps.csv", table(rows))
+    with pytest.raises(UsageError, match="'many' does not end with a number"):
+        figures.sizes([tmp_path / "maps.csv"])
+
+
 def test_policies_have_colours_of_their_own():
     assert (
         len(set(POLICIES.values())) == len(POLICIES) - 1
