@@ -15,6 +15,7 @@ from spikepropamine.evaluation.measure import Measure
 from spikepropamine.evaluation.measures import DIVERGED, telling
 from spikepropamine.matrix.definition import Contrast, Matrix
 from spikepropamine.report import figures, page
+from spikepropamine.report.cells import cell
 from spikepropamine.report.charts import Axes, Chart, Line
 from spikepropamine.report.columns import Column, markdown
 from spikepropamine.report.estimates import (
@@ -23,8 +24,8 @@ from spikepropamine.report.estimates import (
     corrected,
     estimate,
 )
-from spikepropamine.report.html import cell, plotted
 from spikepropamine.report.page import Plots, Section, Table, Text
+from spikepropamine.report.plots import plotted
 from spikepropamine.report.results import (
     groups,
     has,

@@ -22,12 +22,13 @@ from spikepropamine.evaluation.measures import MEASURES
 from spikepropamine.folder import ASKED, RESULTS, RETURN, STEPS, RunFolder, read_curve
 from spikepropamine.reading import Unreadable, parse_json, read_yaml
 from spikepropamine.report import page
+from spikepropamine.report.cells import cell
 from spikepropamine.report.charts import Axes, Line
 from spikepropamine.report.columns import Column
 from spikepropamine.report.estimates import Estimate, estimate
 from spikepropamine.report.evaluation import EvaluationResults
-from spikepropamine.report.html import cell, plotted
 from spikepropamine.report.page import Cell, Plots, Section, Table, Text, Videos
+from spikepropamine.report.plots import plotted
 from spikepropamine.tracking import PROJECT, check_credentials
 from spikepropamine.words import plural
 

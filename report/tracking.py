@@ -6,8 +6,9 @@ from typing import Any
 
 from spikepropamine.folder import RunFolder
 from spikepropamine.report.evaluation import SPLITS, EvaluationResults
-from spikepropamine.report.html import all_results, lesions
 from spikepropamine.report.page import Section, Table, order_of, show
+from spikepropamine.report.sections.differences import lesions
+from spikepropamine.report.sections.record import all_results
 from spikepropamine.tracking import On, policy_artifact, say_how_to_upload, start, use
 
 

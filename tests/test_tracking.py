@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from spikepropamine.common import UsageError
 from spikepropamine.report import dashboards
 from spikepropamine.report import tracking as tracked_evaluation
-from spikepropamine.report.html import all_results
+from spikepropamine.report.sections.record import all_results
 from spikepropamine.training import logs as tracking
 from spikepropamine.training import run as train
 from spikepropamine.training.logs import ProgressCSV
