@@ -110,8 +110,8 @@ class PlasticPPO(FastPPO, RecurrentPPO):
         for name, limit in (("n_steps", self.n_steps), ("batch_size", batch_size)):
             if length > limit:
                 raise ValueError(
-                    f"sequence_length must be at most {name}, "
-                    f"but {length} is more than {limit}"
+                    f"sequence_length must be at most {name}, but {length} is more "
+                    f"than {limit}"
                 )
         return length
 

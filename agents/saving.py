@@ -153,9 +153,8 @@ def _check_normalised_once(venv: Any) -> None:
         venv = venv.venv
     if normalisers > 1:
         raise ValueError(
-            f"the environments are in {normalisers} VecNormalize, "
-            "one in the other, and a "
-            "policy is saved with one; leave the others out"
+            f"the environments are in {normalisers} VecNormalize, one in the other, "
+            "and a policy is saved with one; leave the others out"
         )
 
 

@@ -77,8 +77,8 @@ class Taught(FallingShare):
     def _check_spaces(self) -> None:
         if self.noise and not isinstance(self.action_space, spaces.Box):
             raise ValueError(
-                "trainer.guided_noise is for actions that are numbers (Box), "
-                f"those of the task are {self.action_space}"
+                "trainer.guided_noise is for actions that are numbers (Box), those of "
+                f"the task are {self.action_space}"
             )
         learners: Any = self.observation_space
         if is_image_space(learners) and not is_image_space_channels_first(learners):
@@ -87,8 +87,8 @@ class Taught(FallingShare):
         teachers = self.teacher.observation_space
         if self.action_space != self.teacher.action_space:
             raise ValueError(
-                f"the teacher's actions are {self.teacher.action_space}, "
-                f"those of the task {self.action_space}"
+                f"the teacher's actions are {self.teacher.action_space}, those of the "
+                f"task {self.action_space}"
             )
         if not (_is_flat(learners) and _is_flat(teachers)):
             if learners != teachers:

@@ -31,7 +31,7 @@ def exported(run: Run, task: Task) -> dict[str, float]:
     """
     env = make_env(task, CLEAN, run.previous, run.revealed)
     contents = onnx_file.to_onnx(run.policy, {})
-    found = onnx_file.check(contents, run.policy, env, UNSEEN_SEED)
+    compared = onnx_file.check(contents, run.policy, env, UNSEEN_SEED)
     observation, _ = env.reset(seed=UNSEEN_SEED)
     env.close()
     policy = onnx_file.OnnxPolicy(contents)
@@ -48,8 +48,8 @@ def exported(run: Run, task: Task) -> dict[str, float]:
         "onnx_kilobytes": round(len(contents) / 1000),
         "onnx_microseconds": _median(lambda: policy.act(observation)),
         "torch_microseconds": _median(torch_step),
-        "onnx_difference": found.difference,
-        "onnx_steps_apart": found.apart,
+        "onnx_difference": compared.difference,
+        "onnx_steps_apart": compared.apart,
     }
 
 

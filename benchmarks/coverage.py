@@ -53,15 +53,15 @@ def rates(population: str, seeds: int, times: int) -> dict[str, float]:
     random = np.random.default_rng(1)
     inside = [interval(sample(random, seeds)) for _ in range(times)]
     covers = [low <= mean <= high for low, high in filter(None, inside)]
-    found = {"interval covers": np.mean(covers)}
+    shares = {"interval covers": np.mean(covers)}
     for apart in (0, 1, 2, 3):
         tests = [
             difference(sample(random, seeds) + apart * deviation, sample(random, seeds))
             for _ in range(times)
         ]
         name = f"{apart} deviations apart" if apart else "equal"
-        found[f"{name}, Welch"] = np.mean([test.p < LEVEL for test in tests])
-        found[f"{name}, rank"] = np.mean([test.rank_p < LEVEL for test in tests])
+        shares[f"{name}, Welch"] = np.mean([test.p < LEVEL for test in tests])
+        shares[f"{name}, rank"] = np.mean([test.rank_p < LEVEL for test in tests])
     unit = dict.fromkeys(map(str, TASKS), 1.0)
     tests = [
         pooled(
@@ -69,15 +69,15 @@ def rates(population: str, seeds: int, times: int) -> dict[str, float]:
         )
         for _ in range(times // POOLED)
     ]
-    found["equal, pooled"] = np.mean([test.p < LEVEL for test in tests])
-    return {name: round(float(share), 4) for name, share in found.items()}
+    shares["equal, pooled"] = np.mean([test.p < LEVEL for test in tests])
+    return {name: round(float(share), 4) for name, share in shares.items()}
 
 
 def measure(rows: Rows, options: Namespace) -> None:
     """Adds all populations, by so many simulations."""
     for population, seeds in itertools.product(POPULATIONS, SEEDS):
-        found = rates(population, seeds, options.times)
-        rows.add(found, environment=population, policy="statistics", at=seeds)
+        shares = rates(population, seeds, options.times)
+        rows.add(shares, environment=population, policy="statistics", at=seeds)
 
 
 if __name__ == "__main__":

@@ -108,11 +108,11 @@ def measure(rows: Rows, options: Namespace) -> None:
     for kind, spread in itertools.product(KINDS, SPREADS):
         bounds = {}
         for steps in (LENGTHS[-1], 10 * LENGTHS[-1]):
-            found = [
+            at_bounds = [
                 at_bound(make_network(kind, spread, seed), steps, seed)
                 for seed in range(2)
             ]
-            bounds[f"at_bound_{steps}"] = round(float(np.mean(found)), 4)
+            bounds[f"at_bound_{steps}"] = round(float(np.mean(at_bounds)), 4)
         case = {"policy": " ".join(kind[:2]), "setting": kind[2], "severity": spread}
         for length in LENGTHS:
             norms = []

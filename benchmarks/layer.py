@@ -164,10 +164,10 @@ def training(
     times = in_turn(functions, TURNS)
     slower: list[str] = []
     for name in reversed(times):  # the reference first
-        found = {"milliseconds": 1e3 * statistics.median(times[name])}
-        found |= {f"times_{other}": ratio(times, other, name) for other in slower}
+        measures = {"milliseconds": 1e3 * statistics.median(times[name])}
+        measures |= {f"times_{other}": ratio(times, other, name) for other in slower}
         slower.append(name)
-        rows.add(found, **case_of("pass", kind, *size), policy=name)
+        rows.add(measures, **case_of("pass", kind, *size), policy=name)
     return (
         ratio(times, "reference", "numba")
         if {"reference", "numba"} <= set(times)
@@ -190,8 +190,8 @@ def rollout(rows: Rows, kind: tuple[str, str, bool], batch: int, neurons: int) -
         one, three = (
             1e6 * statistics.median(times[f"{name} {n}"]) / STEPS for n in (1, 3)
         )
-        found = {"microseconds": one, "microseconds_of_a_layer": (three - one) / 2}
-        rows.add(found, **case_of("step", kind, batch, neurons), policy=name)
+        measures = {"microseconds": one, "microseconds_of_a_layer": (three - one) / 2}
+        rows.add(measures, **case_of("step", kind, batch, neurons), policy=name)
 
 
 def _steps(
@@ -253,8 +253,8 @@ def measure(rows: Rows, options: Namespace) -> None:
     if Path("/proc/self/clear_refs").exists():
         for kind in (GRID_KIND, ("oja", "direct", True)):
             for name in names_for(kind):
-                found = {"mebibytes": alone(peak_memory, name, kind, (64, 64, 64))}
-                rows.add(found, **case_of("memory", kind, 64, 64, 64), policy=name)
+                measures = {"mebibytes": alone(peak_memory, name, kind, (64, 64, 64))}
+                rows.add(measures, **case_of("memory", kind, 64, 64, 64), policy=name)
 
 
 if __name__ == "__main__":

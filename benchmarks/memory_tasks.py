@@ -45,15 +45,15 @@ def asked(policy: Any, steps: int, keys: int, episodes: int) -> dict[str, np.nda
     seen = np.stack([env.reset(seed=FIRST_SEED + k)[0] for k, env in enumerate(envs)])
     state = None
     starts = np.ones(episodes, dtype=bool)
-    found: list[tuple[bool, int, int]] = []
+    questions: list[tuple[bool, int, int]] = []
     for _ in range(steps):
         actions, state = policy.predict(seen, state, starts, deterministic=True)
         starts = np.zeros(episodes, dtype=bool)
         for k, env in enumerate(envs):
             seen[k], *_, info = env.step(actions[k])
             if info:
-                found.append((info["correct"], info["lag"], info["bindings"]))
-    return dict(zip(("correct", "lag", "bindings"), np.array(found).T))
+                questions.append((info["correct"], info["lag"], info["bindings"]))
+    return dict(zip(("correct", "lag", "bindings"), np.array(questions).T))
 
 
 def accuracies(questions: dict[str, np.ndarray]) -> Iterator[tuple[str, float]]:

@@ -159,10 +159,10 @@ def measure(rows: Rows, options: Namespace) -> None:
             "condition": " x ".join(map(str, size)),
         }
         for name, taken in milliseconds.items():
-            found = {"milliseconds": taken}
+            measures = {"milliseconds": taken}
             if name == "ours":
-                found["times_fastest"] = ratio(times, fastest, "ours")
-            rows.add(found, **case, policy=name)
+                measures["times_fastest"] = ratio(times, fastest, "ours")
+            rows.add(measures, **case, policy=name)
 
 
 if __name__ == "__main__":

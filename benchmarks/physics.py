@@ -159,14 +159,14 @@ def _measure(rows: Rows, options: Namespace, name: str, count: int) -> None:
     warm = actions(WARM)
     for way in ways.values():
         way(warm)
-    found: dict[str, list[float]] = {way: [] for way in ways}
+    taken_by: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(options.rounds):
         round_actions = actions(steps)
         # `gymnasium` comes last, since `mj_step` begins at its states
         for way, seconds in ways.items():
-            found[way].append(seconds(round_actions) / (steps * count))
-    raw = np.array(found["mj_step"])
-    for way, taken in found.items():
+            taken_by[way].append(seconds(round_actions) / (steps * count))
+    raw = np.array(taken_by["mj_step"])
+    for way, taken in taken_by.items():
         measures = {
             "microseconds": round(1e6 * float(np.median(taken)), 1),
             "share_of_mj_step": round(float(np.median(raw / taken)), 3),

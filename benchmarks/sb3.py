@@ -38,7 +38,7 @@ def measure(rows: Rows, options: Namespace) -> None:
     seconds = time.monotonic() - start
     env = Monitor(gym.make(options.env))
     env.reset(seed=1000 + options.seed)
-    found: Any = evaluate_policy(algorithm, env, EPISODES)[0]
+    returned: Any = evaluate_policy(algorithm, env, EPISODES)[0]
     case = {
         "environment": options.env,
         "policy": f"sb3-{options.algorithm}",
@@ -46,7 +46,7 @@ def measure(rows: Rows, options: Namespace) -> None:
     }
     rows.add({"seconds": round(seconds)}, **case, steps=options.steps)
     rows.add(
-        {"return": found},
+        {"return": returned},
         **case,
         steps=options.steps,
         suite="standard",

@@ -93,16 +93,16 @@ def measure(rows: Rows, options: Namespace) -> None:
         each = {
             part: seconds / steps for part, seconds in fastest[policy, size].items()
         }
-        found = {"steps_per_second": round(1 / each["all"])}
-        found["relative_to_sb3"] = round(least / each["all"], 3)
-        found["share_of_physics_limit"] = round(limit / each["all"], 3)
+        measures = {"steps_per_second": round(1 / each["all"])}
+        measures["relative_to_sb3"] = round(least / each["all"], 3)
+        measures["share_of_physics_limit"] = round(limit / each["all"], 3)
         inference = each["rollout"] - each["environments"] - each["buffer"]
         parts = each | {"inference": inference, "physics": limit}
         parts["environments"] -= limit
-        found |= {f"{part}_us": round(1e6 * parts[part], 1) for part in PARTS}
+        measures |= {f"{part}_us": round(1e6 * parts[part], 1) for part in PARTS}
         like = sb3 if policy in PEERS else algorithm
-        found["actor_parameters"] = zoo.actor_parameters(like.policy)
-        rows.add(found, environment=env, policy=policy, setting=size, **suite)
+        measures["actor_parameters"] = zoo.actor_parameters(like.policy)
+        rows.add(measures, environment=env, policy=policy, setting=size, **suite)
 
 
 def _cases(options: Namespace) -> dict[tuple[str, str], Any]:

@@ -30,14 +30,16 @@ def frames(title: str, lesion: str | None) -> list[np.ndarray]:
     env = make_env(task, CLEAN, run.previous, run.revealed)
     hook = lesion and LESIONS[lesion].hook(Wave(layout_of(run.policy), [SEED], 1))
     camera = Camera(env, WIDTH, HEIGHT)
-    found = []
+    pictures = []
     bar = written(np.full((BAR, WIDTH, 3), INK, dtype=np.uint8), title)
     for step, _ in enumerate(watch(run.policy, env, SEED, hook=hook)):
         if step % STRIDE == 0:
-            found.append(np.concatenate([bar, env.unwrapped.overlay(camera.picture())]))
+            pictures.append(
+                np.concatenate([bar, env.unwrapped.overlay(camera.picture())])
+            )
     camera.close()
     env.close()
-    return found
+    return pictures
 
 
 if __name__ == "__main__":

@@ -48,7 +48,11 @@ GROUPS = {
 
 def text_of(family: Family) -> str:
     """The perturbation that the picture shows."""
-    value = "=seen" if family.contexts else "~1" if family.group == "task" else "~0.6"
+    value = "~0.6"
+    if family.contexts:
+        value = "=seen"
+    elif family.group == "task":
+        value = "~1"
     return f"{family.name}{value}@{ONSET}"
 
 
@@ -99,11 +103,11 @@ def right_actions(text: str | None) -> list[tuple[int, int]]:
         _, _, terminated, truncated, _ = env.step(0)
         over = terminated or truncated
     task = env.unwrapped
-    found = [
+    answers = [
         (n, int(task.targets[n])) for n in range(task.trials) if task.order[n] == 0
     ]
     env.close()
-    return found
+    return answers
 
 
 def draw(family: Family) -> bytes:
@@ -176,8 +180,8 @@ def listing() -> str:
         for family in (one for one in CATALOGUE.values() if one.group == group):
             low, high = family.bounds
             values = (
-                f"After `~` stands a {family.unit}, "
-                "after `=` [which context](#contexts)."
+                f"After `~` stands a {family.unit}, after `=` [which "
+                "context](#contexts)."
                 if family.contexts
                 else f"From {low:g} to {high:g} ({family.unit}); nothing changes at "
                 f"{family.nominal:g}, severity 1 is {family.hardest:g}."

@@ -175,8 +175,8 @@ class CueRobot(RobotTask):
         lessons = self.cues
         if self.trials <= lessons:
             raise ValueError(
-                f"trials must be more than the {lessons} of the lesson, "
-                f"got {self.trials}"
+                f"trials must be more than the {lessons} of the lesson, got "
+                f"{self.trials}"
             )
         return range(lessons + 1, self.trials - lessons)
 

@@ -119,8 +119,7 @@ class EvidenceAccumulation(DrawnTask):
             if getattr(self, name) % self.step_ms:
                 raise ValueError(
                     "step_ms must be an integer that divides "
-                    f"{name}={getattr(self, name)}, "
-                    f"got {step_ms}"
+                    f"{name}={getattr(self, name)}, got {step_ms}"
                 )
         self.population = check_integer("population", population, 1)
         self.active_hz = check_number("active_hz", active_hz, 0, 1000)

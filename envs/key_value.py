@@ -127,8 +127,14 @@ class KeyValue(DrawnTask):
                 target = (
                     values[key] if self.ask == "value" else bindings[key] % self.values
                 )
-                asked = {"target": target, "trial": step, "lag": step - written[key]}
-                self._infos.append(asked | {"bindings": bindings[key], "feedback": 0.0})
+                info = {
+                    "target": target,
+                    "trial": step,
+                    "lag": step - written[key],
+                    "bindings": bindings[key],
+                    "feedback": 0.0,
+                }
+                self._infos.append(info)
 
     def _answered(self, action: int) -> tuple[float, dict[str, Any]]:
         info: dict[str, Any] = self._infos[self.steps]

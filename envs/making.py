@@ -333,19 +333,19 @@ def spread(environment: str, arguments: Arguments = None) -> np.ndarray | float:
     with closing(make(environment, kept)) as env:
         space = env.observation_space
     stored = read_json(SPREADS).get(environment, {"spread": [], "arguments": {}})
-    found: np.ndarray | float = 1.0
+    deviations: np.ndarray | float = 1.0
     if isinstance(space, gym.spaces.Box) and np.issubdtype(space.dtype, np.floating):
         fits = len(stored["spread"]) == int(np.prod(space.shape))
         if fits and stored["arguments"] in (None, kept):
-            found = np.array(stored["spread"]).reshape(space.shape)
+            deviations = np.array(stored["spread"]).reshape(space.shape)
         else:
             how = f"measured under {SPREAD_STEPS} random actions, seed {SPREAD_SEED}"
             print(
                 f"{environment}: the scale of its sensors' noise is {how}",
                 file=sys.stderr,
             )
-            found = measured_spread(make(environment, kept))
-    return _spreads.setdefault(key, found)
+            deviations = measured_spread(make(environment, kept))
+    return _spreads.setdefault(key, deviations)
 
 
 def measured_spread(env: gym.Env, steps: int = SPREAD_STEPS) -> np.ndarray:

@@ -14,8 +14,8 @@ import numpy as np
 # Windows and macOS draw by what they bring; elsewhere these do without a display
 BACKENDS = {"win32": ("wgl",), "darwin": ("cgl",)}.get(sys.platform, ("egl", "osmesa"))
 INSTALL = (
-    "on Debian or Ubuntu: apt-get install libegl1 libgl1 "
-    "(or: apt-get install libosmesa6)"
+    "on Debian or Ubuntu: apt-get install libegl1 libgl1 (or: apt-get install "
+    "libosmesa6)"
 )
 PROBE = """
 import mujoco
@@ -48,11 +48,12 @@ def choose_backend() -> str | None:
     nothing works.
     """
     chosen = os.environ.get("MUJOCO_GL")
-    for backend in [chosen] if chosen else BACKENDS:
-        command = [sys.executable, "-c", PROBE]
+    candidates = [chosen] if chosen else BACKENDS
+    command = [sys.executable, "-c", PROBE]
+    for backend in candidates:
         drawn_by = os.environ | {"MUJOCO_GL": backend}
-        found = subprocess.run(command, env=drawn_by, capture_output=True, check=False)
-        if found.returncode == 0:
+        probe = subprocess.run(command, env=drawn_by, capture_output=True, check=False)
+        if probe.returncode == 0:
             os.environ["MUJOCO_GL"] = backend
             return backend
     return None

@@ -78,10 +78,10 @@ def learned(frame: pl.DataFrame) -> pl.DataFrame:
     clean = table.where(frame, condition=CLEAN_KEY, lesion=None, measure="return")
     for key, of_run in clean.group_by(keys, maintain_order=True):
         run = dict(zip(keys, key))
-        own = table.where(frame, **run)
+        of_evaluation = table.where(frame, **run)
         answers = []
         for name in ("random_return", "still_return"):
-            others = table.where(own, measure=name)["value"]
+            others = table.where(of_evaluation, measure=name)["value"]
             if others.len() and min(of_run.height, others.len()) >= FEWEST:
                 answers.append(_is_higher(of_run["value"], others))
         if answers:

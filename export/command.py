@@ -35,8 +35,8 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     parser = parser_of(program, __doc__, "of the check")
     text = (
         "onnx: the whole policy, plasticity included, for ONNX Runtime; nir: the "
-        "spiking network "
-        "without plasticity, for neuromorphic hardware and its simulators"
+        "spiking network without plasticity, for neuromorphic hardware and its "
+        "simulators"
     )
     parser.add_argument("--format", choices=FORMATS, required=True, help=text)
     text = "(RUN/exports/policy.onnx or policy.nir)"
@@ -64,10 +64,10 @@ def main(arguments: Sequence[str], program: str = "spikepropamine export") -> in
     with bad_input():
         env = make_env(task, CLEAN, run.previous, run.revealed)
         with closing(env), whole_file(out) as part:
-            told = write(part, run, task, env, options)
+            said = write(part, run, task, env, options)
     if drawn:
-        told += "; its fixed weights are those of one episode of the training"
-    print(f"{out}: {told}")
+        said += "; its fixed weights are those of one episode of the training"
+    print(f"{out}: {said}")
     return 0
 
 
@@ -104,15 +104,13 @@ def run_of(options: argparse.Namespace) -> tuple[Run, Task]:
 
 ONNX_CALL = (
     "One call is one environment step; zero the state where an episode starts. "
-    "Observations are "
-    "taken as the environment gives them; the action is the likeliest one."
+    "Observations are taken as the environment gives them; the action is the "
+    "likeliest one."
 )
 NIR_CALL = (
     "An environment step is `ticks` steps of the graph, all on the same observation, "
-    "choices as "
-    "one-hot; zero the membrane potentials where an episode starts. The output after "
-    "the last of "
-    "them is what `action` says."
+    "choices as one-hot; zero the membrane potentials where an episode starts. The "
+    "output after the last of them is what `action` says."
 )
 
 
@@ -151,17 +149,17 @@ def _write_onnx(
     contents = onnx_file.to_onnx(
         run.policy, model_card(run, task, ONNX_CALL), env.observation_space
     )
-    found = onnx_file.check(contents, run.policy, env, options.seed)
+    check = onnx_file.check(contents, run.policy, env, options.seed)
     part.write_bytes(contents)
     size = f"{len(contents) / 1000:.0f} kB"
     compared = "actions are the same"
-    if found.difference > 0.0:
-        compared = f"actions differ by {found.difference:.1e} at most"
-    if found.apart:
+    if check.difference > 0.0:
+        compared = f"actions differ by {check.difference:.1e} at most"
+    if check.apart:
         compared += (
-            f", and in {found.apart} steps rounding decided whether a neuron fires"
+            f", and in {check.apart} steps rounding decided whether a neuron fires"
         )
-    return f"{size}, {found.steps} steps beside the policy: {compared}"
+    return f"{size}, {check.steps} steps beside the policy: {compared}"
 
 
 def _write_nir(
@@ -176,7 +174,7 @@ def _write_nir(
     graph = nir_file.to_nir(deployed, model_card(run, task, NIR_CALL))
     spikes = nir_file.check(graph, deployed, env, options.seed)
     nir.write(part, graph)
-    told = f"all {spikes:,} spikes of {nir_file.STEPS} steps are those of the policy"
+    said = f"all {spikes:,} spikes of {nir_file.STEPS} steps are those of the policy"
     if any(layer.spec.plastic for layer in deployed.policy.network.layers):
-        told += ", without plasticity, which NIR has only as metadata"
-    return told
+        said += ", without plasticity, which NIR has only as metadata"
+    return said

@@ -56,9 +56,8 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
                 )
             print(f"return {total:.1f}")
             return 0
-    from spikepropamine.evaluation.film.video import (
-        film_run,
-    )  # the encoder takes a moment
+    # the encoder takes a moment
+    from spikepropamine.evaluation.film.video import film_run
 
     place = options.video or RunFolder(run.folder).videos
     if options.video is None:
@@ -67,9 +66,11 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
     lesions = [FILMED[name] for name in options.lesions]
     with bad_input("", CannotDraw):
         path, totals = film_run(run, task, conditions[-1], options.seed, lesions, place)
-    names = ["as trained", *(lesion.words for lesion in lesions)][: len(totals)]
-    returns = (f"{total:.1f} {name}" for total, name in zip(totals, names))
-    print(f"{path}: return {', '.join(returns) if lesions else f'{totals[0]:.1f}'}")
+    names = ["as trained", *(lesion.words for lesion in lesions)]
+    returns = [f"{total:.1f} {name}" for total, name in zip(totals, names)]
+    if not lesions:
+        returns = [f"{totals[0]:.1f}"]
+    print(f"{path}: return {', '.join(returns)}")
     if options.open and has_display():
         webbrowser.open(path.resolve().as_uri())
     return 0

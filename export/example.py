@@ -26,22 +26,20 @@ if (
         "this example needs one of Gymnasium's own tasks, and arrays as observations"
     )
 env = gymnasium.make(task["env"], **task["env_kwargs"])
-start = (
-    {"state": np.zeros((1, *inputs["state"]), np.float32)} if "state" in inputs else {}
-)
-choices = np.eye(
-    getattr(env.action_space, "n", 0)
-)  # one-hot, where an action is one of several
+start = {}
+if "state" in inputs:
+    start["state"] = np.zeros((1, *inputs["state"]), np.float32)
+# one-hot, where an action is one of several
+choices = np.eye(getattr(env.action_space, "n", 0))
 for episode in range(int(sys.argv[2]) if len(sys.argv) > 2 else 3):
-    (observation, _) = env.reset(seed=episode)
+    observation, _ = env.reset(seed=episode)
     state = start
     over = False
     total = 0.0
-    if task[
-        "previous"
-    ]:  # it also sees its previous action and reward, which begin with 0
-        own = gymnasium.spaces.flatdim(env.observation_space)
-        before = np.zeros(inputs["observation"][0] - own)
+    if task["previous"]:
+        # the policy also sees its previous action and reward, which begin with 0
+        width = gymnasium.spaces.flatdim(env.observation_space)
+        before = np.zeros(inputs["observation"][0] - width)
     while not over:
         if task["previous"]:  # beside which choices are one-hot
             observation = gymnasium.spaces.flatten(env.observation_space, observation)
@@ -51,9 +49,8 @@ for episode in range(int(sys.argv[2]) if len(sys.argv) > 2 else 3):
                 observation.dtype
             )
         action, *new = session.run(None, {"observation": observation[None], **state})
-        state = dict(
-            zip(state, new)
-        )  # fast weights among it: the policy goes on learning
+        # fast weights among it: the policy goes on learning
+        state = dict(zip(state, new))
         observation, reward, terminated, truncated, _ = env.step(action[0])
         before = np.append(
             choices[action[0]] if choices.size else action[0], float(reward)

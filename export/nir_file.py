@@ -47,8 +47,7 @@ def refusal(deployed: DeployedPolicy) -> str | None:
     if config.readout != "spikes":
         return (
             "NIR's neurons put out spikes, not potentials; train with "
-            "--network.readout "
-            "spikes"
+            "--network.readout spikes"
         )
     if config.encoder:
         return "NIR's tools have no tanh units; train without --network.encoder"
@@ -64,8 +63,7 @@ def refusal(deployed: DeployedPolicy) -> str | None:
     ):
         return (
             "NIR takes one vector; observations that are a Dict cannot be normalised "
-            "in "
-            "it"
+            "in it"
         )
     return None
 
@@ -147,9 +145,8 @@ def to_nir(deployed: DeployedPolicy, card: Mapping[str, Any]) -> nir.NIRGraph:
 
 
 def _array(x: torch.Tensor) -> np.ndarray:
-    return np.atleast_1d(
-        x.detach().cpu().numpy().astype(np.float32)
-    )  # NIR files hold no scalars
+    # NIR files hold no scalars
+    return np.atleast_1d(x.detach().cpu().numpy().astype(np.float32))
 
 
 def _plasticity(layer: Any) -> dict[str, Any]:
@@ -159,12 +156,12 @@ def _plasticity(layer: Any) -> dict[str, Any]:
     spec = layer.spec
     p = layer.parameters_in_use()
     names = (*PLASTICITY, "modulator_weight", "modulator_exogenous", "modulator_bias")
-    found = {name: getattr(p, name, getattr(layer, name, None)) for name in names}
+    by_name = {name: getattr(p, name, getattr(layer, name, None)) for name in names}
     numbers = {
-        name: _array(x) for name, x in found.items() if x is not None and x.numel()
+        name: _array(x) for name, x in by_name.items() if x is not None and x.numel()
     }
-    told = {"rule": spec.rule, "modulation": spec.modulation, "decay": spec.decay}
-    return told | {"clip": np.array([spec.clip], np.float32)} | numbers
+    kind = {"rule": spec.rule, "modulation": spec.modulation, "decay": spec.decay}
+    return kind | {"clip": np.array([spec.clip], np.float32)} | numbers
 
 
 def _meaning(policy: Any) -> str:
@@ -261,8 +258,7 @@ def check(
     if normalisation is not None and (np.abs(normalised) >= normalisation.clip).any():
         raise ValueError(
             f"observations of its task are clipped at {normalisation.clip:g} standard "
-            "deviations, "
-            "which NIR cannot say; take --format onnx"
+            "deviations, which NIR cannot say; take --format onnx"
         )
     with torch.no_grad():
         features = policy.extract_features(policy.obs_to_tensor(normalised)[0])[:, None]
@@ -277,14 +273,13 @@ def check(
     spikes = 0
     for index, output in enumerate(outputs):
         expected = output.spikes[:, 0].numpy()
-        found = simulated[f"layer{index}"]
+        fired = simulated[f"layer{index}"]
         spikes += int(expected.sum())
-        differing = (expected != found).any(axis=1)
+        differing = (expected != fired).any(axis=1)
         if differing.any():
             tick = int(differing.argmax())
             raise ValueError(
                 f"layer {index} of the graph fires other than the policy's at tick "
-                f"{tick} "
-                f"of {len(expected)}"
+                f"{tick} of {len(expected)}"
             )
     return spikes

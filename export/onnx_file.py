@@ -327,8 +327,8 @@ def check(
             apart += 1
             if apart > allowed:
                 raise ValueError(
-                    f"step {number}: the file acts {action.tolist()}, "
-                    f"the policy {step.action.tolist()}"
+                    f"step {number}: the file acts {action.tolist()}, the policy "
+                    f"{step.action.tolist()}"
                 )
             assert layout is not None and step.state is not None
             flat = step.state[0]

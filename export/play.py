@@ -49,8 +49,8 @@ def main(arguments: Sequence[str], program: str = "spikepropamine play") -> int:
     torch.set_num_threads(1)
     if not (ASSETS / "index.html").is_file():
         raise UsageError(
-            "the page is not built here: `make page` in a checkout builds it, "
-            "with Node 20"
+            "the page is not built here: `make page` in a checkout builds it, with "
+            "Node 20"
         )
     import_modules(options.imports)
     contents: dict[str, Path | bytes] = files_below(ASSETS)

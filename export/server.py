@@ -52,10 +52,10 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, contents: Contents, port: int, socket_port: int | None) -> None:
         index = _read(contents["index.html"]).decode()
-        found = POLICY.search(index)
-        if found is None:
+        match = POLICY.search(index)
+        if match is None:
             raise UsageError("the page has no Content-Security-Policy; build it anew")
-        policy = wider = found[1]
+        policy = wider = match[1]
         if socket_port is not None:
             wider = policy.replace(CONNECT, f"{CONNECT} ws://{HOST}:{socket_port}")
         self.contents = dict(contents) | {
@@ -90,12 +90,12 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path).removeprefix("/")
         # another site may have its own name point here
         host = self.headers.get("Host", "").rpartition(":")[0]
-        found = self.server.contents.get(path) if host in HOSTS else None
-        if found is None:
+        content = self.server.contents.get(path) if host in HOSTS else None
+        if content is None:
             status = HTTPStatus.NOT_FOUND if host in HOSTS else HTTPStatus.FORBIDDEN
             self._head(status, "text/plain", 0)
             return
-        body = _read(found)
+        body = _read(content)
         kind = TYPES.get(Path(path or "index.html").suffix, "application/octet-stream")
         self._head(HTTPStatus.OK, kind, len(body))
         if whole:

@@ -49,9 +49,9 @@ def collect(cells: Sequence[Cell], file: Path) -> int:
     of_run = pl.col("seed").is_not_null()
     for cell in cells:
         rows = rows_of(cell)
-        own = rows.filter(of_run)
-        count += own.height
-        after = _replaced(after, own, RUN)
+        of_runs = rows.filter(of_run)
+        count += of_runs.height
+        after = _replaced(after, of_runs, RUN)
         observer = observer_rows(cell, after)
         after = _replaced(after, observer, (*RUN, "suite", "condition"))
         teacher = rows.filter(~of_run)

@@ -118,8 +118,8 @@ def save_policy(
     name = type(policy).__name__
     if name not in POLICIES:
         raise ValueError(
-            f"cannot export a {name}; the format knows {', '.join(POLICIES)}; "
-            "add yours to policies.export.POLICIES"
+            f"cannot export a {name}; the format knows {', '.join(POLICIES)}; add "
+            "yours to policies.export.POLICIES"
         )
     normalisation = Normalisation.of(venv) if isinstance(venv, VecNormalize) else venv
     settings: dict[str, Any] | None = None
@@ -296,9 +296,9 @@ class NoOptimizer:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(
-            f"a loaded policy has no optimizer, and so no {name}; "
-            "to train it, make one: "
-            "policy.optimizer = policy.optimizer_class(policy.parameters(), lr=3e-4)"
+            f"a loaded policy has no optimizer, and so no {name}; to train it, make "
+            "one: policy.optimizer = policy.optimizer_class(policy.parameters(), "
+            "lr=3e-4)"
         )
 
 
@@ -347,8 +347,8 @@ def _load(
         shape, dtype = expected[name]
         if list(tensor.shape) != shape or tensor.dtype != dtype:
             raise ValueError(
-                f"{name} in {file.name} should be {shape} of {dtype}, "
-                f"and is {list(tensor.shape)} of {tensor.dtype}"
+                f"{name} in {file.name} should be {shape} of {dtype}, and is "
+                f"{list(tensor.shape)} of {tensor.dtype}"
             )
         if not tensor.isfinite().all():
             raise ValueError(f"{name} in {file.name} has numbers that are not finite")
@@ -364,8 +364,8 @@ def arguments_of(policy: ActorCriticPolicy) -> dict[str, Any]:
     names = {cls: name for name, cls in ACTIVATIONS.items()}
     if policy.activation_fn not in names:
         raise ValueError(
-            f"cannot export the activation {policy.activation_fn.__name__}; "
-            f"use {' or '.join(cls.__name__ for cls in names)}"
+            f"cannot export the activation {policy.activation_fn.__name__}; use "
+            f"{' or '.join(cls.__name__ for cls in names)}"
         )
     by_sb3 = {"normalized_image"}
     given = policy.features_extractor_kwargs.keys() - by_sb3

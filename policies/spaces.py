@@ -184,8 +184,8 @@ def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
     if isinstance(space, spaces.MultiBinary):
         return {"type": "MultiBinary", "n": np.asarray(space.n).tolist()}
     raise ValueError(
-        f"{type(space).__name__} spaces are not supported; "
-        "use Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them"
+        f"{type(space).__name__} spaces are not supported; use Box, Discrete, "
+        "MultiDiscrete, MultiBinary or a Dict of them"
     )
 
 

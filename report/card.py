@@ -115,23 +115,21 @@ def lines_evaluated(run: RunFolder, evaluation: Path) -> pl.DataFrame:
             training.
     """
     results = EvaluationResults.read(evaluation)
-    own = next(
-        (
-            described
-            for described in results.description.runs
-            if (evaluation / described.folder).resolve() == run.path.resolve()
-        ),
-        None,
-    )
-    if own is None:
+    runs = [
+        one
+        for one in results.description.runs
+        if (evaluation / one.folder).resolve() == run.path.resolve()
+    ]
+    if not runs:
         raise UsageError(f"{evaluation} is not an evaluation of {run.path}")
+    described = runs[0]
     steps = _metadata(run)["steps"]
-    if own.steps != steps:
+    if described.steps != steps:
         raise UsageError(
-            f"{evaluation} is of the policy after {own.steps:,} steps, and {run.path} "
-            f"has one of {steps:,}: evaluate it again"
+            f"{evaluation} is of the policy after {described.steps:,} steps, and "
+            f"{run.path} has one of {steps:,}: evaluate it again"
         )
-    rows = table.where(results.frame, policy=own.policy, seed=own.seed)
+    rows = table.where(results.frame, policy=described.policy, seed=described.seed)
     episodes = pl.lit(float(results.description.episodes))
     return lines_of(rows).with_columns(episodes=episodes)
 
@@ -259,7 +257,8 @@ def main(arguments: Sequence[str], program: str = "spikepropamine cards") -> int
     options = parser.parse_args(arguments)
     import_modules(options.imports)
     wrong = 0
-    for path in map(find, options.runs) if options.runs else trained_runs():
+    paths = [find(run) for run in options.runs] if options.runs else trained_runs()
+    for path in paths:
         run = RunFolder(path)
         if path.resolve().is_relative_to(TRAINED) and options.evaluation is None:
             lines = lines_on_file(path)

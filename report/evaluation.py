@@ -427,11 +427,11 @@ class EvaluationResults:
             Keys by severity, from the clean condition (0) on; empty where there are
             none.
         """
-        own = [c for c in self.conditions_of(policy) if c.lesion == lesion]
-        clean = [c.key for c in own if not c.perturbs]
+        alike = [c for c in self.conditions_of(policy) if c.lesion == lesion]
+        clean = [c.key for c in alike if not c.perturbs]
         graded = {
             c.severity: c.key
-            for c in own
+            for c in alike
             if c.label == label and c.severity is not None
         }
         if not clean or not graded:

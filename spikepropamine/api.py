@@ -111,8 +111,7 @@ def _task_settings(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
             return settings
     raise ValueError(
         "the policy does not say which task it was trained on: its settings need a "
-        "text "
-        "`env` and a mapping `env_kwargs`"
+        "text `env` and a mapping `env_kwargs`"
     )
 
 
@@ -226,10 +225,12 @@ class Evaluation:
         from spikepropamine.report import figures
 
         check_known("figure", kind, ("trials", "conditions", "returns"))
-        asked: Any = read_json(self.folder / ASKED)
-        more: Any = {} if kind == "returns" else {"chance": asked["chance"]}
-        found = figures.FIGURES[kind]([self.folder / RESULTS], **(more | select))
-        return alt.Chart.from_dict(found)
+        wanted: dict[str, Any] = dict(select)
+        if kind != "returns":
+            description = read_json(self.folder / ASKED)
+            wanted.setdefault("chance", description["chance"])
+        chart = figures.FIGURES[kind]([self.folder / RESULTS], **wanted)
+        return alt.Chart.from_dict(chart)
 
 
 def evaluate(*runs: str | Path, **options: Any) -> Evaluation:

@@ -102,7 +102,10 @@ class RunFolder:
         """Raises UsageError where the folder, or what is in it, is a link: it may come
         from a stranger, and nothing outside of it is to be written because of that.
         """
-        for path in (self.path, *(self.path.iterdir() if self.path.is_dir() else ())):
+        paths = [self.path]
+        if self.path.is_dir():
+            paths += self.path.iterdir()
+        for path in paths:
             if path.is_symlink():
                 raise UsageError(
                     f"{path} is a link, and nothing is written through it: remove it"
@@ -275,10 +278,10 @@ def read_curve(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
         Steps and values, float64 [rows] each; empty where there are none.
     """
     rows = read_progress(path)[1]
-    found = np.array(
+    points = np.array(
         [[value_of(row.get(key)) for key in (STEPS, name)] for row in rows]
     )
-    steps, values = found.reshape(-1, 2).T
+    steps, values = points.reshape(-1, 2).T
     known = np.isfinite(values)
     return steps[known], values[known]
 

@@ -361,8 +361,7 @@ def _pairs(option: str, arguments: Mapping[str, Any]) -> Iterator[str]:
         if type(literal(str(value))) is not type(value):
             raise UsageError(
                 f"env_kwargs {name}: must be a number, true, false or a text that is "
-                "none "
-                f"of these, got {shown(value)}"
+                f"none of these, got {shown(value)}"
             )
     yield option
     for name, value in arguments.items():
@@ -398,15 +397,15 @@ def docstrings(cls: type) -> dict[str, str]:
     """The text under each field of a dataclass, which is its explanation; those that it
     inherits included.
     """
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for base in reversed(cls.__bases__):
         if is_dataclass(base):
-            found |= docstrings(base)
+            texts |= docstrings(base)
     tree: Any = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     for pair in itertools.pairwise(tree.body):
         match pair:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(
                 ast.Constant(str(text))
             ):
-                found[name] = " ".join(text.split())
-    return found
+                texts[name] = " ".join(text.split())
+    return texts

@@ -42,17 +42,17 @@ def versions() -> dict[str, str]:
     marked "dirty" where files differ from it, other than those that runs leave
     (RESULTS).
     """
-    found = {"python": platform.python_version(), "processor": platform.machine()}
+    by_name = {"python": platform.python_version(), "processor": platform.machine()}
     for name in PACKAGES:
         there = name != "numba" or importlib.util.find_spec(name) is not None
-        found[name] = version(name) if there else "none"
+        by_name[name] = version(name) if there else "none"
     if not IS_CHECKOUT:
-        return found | {"revision": version("spikepropamine")}
+        return by_name | {"revision": version("spikepropamine")}
     revision = git("describe", "--always").stdout.strip()
     kept = [f":(top,exclude){folder}" for folder in RESULTS]
     if revision and git("diff", "--quiet", "HEAD", "--", ":/", *kept).returncode:
         revision += "-dirty"
-    return found | {"revision": revision or "unknown"}
+    return by_name | {"revision": revision or "unknown"}
 
 
 def digest_of(files: Iterable[str | Path]) -> str:
@@ -73,14 +73,14 @@ def digests_of(texts: Iterable[str], root: Path = Path()) -> dict[str, str]:
     Returns:
         By text; those that name neither a file nor a run are left out.
     """
-    found = {}
+    digests = {}
     for text in texts:
         place = os.path.join(root, text)
         policy = os.path.join(escape(place), "policy", "*")
         files = [place] if os.path.isfile(place) else glob(policy)
         if files := [file for file in sorted(files) if os.path.isfile(file)]:
-            found[text] = digest_of(files)
-    return found
+            digests[text] = digest_of(files)
+    return digests
 
 
 def git(*words: str) -> subprocess.CompletedProcess[str]:
@@ -88,12 +88,12 @@ def git(*words: str) -> subprocess.CompletedProcess[str]:
     command = ["git", *words]
     answer: dict[str, Any] = {"capture_output": True, "text": True, "check": False}
     try:
-        found = subprocess.run(command, cwd=HERE, **answer)
+        answered = subprocess.run(command, cwd=HERE, **answer)
         # of a git that was killed, which would read as another revision
         return (
             subprocess.run(command, cwd=HERE, **answer)
-            if found.returncode < 0
-            else found
+            if answered.returncode < 0
+            else answered
         )
     except FileNotFoundError:
         return subprocess.CompletedProcess(words, 127, "", "git is not installed")
@@ -175,7 +175,7 @@ def code_of(modules: Iterable[str]) -> dict[str, str]:
     """Digests of the user's own modules: of a package all that is in it, of a module
     its file.
     """
-    found = {}
+    digests = {}
     for name in modules:
         spec = importlib.util.find_spec(name.partition(".")[0])
         assert spec is not None
@@ -183,5 +183,5 @@ def code_of(modules: Iterable[str]) -> dict[str, str]:
         files = [file for place in places for file in sorted(Path(place).rglob("*.py"))]
         if not files and spec.has_location and spec.origin is not None:
             files = [Path(spec.origin)]
-        found[name] = digest_of(files)
-    return found
+        digests[name] = digest_of(files)
+    return digests

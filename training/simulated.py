@@ -156,8 +156,8 @@ class Stock(Simulated):
         """Seeds the environments for the next `reset`; returns their seeds."""
         seeds = VecEnv.seed(self, seed)
         if seed is not None:
-            for env, own in zip(self._environments, seeds):
-                env.action_space.seed(own)
+            for env, seed_of_env in zip(self._environments, seeds):
+                env.action_space.seed(seed_of_env)
         return seeds
 
     def env_is_wrapped(

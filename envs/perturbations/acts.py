@@ -35,10 +35,8 @@ class Act:
         )
         self.bound = Bound(target=self._target(seen), spread=spread, space=space)
         self.chosen = False  # whether this episode has it at all
-        self.value, self.now = (
-            self.family.nominal,
-            0.0,
-        )  # and its severity, at the present step
+        self.value = self.family.nominal  # at the present step
+        self.now = 0.0  # its severity
         self.changed = False  # whether they are others than at the step before
 
     @property
@@ -149,19 +147,19 @@ class ContextAct(Act):
     def begin(self, chosen: int, posture: np.ndarray | None) -> None:
         """Starts an episode at step 0; see `Act.begin`."""
         random = self.bound.random
-        of = self._contexts
+        contexts = self._contexts
         schedule = self.term.schedule
         if self.term.severities:
             share = self.term.draw(random)
-            ranks = random.permutation(len(of.channels))
-            self._plan = [(schedule.start, of.changing(share, ranks))]
+            ranks = random.permutation(len(contexts.channels))
+            self._plan = [(schedule.start, contexts.changing(share, ranks))]
         else:
             code = random.choice(self._codes)
-            self._plan = [(schedule.start, of.of_code(int(code)))]
+            self._plan = [(schedule.start, contexts.of_code(int(code)))]
             for first, last in schedule.changes:
                 code = random.choice(self._codes[self._codes != code])
                 step = int(random.integers(first, last + 1))
-                self._plan.append((step, of.of_code(int(code))))
+                self._plan.append((step, contexts.of_code(int(code))))
         self.chosen = chosen == self.alternative
         self.move_to(0, None)
 
@@ -169,11 +167,11 @@ class ContextAct(Act):
         """Let one context, or the "opposite" of the one it began with, hold for the
         whole episode that has just begun.
         """
-        first = self.context
-        of = self._contexts
-        self._plan = [
-            (0, of.opposite(first) if isinstance(code, str) else of.of_code(code))
-        ]
+        if isinstance(code, str):
+            context = self._contexts.opposite(self.context)
+        else:
+            context = self._contexts.of_code(code)
+        self._plan = [(0, context)]
         self.chosen = True
         self.move_to(0, None)
 
@@ -182,8 +180,10 @@ class ContextAct(Act):
         `Act.move_to`.
         """
         context = self._plain
-        for step, one in self._plan if self.chosen else []:
-            context = one if step <= time else context
+        if self.chosen:
+            for begins, planned in self._plan:
+                if begins <= time:
+                    context = planned
         self.bound.time = time
         same = context is self.context or np.array_equal(context, self.context)
         self.changed = not time or not same
@@ -240,8 +240,7 @@ def by_label(acts: list[ContextAct]) -> dict[str, list[ContextAct]]:
         if alike and drawn and len(np.intersect1d(*channels)):
             raise ValueError(
                 f"{one.term.label} and {other.term.label} have contexts of the same "
-                "channel, "
-                "which together may be one that is held out"
+                "channel, which together may be one that is held out"
             )
     return dict(sorted(labels.items()))
 

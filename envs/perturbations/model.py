@@ -108,8 +108,7 @@ class EditableModel:
             ):
                 raise ValueError(
                     f"the model is not the one that {self._task.fullpath} describes, "
-                    "so its "
-                    "geometry cannot be changed: apply this perturbation first"
+                    "so its geometry cannot be changed: apply this perturbation first"
                 )
             if edits:
                 total = spec.compiler.settotalmass

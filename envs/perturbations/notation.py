@@ -79,12 +79,12 @@ class Schedule:
             forms = ", ".join(FORMS.values())
             raise ValueError(f"a schedule is a step such as 500, {forms}, got {text!r}")
         name = match[1]
-        found = [RANGE.fullmatch(part.strip()) for part in match[2].split(",")]
+        parts = [RANGE.fullmatch(part.strip()) for part in match[2].split(",")]
         check_known("schedule", name, FORMS, error=ValueError)
-        ranges = [(int(one[1]), int(one[2] or one[1])) for one in found if one]
+        ranges = [(int(one[1]), int(one[2] or one[1])) for one in parts if one]
         apart = all(one[1] < other[0] for one, other in pairwise([(-1, -1), *ranges]))
         rising = apart and all(low <= high < MOST for low, high in ranges)
-        if len(ranges) == len(found) and rising:
+        if len(ranges) == len(parts) and rising:
             if name == "change" and ranges[0][0] > 0:
                 return cls(changes=tuple(ranges))
             if name == "ramp" and len(ranges) == 2 and ".." not in text:
@@ -296,15 +296,14 @@ def load_suite(
         ValueError: there is no such suite, it needs a limit, or its file is wrong; the
             message says where.
     """
-    own = str(suite).endswith(".yaml")
-    file = Path(suite) if own else SUITES / f"{suite}.yaml"
-    if not own:
+    is_file = str(suite).endswith(".yaml")
+    file = Path(suite) if is_file else SUITES / f"{suite}.yaml"
+    if not is_file:
         check_known("suite", str(suite), suite_names(), error=ValueError)
     content = read_yaml(file)
     try:
-        tasks = _mapping(
-            _mapping(content, "it", (*KEYS, "tasks")).pop("tasks", {}), "tasks"
-        )
+        content = _mapping(content, "", (*KEYS, "tasks"))
+        tasks = _mapping(content.pop("tasks", {}), "tasks")
         for name, changes in tasks.items():
             _mapping(changes, f"tasks: {name}", KEYS)
         return _conditions(content | tasks.get(task, {}), horizon)
@@ -363,21 +362,26 @@ def _conditions(
 
 def _in_steps(text: str, horizon: int | None) -> str:
     """The text with steps of an episode in the place of percents, as {50%}."""
-    if horizon is None and PERCENT.search(text):
+    if not PERCENT.search(text):
+        return text
+    if horizon is None:
         raise ValueError("steps in percent need a task whose episodes have a limit")
-    return PERCENT.sub(
-        lambda match: str(round(float(match[1]) / 100 * (horizon or 0))), text
-    )
+    return PERCENT.sub(lambda match: str(round(float(match[1]) / 100 * horizon)), text)
 
 
 def _mapping(content: Any, where: str, keys: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The content, a mapping, which has no other keys than these, where any are
-    given.
+    """The content, once it is a mapping with no other keys.
+
+    Args:
+        content: as it was read.
+        where: it stands in the file; empty: it is all of the file.
+        keys: that it may have; empty: any.
     """
     if not isinstance(content, dict):
-        raise ValueError(f"{where} must be a mapping, {{}} for none, got {content!r}")
-    for key in content if keys else ():
-        check_known(
-            "key", str(key), keys, f"{where}: ".removeprefix("it: "), ValueError
-        )
+        name = where or "it"
+        raise ValueError(f"{name} must be a mapping, {{}} for none, got {content!r}")
+    prefix = f"{where}: " if where else ""
+    if keys:
+        for key in content:
+            check_known("key", str(key), keys, prefix, ValueError)
     return content

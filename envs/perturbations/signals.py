@@ -122,8 +122,8 @@ def actuators(task: Any) -> dict[str, np.ndarray]:
 
 def _signs(named: dict[str, np.ndarray]) -> dict[str, Contexts]:
     every = named.pop("all")
-    found = {"each": Contexts(every, "signs"), "all": Contexts(every, "sign")}
-    return found | {name: Contexts(index, "signs") for name, index in named.items()}
+    contexts = {"each": Contexts(every, "signs"), "all": Contexts(every, "sign")}
+    return contexts | {name: Contexts(index, "signs") for name, index in named.items()}
 
 
 def _orders(named: dict[str, np.ndarray]) -> dict[str, Contexts]:

@@ -436,9 +436,8 @@ for family in (
         "limb_length",
         "body",
         "Length of one limb segment, or of all, at the same radius and density. The "
-        "height below "
-        "which a task counts its robot as fallen stays: at 0.5 Walker2d and Humanoid "
-        "are below.",
+        "height below which a task counts its robot as fallen stays: at 0.5 Walker2d "
+        "and Humanoid are below.",
         "x nominal",
         nominal=1,
         hardest=0.5,
@@ -463,8 +462,7 @@ for family in (
         "joint_lock",
         "body",
         "One joint loses its range of motion, around the angle that it has at the "
-        "onset (from the "
-        "first step on: at rest).",
+        "onset (from the first step on: at rest).",
         "fraction of the range",
         nominal=0,
         hardest=1,

@@ -194,10 +194,10 @@ class Player:
             square = (((runs - self.plain[seed]) / self.scale) ** 2).mean(axis=2)
             begins = int(np.argmax(square.any(axis=0)))  # where any of them deviates
             sizes.append(square if whole else square[:, begins : begins + WINDOW])
-        found = np.concatenate(sizes, axis=1)
+        squares = np.concatenate(sizes, axis=1)
         if whole:
-            return tuple(np.sqrt(found.mean(axis=1)).tolist())
-        logarithms = np.log(np.maximum(np.sqrt(found), SMALLEST))
+            return tuple(np.sqrt(squares.mean(axis=1)).tolist())
+        logarithms = np.log(np.maximum(np.sqrt(squares), SMALLEST))
         return tuple(np.exp(logarithms.mean(axis=1)).tolist())
 
     def rises(
@@ -324,38 +324,37 @@ def _verify(player: Player, family: Family, env: gym.Env, row: Row) -> None:
     require(not differs(late, slice(ONSET)), "it acts before its onset")
     require(differs(late), "it does not act after its onset")
 
-    for target in ("all", "each") if family.contexts else ():
-        if target not in family.targets_in(env):
+    targets = family.targets_in(env) if family.contexts else {}
+    for target in ("all", "each"):
+        if target not in targets:
             continue
-        changing = Perturbed(
-            env, f"{family.name}:{target}=seen@change({ONSET})", player.spread
-        )
+        text = f"{family.name}:{target}=seen@change({ONSET})"
+        changing = Perturbed(env, text, player.spread)
         undone = player.play(translated(changing), first)
-        require(
-            _equal(undone, player.plain[first]),
-            "who is told does not get the plain task",
-        )
-        require(
-            not _equal(player.play(changing, first), undone),
-            f"{target} changes nothing",
-        )
+        plain_again = _equal(undone, player.plain[first])
+        require(plain_again, "who is told does not get the plain task")
+        changed = player.play(changing, first)
+        require(not _equal(changed, undone), f"{target} changes nothing")
         changing.undo()
 
-    wrapper = Perturbed(env, f"{family.name}~1", player.spread)
+    severe = Perturbed(env, f"{family.name}~1", player.spread)
+    mild = player.make(f"{family.name}~{SEVERITIES[0]}")
     plain = player.make()
-    milder = player.make(f"{family.name}~{SEVERITIES[0]}")
-    together = zip(
-        *(player.steps_of(other, first) for other in (wrapper, milder, plain))
+    # step by step in turn, so that one could reach into another
+    steps = zip(
+        player.steps_of(severe, first),
+        player.steps_of(mild, first),
+        player.steps_of(plain, first),
     )
-    ours, theirs, untouched = (np.stack(rows) for rows in zip(*together))
-    require(_equal(untouched, player.plain[first]), "it reaches another environment")
-    apart = _equal(ours, trajectories[-1][first]) and _equal(
-        theirs, trajectories[0][first]
-    )
+    of_severe, of_mild, of_plain = map(np.stack, zip(*steps))
+    require(_equal(of_plain, player.plain[first]), "it reaches another environment")
+    same_severe = _equal(of_severe, trajectories[-1][first])
+    same_mild = _equal(of_mild, trajectories[0][first])
+    apart = same_severe and same_mild
     require(apart, "two perturbed environments reach each other")
     plain.close()
-    milder.close()
-    wrapper.undo()
+    mild.close()
+    severe.undo()
 
     if before is not None:
         from spikepropamine.envs.perturbations.model import same_model
@@ -453,18 +452,16 @@ def table(tasks: Sequence[str], names: Sequence[str] = ()) -> int:
         count = min(len(tasks), common.cores())
         workers = multiprocessing.get_context("fork").Pool(count, common.become_worker)
     with workers as pool:
-        for found in (pool.imap if pool else map)(
+        for of_task in (pool.imap if pool else map)(
             partial(verify, families=names), tasks
         ):
-            print("\n".join(line(row) for row in found), flush=True)
-            rows += found
+            print("\n".join(line(row) for row in of_task), flush=True)
+            rows += of_task
     applied = [row for row in rows if not row.reason]
     failed = sum(bool(row.failures) for row in applied)
     print(
         f"{len(applied) - failed} proven, {failed} failed, {len(rows) - len(applied)} "
-        "not "
-        f"applicable, in {time.perf_counter() - start:.0f} s; deviations are those of "
-        "the first "
-        f"{WINDOW} steps after any severity acts"
+        f"not applicable, in {time.perf_counter() - start:.0f} s; deviations are those "
+        f"of the first {WINDOW} steps after any severity acts"
     )
     return int(failed > 0)

@@ -1,5 +1,6 @@
 """The wrapper that perturbs an environment as a text says."""
 
+import itertools
 import zlib
 from collections import Counter
 from functools import partial
@@ -194,10 +195,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._time += 1
         for act in self._live:
             act.bound.time = self._time
-        self.edited = changed = False
-        for act in self._moving:
-            changed |= act.move_to(self._time, self._task)
-        if changed:
+        self.edited = False
+        moved = [act.move_to(self._time, self._task) for act in self._moving]
+        if any(moved):
             self.edited = any(act.changed for act in [*self._editing, *self._asking])
             observation = self._edit_task(observation, info)
             self._edit_model()
@@ -219,10 +219,10 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         none.
         """
         context = task_attribute(self._task, "context")
-        own: Any = context if isinstance(context, list | tuple | np.ndarray) else []
-        whole = all(isinstance(number, int | np.integer) for number in own)
+        of_task: Any = context if isinstance(context, list | tuple | np.ndarray) else []
+        whole = all(isinstance(number, int | np.integer) for number in of_task)
         return {
-            "task": [int(number) for number in own] if whole else [],
+            "task": [int(number) for number in of_task] if whole else [],
             **self._numbers,
         }
 
@@ -283,16 +283,15 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return np.clip(action, space.low, space.high).astype(space.dtype)
 
     def _edit_model(self, start: bool = False) -> None:
-        if not self._editing or not (
-            start or any(act.changed for act in self._editing)
-        ):
+        changed = start or any(act.changed for act in self._editing)
+        if not self._editing or not changed:
             return
         now = [act for act in self._editing if act.now]
-        edits = (
-            [partial(act.hook, hook) for act in now if getattr(act.family, hook)]
-            for hook in ("edit_spec", "edit_model")
+        self._model.apply(
+            [partial(act.hook, "edit_spec") for act in now if act.family.edit_spec],
+            [partial(act.hook, "edit_model") for act in now if act.family.edit_model],
+            constants=any(act.family.constants for act in now),
         )
-        self._model.apply(*edits, constants=any(act.family.constants for act in now))
 
     def _edit_task(
         self, observation: Any, info: dict[str, Any], start: bool = False
@@ -312,9 +311,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return observation
 
     def _undo_task(self) -> None:
-        for act in reversed(
-            self._asking if self._started else []
-        ):  # each gives back what it found
+        if not self._started:
+            return
+        for act in reversed(self._asking):  # each gives back what was there before
             act.hook("edit_task", self._task, act.family.nominal)
 
     def _find_live(self) -> None:
@@ -360,9 +359,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if isinstance(context, str) and context == "opposite":
             return [context] * len(self._contexts)
         codes = list(context) if np.ndim(context) else [context]
-        if len(codes) != len(self._contexts) or any(
-            code != int(code) for code in codes
-        ):
+        one_each = len(codes) == len(self._contexts)
+        if not one_each or any(code != int(code) for code in codes):
             labels = ", ".join(self._contexts)
             whole = f"whole numbers, the codes of {labels}"
             raise ValueError(f"options['context'] must be {whole}, got {context!r}")
@@ -392,11 +390,15 @@ def reason_against(env: gym.Env, text: str, horizon: int | None = None) -> str:
     """
     acts = []
     try:
-        for term in (term for alternative in parse(text) for term in alternative):
+        terms = itertools.chain.from_iterable(parse(text))
+        for term in terms:
             acts.append(act_of(env, term, 0, np.ones(())))
-            if horizon is not None and term.schedule.onset >= horizon:
-                begins = f"{term.label} begins at step {term.schedule.onset}"
-                return f"{begins}, but episodes have {horizon} steps"
+            onset = term.schedule.onset
+            if horizon is not None and onset >= horizon:
+                return (
+                    f"{term.label} begins at step {onset}, but episodes have {horizon} "
+                    "steps"
+                )
     except ValueError as error:
         return str(error)
     if any(act.ever_acts or act.family.contexts for act in acts):
@@ -407,8 +409,7 @@ def reason_against(env: gym.Env, text: str, horizon: int | None = None) -> str:
     family = acts[0].family
     return (
         f"{text!r} changes nothing: there {label} is what it is anyway; its values go "
-        "from "
-        f"{family.nominal:g} to {family.hardest:g} ({family.unit}), as "
+        f"from {family.nominal:g} to {family.hardest:g} ({family.unit}), as "
         f"{label}={family.hardest:g}"
     )
 

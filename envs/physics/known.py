@@ -46,8 +46,8 @@ def robot_of(task: gym.Env) -> Robot:
     kind: Any = type(task)
     if digest(kind) not in robot.digests:
         raise NotKnown(
-            f"Gymnasium {gym.__version__} has other code for {kind.__name__} "
-            "than the versions that are known"
+            f"Gymnasium {gym.__version__} has other code for {kind.__name__} than the "
+            "versions that are known"
         )
     return robot
 

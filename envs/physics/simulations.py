@@ -240,8 +240,8 @@ class Layered(Simulations):
     ) -> None:
         self._layers = layers
         self._perturbed: list[Perturbed | None] = [
-            next((layer for layer in own if isinstance(layer, Perturbed)), None)
-            for own in layers
+            next((layer for layer in wrappers if isinstance(layer, Perturbed)), None)
+            for wrappers in layers
         ]
         self._edited = any(env and env.edits_model for env in self._perturbed)
         super().__init__(envs, robot, limit, threads)
@@ -282,8 +282,8 @@ class Layered(Simulations):
         actions = np.asarray(actions)
         if actions.dtype != self._dtype:
             raise TypeError(
-                f"actions of perturbed environments are {self._dtype}, "
-                f"not {actions.dtype}"
+                f"actions of perturbed environments are {self._dtype}, not "
+                f"{actions.dtype}"
             )
         indices = range(len(self)) if ids is None else ids.tolist()
         arrived = actions.copy()
@@ -340,11 +340,11 @@ class Layered(Simulations):
 
     def changed(self, index: int) -> bool:
         """Whether an environment was given other constants; models differ anyway."""
-        found = known.constants(self.tasks[index])
+        now = known.constants(self.tasks[index])
         expected = dict(self._constants)
-        for constants in (found, expected):
+        for constants in (now, expected):
             constants.pop("_forward_reward_weight", None)
-        return found != expected
+        return now != expected
 
 
 def simulate(envs: Sequence[gym.Env], threads: int = 1) -> Simulations:
@@ -401,13 +401,13 @@ def _equal(task: Any, robot: Robot) -> bool:
     equal = True
     for _ in range(PROOF_STEPS):
         actions = random.uniform(low, high, (PROOF_ROWS, *low.shape)).astype(low.dtype)
-        found = simulations.step(actions)
-        infos = found.each_info()
+        stepped = simulations.step(actions)
+        infos = stepped.each_info()
         for row in rows:
             observation, reward, terminated, _, info = theirs[row].step(actions[row])
-            equal &= found.observations[row].tobytes() == observation.tobytes()
-            equal &= found.rewards[row] == reward
-            equal &= found.terminated[row] == terminated
+            equal &= stepped.observations[row].tobytes() == observation.tobytes()
+            equal &= stepped.rewards[row] == reward
+            equal &= stepped.terminated[row] == terminated
             equal &= all(map(_same, infos[row].items(), info.items()))
     for env in [*theirs, *ours]:
         env.close()

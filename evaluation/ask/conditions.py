@@ -374,8 +374,8 @@ def choose(conditions: Sequence[Condition], names: Sequence[str]) -> list[Condit
             check_known("condition", name, known, error=ValueError)
     kept: set[tuple[str, str | None]] = {(CLEAN_KEY, None)}
     for condition in conditions:
-        own = {condition.key, condition.intact, condition.label, condition.text}
-        if own.intersection(names):
+        known_as = {condition.key, condition.intact, condition.label, condition.text}
+        if known_as.intersection(names):
             kept.add((condition.intact, condition.lesion))
             kept.add((condition.intact, None))
             kept.add((CLEAN_KEY, condition.lesion))

@@ -258,24 +258,25 @@ def _plasticity(layer: Any, presynaptic: Tensor) -> Operations:
     ticks = len(presynaptic)
     n_pre = spec.plastic_inputs
     n_post = spec.neurons
-    use = (
-        int((presynaptic != 0).sum()) * n_post
-    )  # W + alpha F, where something comes in
+    # W + alpha F, where something comes in
+    use = int((presynaptic != 0).sum()) * n_post
     effect = _Arithmetic((1,), operations())
     rule.effective(effect, {"p": effect, "q": effect})
     use += use * int(effect.done[1])  # and logarithms
     traces = 2 * (n_pre + n_post)
     if "theta" in rule.variables:
         traces += 3 * n_post  # with the square
-    traces += n_pre * n_post * ("y" in rule.variables) + n_pre * (
-        "pp" in rule.variables
-    )
-    traces += 2 * sum(
-        n_pre if side == "p" else n_post for side, _ in rule.means.values()
-    )
+    if "y" in rule.variables:
+        traces += n_pre * n_post
+    if "pp" in rule.variables:
+        traces += n_pre
+    for side, _ in rule.means.values():
+        traces += 2 * (n_pre if side == "p" else n_post)
     left_over, multiplied = drive_operations(rule, n_pre, n_post)
     decays = any(name in rule.variables for name in OF_FAST_WEIGHTS)
-    updates = 1 + (spec.decay == "contracting" and decays)  # r D0, |r| (D - D0)
+    updates = 1  # r D
+    if spec.decay == "contracting" and decays:
+        updates = 2  # r D0 and |r| (D - D0)
     if spec.modulation == "retroactive":
         updates += 2  # of the eligibility
     each = traces + updates * n_pre * n_post + multiplied

@@ -56,8 +56,8 @@ class SideBySide(DummyVecEnv):
         self._seeds = [
             2**31 + int(stream.generate_state(1)[0] >> 1) for stream in streams
         ]
-        for env, own in zip(self._get_target_envs(None), self._seeds):
-            env.action_space.seed(own)
+        for env, seed_of_env in zip(self._get_target_envs(None), self._seeds):
+            env.action_space.seed(seed_of_env)
         return self._seeds
 
     def reset(self) -> VecEnvObs:
