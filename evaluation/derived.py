@@ -138,7 +138,7 @@ DERIVED: tuple[Measure[None], ...] = (
         higher_is_better=True,
         as_percent=True,
         section="results",
-        tells=4,
+        tells=5,
     ),
     Measure(
         "late_accuracy",
@@ -150,7 +150,7 @@ DERIVED: tuple[Measure[None], ...] = (
         higher_is_better=True,
         as_percent=True,
         section="results",
-        tells=2,
+        tells=3,
     ),
 )
 """Computed from other rows when results are read."""

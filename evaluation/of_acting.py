@@ -114,7 +114,7 @@ OF_EPISODES: tuple[Measure[Acted], ...] = (
         higher_is_better=True,
         section="results",
         on_file=True,
-        tells=3,
+        tells=4,
     ),
     Measure(
         "length",

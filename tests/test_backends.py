@@ -16,8 +16,6 @@ from hypothesis import strategies as st
 
 from spikepropamine.policies import backends, reference
 from spikepropamine.policies.backends import BACKENDS
-from spikepropamine.policies.compiled import numba_private
-from spikepropamine.policies.compiled.derive import kernels_for
 from spikepropamine.policies.reference import SURROGATES, LayerParameters, LayerSpec
 from spikepropamine.policies.rules import RULES, Synaptic, register
 from spikepropamine.policies.state import FLAGS
@@ -413,6 +411,8 @@ def test_a_rule_outside_the_general_form_runs_on_the_next_backend_with_one_line(
 
 
 def test_rules_of_one_formula_share_their_kernels():
+    from spikepropamine.policies.compiled.derive import kernels_for
+
     register("oja_again", lambda p, q, f: p * q - q * q * f)
     try:
         kernels = [
@@ -460,6 +460,8 @@ def test_leaky_integration_agrees_with_the_reference(ticks, rng):
 
 @pytest.mark.nightly
 def test_a_kernel_is_found_on_disk_by_another_process_until_a_source_changes(tmp_path):
+    from spikepropamine.policies.compiled import numba_private
+
     program = """
 import sys
 from importlib import import_module

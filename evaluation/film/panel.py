@@ -7,18 +7,17 @@ forty.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 
 from spikepropamine import colours
 from spikepropamine.evaluation.run.episodes import Moment
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FIRST, SECOND, THIRD = colours.BLUE, colours.QUIET, "#AA4682"
 """Colours of reward rates; the third is a darker purple of the palette."""
@@ -112,6 +111,11 @@ class Panel:
             for name, share in SHARES.items()
             if getattr(last, name) is not None
         }
+        # imported late: that takes most of a second
+        from matplotlib import rc_context
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
         with rc_context(STYLE):
             inches = (width / PIXELS, height / PIXELS)
             figure = Figure(inches, PIXELS, layout="constrained")
@@ -165,7 +169,7 @@ class Panel:
             if step < self._step and at >= 0:
                 plot[:, at : at + THICKNESS] = MARK
 
-    def _label(self, plots: dict[str, Axes]) -> None:
+    def _label(self, plots: "dict[str, Axes]") -> None:
         """Titles and labels of the plots but for the reward rate."""
         fast = self.outline.last.fast_weights
         titles = {
@@ -207,7 +211,7 @@ class Panel:
             steps += f" of {self._ticks} ticks"
         return f"Spikes of {neurons} in the {kind} ({steps})"
 
-    def _draw_curves(self, ax: Axes, outlines: Sequence[Outline]) -> None:
+    def _draw_curves(self, ax: "Axes", outlines: Sequence[Outline]) -> None:
         named = any(x.name for x in outlines)
         window = max(min(WINDOW, self._steps // 5), 1)
         ax.set_title(

@@ -18,7 +18,6 @@ from typing import Any
 
 import av
 import gymnasium as gym
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -335,11 +334,13 @@ def written(background: np.ndarray, left: str, right: str = "") -> np.ndarray:
     Returns:
         uint8 [height, width, 3].
     """
+    from matplotlib import get_data_path
+
     picture = Image.fromarray(background)
     draw = ImageDraw.Draw(picture)
     middle = picture.height // 2
     face = ImageFont.truetype(
-        Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), 13
+        Path(get_data_path(), "fonts/ttf/DejaVuSans.ttf"), 13
     )
     room = picture.width - 30 - face.getlength(right)
     if face.getlength(left) > room:
