@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.vec_env import VecEnv
@@ -106,11 +107,11 @@ class Needs:
     """From the trainer's settings and the number of environments."""
 
 
-def _steps_of_rollout(model: Any, longest: int) -> int:
+def _steps_of_rollout(model: OnPolicyAlgorithm, longest: int) -> int:
     return model.n_steps * model.n_envs
 
 
-def _rollouts(model: Any) -> int:
+def _rollouts(model: OnPolicyAlgorithm) -> int:
     return model.num_timesteps // _steps_of_rollout(model, 0)
 
 

@@ -63,7 +63,7 @@ class Agent:
     actor: Actor | None = None
 
 
-def _named(space: spaces.Space, policy: str) -> str:
+def _named(space: spaces.Space[Any], policy: str) -> str:
     """SB3's name of a policy for observations in a Dict, pictures (a CNN), or
     numbers.
     """

@@ -248,7 +248,7 @@ class Evolution(BaseAlgorithm):
 
     def dump_logs(self, iteration: int = 0) -> None:
         """As in SB3's on-policy algorithms."""
-        OnPolicyAlgorithm.dump_logs(self, iteration)  # type: ignore[arg-type]
+        OnPolicyAlgorithm.dump_logs(self, iteration)
 
     def _generation(self, evaluate: Callable[..., Any], callback: BaseCallback) -> bool:
         """One generation. False: a callback wants no more."""
@@ -343,7 +343,7 @@ class Evolution(BaseAlgorithm):
         return ["policy", "policy.optimizer"], []
 
 
-def _channels_first(observations: np.ndarray, space: spaces.Space) -> np.ndarray:
+def _channels_first(observations: np.ndarray, space: spaces.Space[Any]) -> np.ndarray:
     """Of a rollout [T, B, ...]; pictures with the channels where the policy's space has
     them.
     """

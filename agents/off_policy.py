@@ -11,6 +11,7 @@ import torch
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3 import SAC
 from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, RolloutReturn
 from stable_baselines3.common.utils import obs_as_tensor
@@ -260,7 +261,7 @@ class SequenceLearning(_Base):
             noise = action_noise().reshape(scaled.shape)
             scaled = np.clip(scaled + noise, -1, 1)
         self._steps.append((seen, mode.cpu().numpy(), starts.cpu().numpy()))
-        scaled = scaled.reshape(n_envs, *self.action_space.shape)  # type: ignore[misc]
+        scaled = scaled.reshape(n_envs, *self.action_space.shape)
         return self.policy.unscale_action(scaled), scaled
 
     def _store_transition(
@@ -515,7 +516,7 @@ def arguments(blueprint: Blueprint) -> Arguments:
 
 def make_off_policy(
     actor: Actor, blueprint: Blueprint, cls: Any, given: Arguments, **critics: Any
-) -> Any:
+) -> OffPolicyAlgorithm:
     """An off-policy algorithm.
 
     Args:
@@ -538,7 +539,10 @@ def make_off_policy(
     }
     if not actor.memory:  # without a state there is none to bring up to date
         given = given | {"burn_in": 0}
-    return cls(policy.name, blueprint.venv, policy_kwargs=policy_kwargs, **given)
+    algorithm: OffPolicyAlgorithm = cls(
+        policy.name, blueprint.venv, policy_kwargs=policy_kwargs, **given
+    )
+    return algorithm
 
 
 def fewest_steps(trainer: OffPolicySettings, n_envs: int) -> list[FewestSteps]:
@@ -562,9 +566,10 @@ def rollout_steps(model: Any, longest: int = 0) -> int:
         model: the algorithm.
         longest: steps of the longest episode, which make no difference.
     """
-    return model.train_freq.frequency * model.n_envs
+    steps: int = model.train_freq.frequency * model.n_envs
+    return steps
 
 
-def rollouts(model: Any) -> int:
+def rollouts(model: OffPolicyAlgorithm) -> int:
     """Rollouts since the start of the run."""
     return model.num_timesteps // rollout_steps(model)

@@ -156,7 +156,8 @@ def make_on_rollouts(
     if actor.memory:
         make = recurrent
         given["sequence_length"] = blueprint.trainer.sequence_length
-    return make(policy.name, blueprint.venv, **given)
+    algorithm: BaseAlgorithm = make(policy.name, blueprint.venv, **given)
+    return algorithm
 
 
 def _make(actor: Actor, blueprint: Blueprint) -> BaseAlgorithm:

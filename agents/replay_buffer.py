@@ -86,8 +86,8 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
     def __init__(
         self,
         buffer_size: int,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
         device: torch.device | str = "auto",
         n_envs: int = 1,
         optimize_memory_usage: bool = False,
@@ -121,7 +121,7 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         """Arrays [n_envs, size, ...] for each part of observations; the name of the
         only part is empty.
         """
-        parts: dict[str, spaces.Space] = {"": self.observation_space}
+        parts: dict[str, spaces.Space[Any]] = {"": self.observation_space}
         if isinstance(self.observation_space, spaces.Dict):
             parts = self.observation_space.spaces
         room = {}
@@ -205,7 +205,7 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         """Whether every environment has a sequence."""
         return bool((self.counts >= self.entries).all())
 
-    def add(  # type: ignore[override]
+    def add(
         self,
         obs: Any,
         action: np.ndarray,

@@ -199,7 +199,7 @@ class SequenceDictRolloutBuffer(_Sequences, RecurrentDictRolloutBuffer):
     samples = recurrent.RecurrentDictRolloutBufferSamples
 
 
-def sequence_buffer(space: spaces.Space) -> type[_Sequences]:
+def sequence_buffer(space: spaces.Space[Any]) -> type[_Sequences]:
     """The class of the buffer for observations of a space."""
     if isinstance(space, spaces.Dict):
         return SequenceDictRolloutBuffer

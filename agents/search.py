@@ -60,13 +60,15 @@ class Search:
     @property
     def centre(self) -> Tensor:
         """[n]."""
-        return self.state.optimizer_state.center
+        centre: Tensor = self.state.optimizer_state.center
+        return centre
 
     def members(self, seed: int) -> Tensor:
         """Of the present generation, [population, n], in antithetic pairs."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(seed, self.generations, 0))
-            return self.ask(self.state, popsize=self.population)
+            members: Tensor = self.ask(self.state, popsize=self.population)
+        return members
 
     def move(self, members: Tensor, returns: np.ndarray) -> None:
         """Moves on to the next generation.

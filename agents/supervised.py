@@ -158,7 +158,7 @@ class _Supervised(_Base):
             )
         self.rollout_buffer.actions[due] = targets
 
-    def _evaluate(self, batch: Any) -> tuple[Any, ...]:
+    def _evaluate(self, batch: Any) -> Any:
         """`Fast.evaluate` by the method of the policy."""
         actions = batch.actions
         if isinstance(self.action_space, spaces.Discrete):

@@ -78,14 +78,16 @@ class PlasticTD3(SequenceLearning, TD3):
 
     def _critic_loss(self, values: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         errors = values.squeeze(2) - targets.squeeze(1)
-        return (errors.square() @ weights).sum()
+        loss: Tensor = (errors.square() @ weights).sum()
+        return loss
 
     def _actor_loss(self, transitions: Transitions) -> Tensor:
         """-Q(s, a) of the first critic."""
         values = self.critic(
             transitions.states.detach(), transitions.new_actions, learn=False
         )
-        return -(values[0].squeeze(1) @ transitions.weights)
+        values_of_first: Tensor = values[0].squeeze(1)
+        return -(values_of_first @ transitions.weights)
 
     def _follow(self, actor_learned: bool) -> None:
         if actor_learned:

@@ -174,7 +174,7 @@ class Taught(FallingShare):
         return observations
 
 
-def _is_flat(space: spaces.Space) -> bool:
+def _is_flat(space: spaces.Space[Any]) -> bool:
     """Whether observations of a space are a Box [channels]."""
     return isinstance(space, spaces.Box) and len(space.shape) == 1
 

@@ -13,13 +13,10 @@ from spikepropamine.common import CLEAN_KEY
 from spikepropamine.evaluation.ask.conditions import Condition
 from spikepropamine.evaluation.judge.rewards import Stretch, stretches_of
 from spikepropamine.evaluation.measure import Measure
-from spikepropamine.evaluation.measures import (
-    OF_ACTING,
-    OF_BASELINES,
-    OF_RUNS,
-    measure_named,
-)
+from spikepropamine.evaluation.measures import OF_ACTING, measure_named
 from spikepropamine.evaluation.observed import FIRST, LATER, Acted, Outcomes, Trained
+from spikepropamine.evaluation.of_acting import OF_BASELINES
+from spikepropamine.evaluation.of_runs import OF_RUNS
 from spikepropamine.evaluation.run.episodes import Outcome
 from spikepropamine.evaluation.run.plan import Evaluated
 from spikepropamine.table import table

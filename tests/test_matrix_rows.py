@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
-from example_evaluation import asked_of, condition
-from example_evaluation import rows_of as rows_of_arrays
+from evaluation_of_arrays import condition, description_of
+from evaluation_of_arrays import rows_of as rows_of_arrays
 
 from spikepropamine import table
 from spikepropamine.evaluation.tabulation import TOLD
@@ -74,7 +74,7 @@ def finished(tmp_path):
             "seeds": [0, episodes - 1],
             "env_kwargs": {"noise": 0.0},
         }
-        asked = asked_of(every, {"own": [0]}, environment=env, **more)
+        asked = description_of(every, {"own": [0]}, environment=env, **more)
         (tmp_path / suite).mkdir(exist_ok=True)
         (tmp_path / suite / ASKED).write_text(json.dumps(asked))
         rows = [row | {"suite": suite + way if row["suite"] else None,

@@ -4,7 +4,7 @@ policies.
 
 import numpy as np
 import pytest
-from example_evaluation import condition, evaluation
+from evaluation_of_arrays import condition, evaluation
 
 from spikepropamine import statistics
 from spikepropamine.evaluation.ask.conditions import perturbed

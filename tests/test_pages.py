@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import yaml
-from example_evaluation import condition, evaluation, example, write_example
+from evaluation_of_arrays import condition, evaluation
+from example_evaluation import example, write_example
 from saved_runs import write_run
 
 from spikepropamine import statistics

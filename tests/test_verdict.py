@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from example_evaluation import condition, evaluation, example
+from evaluation_of_arrays import condition, evaluation
+from example_evaluation import example
 
 from spikepropamine.report.sentences import sentences
 from spikepropamine.statistics import HIGHER, LOWER, NO_DIFFERENCE

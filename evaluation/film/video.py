@@ -339,9 +339,7 @@ def written(background: np.ndarray, left: str, right: str = "") -> np.ndarray:
     picture = Image.fromarray(background)
     draw = ImageDraw.Draw(picture)
     middle = picture.height // 2
-    face = ImageFont.truetype(
-        Path(get_data_path(), "fonts/ttf/DejaVuSans.ttf"), 13
-    )
+    face = ImageFont.truetype(Path(get_data_path(), "fonts/ttf/DejaVuSans.ttf"), 13)
     room = picture.width - 30 - face.getlength(right)
     if face.getlength(left) > room:
         while left and face.getlength(f"{left}...") > room:
