@@ -85,7 +85,7 @@ class FewestSteps(NamedTuple):
     steps: int
 
 
-def _no_fewest_steps(trainer: Any, n_envs: int) -> list[FewestSteps]:
+def _no_fewest_steps(trainer: object, n_envs: int) -> list[FewestSteps]:
     return []
 
 

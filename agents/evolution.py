@@ -275,9 +275,9 @@ class Evolution(BaseAlgorithm):
             )
             if not callback.on_step():
                 return False
-        centre, *fitness = (result.returns.mean() for result in results)
-        returns = np.array(fitness)
-        self.logger.record("evolution/centre", float(centre))
+        means = np.array([result.returns.mean() for result in results])
+        returns = means[1:]  # of the members; the first is of the centre
+        self.logger.record("evolution/centre", float(means[0]))
         self.logger.record("evolution/mean", float(returns.mean()))
         self.logger.record("evolution/best", float(returns.max()))
         self.logger.record("evolution/spread", float(search.state.stdev.mean()))

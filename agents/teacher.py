@@ -96,7 +96,8 @@ class Taught(FallingShare):
                     f"the teacher observes {teachers}, the task shows {learners}"
                 )
             return
-        needed, there = teachers.shape[0], learners.shape[0]  # type: ignore[index]
+        needed = teachers.shape[0]  # type: ignore[index]
+        there = learners.shape[0]
         if self.hidden is None and needed > there:
             raise ValueError(
                 f"the teacher observes {needed} channels, the task has {there}"

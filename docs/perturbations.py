@@ -141,8 +141,9 @@ def draw(family: Family) -> bytes:
         what = {"where": "distance run, m", "paid": "sum of rewards"}.get(name)
         curves = [plain[name], changed[name]]
         if what is None:
-            before, after = (curve[: min(map(len, curves))] for curve in curves)
-            apart = np.abs(after - before).mean(axis=0) / (curves[0].std(axis=0) + 0.1)
+            length = min(map(len, curves))
+            difference = np.abs(curves[1][:length] - curves[0][:length])
+            apart = difference.mean(axis=0) / (curves[0].std(axis=0) + 0.1)
             channel = int(apart.argmax())
             curves = [curve[:, channel] for curve in curves]
             what = f"{'sensor' if name == 'seen' else 'motor'} {channel}"

@@ -146,7 +146,7 @@ def reward_of(reward: Any) -> float:
     return float(reward)
 
 
-def end_of(name: str, value: Any) -> bool:
+def end_of(name: str, value: object) -> bool:
     """An end, `terminated` or `truncated`, as a bool.
 
     Args:
@@ -162,7 +162,7 @@ def end_of(name: str, value: Any) -> bool:
     raise TypeError(f"its {name} is {shown(value)}, and should be true or false")
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     if isinstance(value, int | float):  # as most are
         return math.isfinite(value)
     array = np.asarray(value)
@@ -173,7 +173,7 @@ def _is_count(value: Any) -> bool:
     return _is_number(value) and value >= 0 and int(value) == value
 
 
-def _is_truth(value: Any) -> bool:
+def _is_truth(value: object) -> bool:
     return _is_number(value) and value in (0, 1)
 
 

@@ -16,7 +16,11 @@ WIDTH, HEIGHT, EDGE = 560, 420, 28  # in pixels
 # Okabe and Ito's palette, which the colour-blind can tell apart; of cues, on a dark
 # ground
 LIGHT = ["#56B4E9", "#F0B0D8", "#E69F00", "#F0E442"]
-RIGHT, WRONG, INK, GREY, PALE = "#009E73", "#D55E00", "#222222", "#808080", "#E4E4E4"
+RIGHT = "#009E73"
+WRONG = "#D55E00"
+INK = "#222222"
+GREY = "#808080"
+PALE = "#E4E4E4"
 # lines through points of a square, whose side is 1
 TICK = (((0.25, 0.55), (0.43, 0.75), (0.77, 0.28)),)
 CROSS = (((0.28, 0.28), (0.72, 0.72)), ((0.28, 0.72), (0.72, 0.28)))

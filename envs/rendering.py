@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
+
+if TYPE_CHECKING:
+    import mujoco
 
 # Windows and macOS draw by what they bring; elsewhere these do without a display
 BACKENDS = {"win32": ("wgl",), "darwin": ("cgl",)}.get(sys.platform, ("egl", "osmesa"))
@@ -178,7 +181,7 @@ def is_mujoco(env: gym.Env) -> bool:
     return all(type(part).__module__.split(".")[0] == "mujoco" for part in parts)
 
 
-def _renderer(model: Any, width: int, height: int) -> Any:
+def _renderer(model: "mujoco.MjModel", width: int, height: int) -> Any:
     import mujoco
 
     visual = model.vis.global_
@@ -186,9 +189,8 @@ def _renderer(model: Any, width: int, height: int) -> Any:
     visual.offheight = max(visual.offheight, height)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # GLFW's, before it fails: the error says it better
+            # GLFW's, before it fails: the error says it better
+            warnings.simplefilter("ignore")
             renderer = mujoco.Renderer(model, height, width)
     except Exception as error:  # each backend fails in a way of its own
         raise CannotDraw(cannot_draw()) from error
@@ -218,7 +220,9 @@ def view(task: Any) -> Any:
     return camera
 
 
-def move_ground(model: Any, scene: Any, centre: np.ndarray) -> None:
+def move_ground(
+    model: "mujoco.MjModel", scene: "mujoco.MjvScene", centre: np.ndarray
+) -> None:
     """Draws the ground below the robot, which else runs off the drawn part of it.
 
     To MuJoCo's physics every plane is infinite. It moves by whole periods of its

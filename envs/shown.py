@@ -204,9 +204,8 @@ def translated(env: gym.Env) -> gym.Env:
     """A perturbed environment without its contexts: they are undone in what is seen,
     and actions have the effect that they have in the plain task.
     """
-    into, out_of = (
-        env.get_wrapper_attr(name) for name in ("in_context", "out_of_context")
-    )
+    into = env.get_wrapper_attr("in_context")
+    out_of = env.get_wrapper_attr("out_of_context")
     # functions, since Gymnasium copies its wrappers' arguments, and no perturbed
     # environment
     env = TransformAction(env, lambda action: into(action), None)

@@ -6,7 +6,6 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from spikepropamine import table
 from spikepropamine.common import (
@@ -73,7 +72,7 @@ def _configured(parser: Parser, file: Path) -> argparse.Namespace:
     return options
 
 
-def _words_of(name: str, value: Any) -> list[str]:
+def _words_of(name: str, value: object) -> list[str]:
     """An option of a file, as the command line has it."""
     option = f"--{name}".replace("_", "-")
     if name == "lesions" and value is False:

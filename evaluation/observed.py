@@ -173,7 +173,8 @@ class SinceContext:
     @cached_property
     def compared(self) -> "Compared | None":
         """The same of random actions and of a teacher; None without a teacher."""
-        random, teacher = map(self.acted.reference, ("random", "teacher"))
+        random = self.acted.reference("random")
+        teacher = self.acted.reference("teacher")
         if random is None or teacher is None:
             return None
         return Compared(self, random, teacher)

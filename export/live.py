@@ -273,7 +273,7 @@ def _last(ticks: np.ndarray | None) -> list[float]:
     return [] if ticks is None else np.round(ticks[-1].astype(float), 3).tolist()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """A number of NumPy as JSON has it."""
     return value.item() if isinstance(value, np.generic) else shown(value)
 

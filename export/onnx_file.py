@@ -101,9 +101,8 @@ class Step(nn.Module):
         assert self.layout is not None
         fields = self.layout.unpack(flat)
         if not isinstance(self.policy, PlasticSpikingPolicy):
-            hidden, cell = (
-                fields[k].transpose(0, 1).contiguous() for k in ("hidden", "cell")
-            )
+            hidden = fields["hidden"].transpose(0, 1).contiguous()
+            cell = fields["cell"].transpose(0, 1).contiguous()
             return hidden, cell
         whole = self.policy.layout
         left_out = {

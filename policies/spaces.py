@@ -242,7 +242,8 @@ def space_from_json(description: Mapping[str, Any]) -> spaces.Space[Any]:
         dtype = np.dtype(description["dtype"])
         if dtype.kind not in "biuf":
             raise ValueError(f"a Box of {dtype} is not supported")
-        low, high = (np.array(description[k], dtype=dtype) for k in ("low", "high"))
+        low = np.array(description["low"], dtype=dtype)
+        high = np.array(description["high"], dtype=dtype)
         return spaces.Box(low, high, tuple(description["shape"]), dtype.type)
     if kind == "Discrete":
         return spaces.Discrete(description["n"], start=description["start"])

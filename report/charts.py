@@ -19,7 +19,8 @@ from spikepropamine.words import number, percent, with_interval
 
 HEIGHT = 240  # pixels of a plot of curves
 NAME = 14  # pixels between the names at the ends of curves
-ROW, TIGHT_ROW = 16, 11  # pixels between dots; where there are many
+ROW = 16  # pixels between dots
+TIGHT_ROW = 11  # where there are many
 MANY_ROWS = 40
 FEW_POINTS = 12  # of a curve, which are marked
 NUMBER = ",.12~g"  # 12 digits, less zeros at the end

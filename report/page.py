@@ -163,7 +163,7 @@ def order_of(cell: Any) -> float | str | None:
     return cell.order if isinstance(cell, Cell) else cell
 
 
-def show(cell: Any) -> str:
+def show(cell: object) -> str:
     """What a cell shows."""
     if cell is None:
         return "\u2013"

@@ -46,8 +46,8 @@ def colour_of(policy: str) -> str:
 
 def rgb(colour: str) -> tuple[int, int, int]:
     """Red, green and blue, in [0, 255], of #RRGGBB."""
-    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
-    return red, green, blue
+    colour = colour.removeprefix("#")
+    return int(colour[:2], 16), int(colour[2:4], 16), int(colour[4:], 16)
 
 
 def diverging(values: np.ndarray, bound: float) -> np.ndarray:

@@ -235,7 +235,7 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:56]} ..."
 
 
-def did_you_mean(name: str, choices: Iterable[str]) -> str:
+def did_you_mean(name: object, choices: Iterable[str]) -> str:
     """The nearest name: `did you mean 'NEAREST'? `.
 
     Args:
@@ -249,7 +249,7 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}? " if near else ""
 
 
-def unknown(what: str, name: str, choices: Iterable[str]) -> str:
+def unknown(what: str, name: object, choices: Iterable[object]) -> str:
     """A message about a name that is none of the choices, with the nearest of them.
 
     Args:
@@ -257,20 +257,20 @@ def unknown(what: str, name: str, choices: Iterable[str]) -> str:
         name: what was given.
         choices: names that exist.
     """
-    choices = [str(choice) for choice in choices]
-    hint = did_you_mean(name, choices)
+    names = [str(choice) for choice in choices]
+    hint = did_you_mean(name, names)
     # a name with a comma in it would be taken for two
-    listed = [repr(choice) if "," in choice else choice for choice in choices]
+    listed = [repr(one) if "," in one else one for one in names]
     some = textwrap.shorten(", ".join(listed), 240, placeholder=" ...")
     return f"unknown {what} {shown(name)}; {hint}choose from {some}"
 
 
 def check_known(
     what: str,
-    name: Any,
+    name: object,
     choices: Collection[Any],
     where: str = "",
-    error: Any = UsageError,
+    error: type[Exception] = UsageError,
 ) -> None:
     """Checks that a name is one of the choices.
 
@@ -337,7 +337,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """The path of an empty folder beside `path`, to be filled; when all went well it
     takes the place of whatever `path` is: not of what a link there leads to.
     """
-    new, old = (path.with_name(f"{path.name}.{end}") for end in ("new", "old"))
+    new = path.with_name(f"{path.name}.new")
+    old = path.with_name(f"{path.name}.old")
     _remove(new)
     new.mkdir(parents=True)
     yield new

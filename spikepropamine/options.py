@@ -37,14 +37,12 @@ T = TypeVar("T")
 INFINITY = float("inf")
 
 
-def _whole(value: Any) -> Any:
+def _whole(value: object) -> object:
     """A whole number where a text says one with an exponent, as 1e5 does."""
+    if not isinstance(value, str) or "e" not in value.lower():
+        return value
     try:
-        number = (
-            float(value)
-            if isinstance(value, str) and "e" in value.lower()
-            else INFINITY
-        )
+        number = float(value)
     except ValueError:
         return value
     return int(number) if abs(number) < 1e15 and number.is_integer() else value
@@ -54,16 +52,15 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 Count = Annotated[Whole, Ge(1)]
 Few = Annotated[Whole, Ge(1), Le(10_000)]  # of what takes memory: environments, neurons
 Number = Annotated[Whole, Ge(0)]
-Seed = Annotated[
-    int, Ge(0), Lt(2**31)
-]  # so that NumPy takes it, and those of the environments
+# NumPy takes it, and those of the environments
+Seed = Annotated[int, Ge(0), Lt(2**31)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 Positive = Annotated[float, Gt(0), Lt(INFINITY)]
 NotNegative = Annotated[float, Ge(0), Lt(INFINITY)]
 Logarithm = Annotated[float, Ge(-20), Le(20)]
 
 
-def _scalar(value: Any) -> Any:
+def _scalar(value: object) -> object:
     if not isinstance(value, bool | int | float | str):
         raise ValueError(f"must be a number, true, false or a text, got {shown(value)}")
     return value
@@ -212,12 +209,12 @@ def flag(part: Field, prefix: str = "") -> str:
     return f"--{prefix}{part.metadata.get('flag', part.name)}".replace("_", "-")
 
 
-def _default(value: Any) -> str:
+def _default(value: object) -> str:
     if isinstance(value, dict):
         value = tuple(itertools.chain(*value.items()))
-    return (
-        " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
-    )
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "none"
+    return str(value)
 
 
 def _shape(hint: Any) -> dict[str, Any]:

@@ -21,7 +21,11 @@ import yaml
 
 from spikepropamine.common import UsageError, one_line, reason, shown
 
-LARGEST_YAML, LARGEST_JSON, LARGEST_TEXT, LARGEST = 2**18, 2**26, 2**28, 2**32  # bytes
+# bytes of a file
+LARGEST_YAML = 2**18
+LARGEST_JSON = 2**26
+LARGEST_TEXT = 2**28
+LARGEST = 2**32
 DEEPEST = 50
 MOST_VALUES = 200_000
 """Of a YAML file, in which an alias counts as all that it stands for."""
@@ -192,7 +196,7 @@ def _refuse_twice(keys: list[str]) -> None:
         raise ValueError(f"the key {shown(twice)} stands there twice")
 
 
-def _plain(content: Any, most: float) -> Any:
+def _plain(content: object, most: float) -> Any:
     """The content itself. Raises ValueError unless it is of mappings with texts as
     keys, lists, texts, numbers, truth values and nothing, no deeper and no more of them
     than there may be.

@@ -173,8 +173,7 @@ def _zeros(states: RNNStates) -> RNNStates:
     for pair in states:
         for x in pair:
             zeros.setdefault(x.data_ptr(), torch.zeros_like(x))
-    pi, vf = (tuple(zeros[x.data_ptr()] for x in pair) for pair in states)
-    return RNNStates(pi, vf)
+    return RNNStates(*(tuple(zeros[x.data_ptr()] for x in pair) for pair in states))
 
 
 def _check_parameters(algorithm: BaseAlgorithm, parameters: dict[str, Any]) -> None:
@@ -227,7 +226,7 @@ def _set_attributes(thing: Any, values: dict[str, Any], names: tuple[str, ...]) 
         setattr(thing, name, value)
 
 
-def _shapes(value: Any) -> Any:
+def _shapes(value: object) -> Any:
     """Of running statistics, or of those of each part of an observation; None of all
     else.
     """
@@ -249,7 +248,7 @@ def _layers(algorithm: BaseAlgorithm) -> list[Any]:
 # files
 
 
-def _packed(value: Any, arrays: Arrays) -> Any:
+def _packed(value: object, arrays: Arrays) -> Any:
     """A tree of containers, numbers, texts and arrays as JSON, which names the
     arrays.
     """
@@ -278,7 +277,7 @@ def _keep(value: np.ndarray | np.generic, arrays: Arrays) -> str:
     return name
 
 
-def _unpacked(value: Any, arrays: Arrays) -> Any:
+def _unpacked(value: object, arrays: Arrays) -> Any:
     """What `_packed` was given."""
     if isinstance(value, list):
         return [_unpacked(x, arrays) for x in value]

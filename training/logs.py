@@ -229,7 +229,7 @@ def _exit_code(error: type[BaseException] | None) -> int:
     return 130 if error is KeyboardInterrupt else 1
 
 
-def _loggable(value: Any) -> Any:
+def _loggable(value: object) -> Any:
     """What wandb takes for a value of SB3's logger. Raises FormatUnsupportedError for
     its figures, images and frames; a `Path` of a video works.
     """

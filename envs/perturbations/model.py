@@ -131,12 +131,13 @@ class EditableModel:
 
 def same_model(one: mujoco.MjModel, other: mujoco.MjModel) -> bool:
     """Whether two models are equal, to the last bit."""
-    first, second = (
-        np.zeros(mujoco.mj_sizeModel(x), dtype=np.uint8) for x in (one, other)
-    )
-    mujoco.mj_saveModel(one, None, first)
-    mujoco.mj_saveModel(other, None, second)
-    return np.array_equal(first, second)
+    return np.array_equal(_bytes_of(one), _bytes_of(other))
+
+
+def _bytes_of(model: mujoco.MjModel) -> np.ndarray:
+    buffer = np.zeros(mujoco.mj_sizeModel(model), dtype=np.uint8)
+    mujoco.mj_saveModel(model, None, buffer)
+    return buffer
 
 
 def _arrays(one: mujoco.MjModel, other: mujoco.MjModel) -> Pairs:

@@ -369,7 +369,7 @@ def _in_steps(text: str, horizon: int | None) -> str:
     return PERCENT.sub(lambda match: str(round(float(match[1]) / 100 * horizon)), text)
 
 
-def _mapping(content: Any, where: str, keys: tuple[str, ...] = ()) -> dict[str, Any]:
+def _mapping(content: object, where: str, keys: tuple[str, ...] = ()) -> dict[str, Any]:
     """The content, once it is a mapping with no other keys.
 
     Args:

@@ -102,7 +102,7 @@ class Owner:
         LOG.log(self._level, "%s: Gymnasium steps one by one, since %s", name, reason)
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     if isinstance(value, tuple | list):
         return all(map(_is_plain, value))
     if isinstance(value, np.ndarray):

@@ -391,7 +391,8 @@ def _prove(task: Any, robot: Robot) -> None:
 
 def _equal(task: Any, robot: Robot) -> bool:
     rows = range(PROOF_ROWS)
-    theirs, ours = [[copy.deepcopy(task) for _ in rows] for _ in range(2)]
+    theirs = [copy.deepcopy(task) for _ in rows]
+    ours = [copy.deepcopy(task) for _ in rows]
     simulations = Simulations(ours, robot, limit=None, threads=1)
     for row in rows:
         theirs[row].reset(seed=row)

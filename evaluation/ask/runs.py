@@ -214,7 +214,7 @@ def _check_types(settings: Any, steps: Any) -> None:
         )
 
 
-def _check_type(what: str, value: Any, kind: type) -> None:
+def _check_type(what: str, value: object, kind: type) -> None:
     if kind is int and not (type(value) is int and 0 <= value < 2**63):
         raise TypeError(
             f"{what} is {shown(value)}, and should be a whole number from 0 on"

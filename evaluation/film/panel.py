@@ -19,16 +19,20 @@ from spikepropamine.evaluation.run.episodes import Moment
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FIRST, SECOND, THIRD = colours.BLUE, colours.QUIET, "#AA4682"
+REWARD_RATES = (colours.BLUE, colours.QUIET, "#AA4682")
 """Colours of reward rates; the third is a darker purple of the palette."""
-INK, PAPER, MARK = map(colours.rgb, (colours.INK, colours.WHITE, colours.RED))
+INK = colours.rgb(colours.INK)
+PAPER = colours.rgb(colours.WHITE)
+MARK = colours.rgb(colours.RED)
 SHARES = {
     "spikes": 4.9,
     "modulator": 1.4,
     "fast_weights": 2.0,
     "reward": 1.7,
 }  # of the height
-TICKS_SHOWN, NEURONS_SHOWN = 225, 64  # where there are more than can be told apart
+# where there are more than can be told apart
+TICKS_SHOWN = 225
+NEURONS_SHOWN = 64
 THICKNESS = 2  # pixels of a mark
 WINDOW = 50  # steps that a reward rate is a mean over, less in a short episode
 LEAST = 1e-9  # end of the scale where all fast weights are 0
@@ -60,7 +64,7 @@ class Outline:
     onsets: tuple[int, ...] = ()  # steps before which something in the world changes
     largest: float = 0.0  # of the absolute values of fast weights that occur
     name: str = ""  # under which the reward rate is drawn
-    colour: str = FIRST
+    colour: str = REWARD_RATES[0]
 
 
 class Panel:
@@ -131,7 +135,8 @@ class Panel:
         parts = {}
         for name, ax in plots.items():
             corners = np.round(ax.get_window_extent().get_points()).astype(int)
-            (left, bottom), (right, top) = corners
+            left, right = corners[:, 0]
+            bottom, top = corners[:, 1]
             rows = slice(height - top + 1, height - bottom - 1)
             parts[name] = canvas[rows, left + 1 : right]
         return canvas, parts
@@ -179,10 +184,8 @@ class Panel:
         if fast is not None:
             to, of = fast.shape
             titles["fast_weights"] = f"Fast weights now: {to} by {of} synapses"
-            upwards, along = ("from", "to") if self._lying else ("to", "from")
-            plots["fast_weights"].set_ylabel(
-                f"{upwards}\n{along} →", rotation=0, ha="right"
-            )
+            label = "from\nto →" if self._lying else "to\nfrom →"
+            plots["fast_weights"].set_ylabel(label, rotation=0, ha="right")
         bounds = {"modulator": 1.0, "fast_weights": self.bound}
         for name, title in titles.items():
             if name not in plots:

@@ -27,11 +27,9 @@ from spikepropamine.evaluation.ask.conditions import Condition, Task, make_env
 from spikepropamine.evaluation.ask.lesions import Hook, Lesion, Wave, is_plastic
 from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.film.panel import (
-    FIRST,
     INK,
     MARK,
-    SECOND,
-    THIRD,
+    REWARD_RATES,
     Outline,
     Panel,
 )
@@ -159,7 +157,7 @@ def film(
         envs = [opened.enter_context(closing(take.make(arguments))) for take in takes]
         outlines = [
             _survey(run(take, env), take.name, colour)
-            for env, take, colour in zip(envs, takes, cycle((FIRST, SECOND, THIRD)))
+            for env, take, colour in zip(envs, takes, cycle(REWARD_RATES))
         ]
         steps = max(len(outline.rewards) for outline in outlines)
         rate, stride = pace(clock, steps)

@@ -140,11 +140,11 @@ def adaptation(results: EvaluationResults) -> Section:
         return cell(score, measure.as_percent)
 
     def lasting(row: InContexts) -> str:
-        settled, every = (
-            results.values(row.policy, row.condition.key, row.prefix + name)[0, 0, 0]
-            for name in ("settled_contexts", "contexts")
-        )
-        return f"{settled:.0f} of {every:.0f}"
+        def count(name: str) -> str:
+            values = results.values(row.policy, row.condition.key, row.prefix + name)
+            return f"{values[0, 0, 0]:.0f}"
+
+        return f"{count('settled_contexts')} of {count('contexts')}"
 
     measures = [measure for measure in CONTEXTS if measure.section == "adaptation"]
     columns: list[Column[InContexts]] = [

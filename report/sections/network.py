@@ -65,9 +65,8 @@ def costs(results: EvaluationResults) -> Section:
 
     def operations(title: str, *parts: str) -> Column[str]:
         def counted(policy: str) -> Cell:
-            accumulates, both = map(float, cost.total(costs[policy], *parts))
-            text = f"{number(accumulates)} + {number(both)}"
-            return Cell(text, accumulates + both)
+            counts = [float(count) for count in cost.total(costs[policy], *parts)]
+            return Cell(" + ".join(map(number, counts)), sum(counts))
 
         return Column(title, counted)
 
