@@ -99,7 +99,7 @@ def _mlp_off_policy(blueprint: Blueprint) -> Policy:
 
 
 def _gated_arguments(blueprint: Blueprint) -> Arguments:
-    """Of a policy with an LSTM or a GRU."""
+    """The arguments of a policy with an LSTM or a GRU."""
     arguments: Arguments = {
         "log_std_init": blueprint.trainer.log_std_init,
         "lstm_hidden_size": blueprint.network.hidden[-1],

@@ -104,14 +104,18 @@ class PlasticCrossQ(MaximumEntropy, CrossQ):
         super()._setup_model()
 
     def _transitions(self, batch: Sequences) -> Transitions:
-        """Without steps that did not happen, which would count in the statistics."""
+        """The transitions of a minibatch, without steps that did not happen: these
+        would count in the statistics of normalisation.
+        """
         transitions = super()._transitions(batch)
         happened = transitions.weights > 0
         return Transitions(*(part[happened] for part in transitions))
 
     def _values_of(self, transitions: Transitions) -> tuple[Tensor, Tensor]:
-        """Of one pass over the steps and what comes after them, so that both are
-        normalised by the statistics of their mixture.
+        """The critic's values for the steps and for what comes after them.
+
+        Both come from one pass, so that both are normalised by the statistics of their
+        mixture.
         """
         states = torch.cat([transitions.states, transitions.next_states])
         actions = torch.cat([transitions.actions, transitions.next_actions])

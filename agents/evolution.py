@@ -160,8 +160,10 @@ class Evolution(BaseAlgorithm):
 
     @cached_property
     def names(self) -> list[str]:
-        """Of the parameters that evolve: all that are trained, but for the critic's and
-        those of exploration; they are fixed with the first generation.
+        """The names of the parameters that evolve; they are fixed with the first
+        generation.
+
+        All trained parameters evolve, but for the critic's and those of exploration.
         """
         return [
             name
@@ -218,8 +220,8 @@ class Evolution(BaseAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> "Evolution":
-        """As in SB3: whole generations, until all their members have taken so many
-        steps.
+        """Learns as SB3's algorithms do, but in whole generations, until all their
+        members have taken so many steps.
 
         Args:
             total_timesteps: environment steps of all members together.
@@ -247,7 +249,7 @@ class Evolution(BaseAlgorithm):
         return self
 
     def dump_logs(self, iteration: int = 0) -> None:
-        """As in SB3's on-policy algorithms."""
+        """Writes the logs, as SB3's on-policy algorithms do."""
         OnPolicyAlgorithm.dump_logs(self, iteration)
 
     def _generation(self, evaluate: Callable[..., Any], callback: BaseCallback) -> bool:
@@ -290,7 +292,7 @@ class Evolution(BaseAlgorithm):
         return True
 
     def _episodes(self) -> Episodes:
-        """Those of the present generation."""
+        """The episodes that every member of the present generation has."""
         assert self.seed is not None
         generation = self.search.generations
         sequence = np.random.SeedSequence([self.seed, generation, 1])
@@ -344,8 +346,8 @@ class Evolution(BaseAlgorithm):
 
 
 def _channels_first(observations: np.ndarray, space: spaces.Space[Any]) -> np.ndarray:
-    """Of a rollout [T, B, ...]; pictures with the channels where the policy's space has
-    them.
+    """The observations of a rollout [T, B, ...], in which pictures have their channels
+    where the policy's space has them.
     """
     steps, rows, *shape = observations.shape
     flat = maybe_transpose(observations.reshape(steps * rows, *shape), space)

@@ -38,7 +38,7 @@ class FallingShare(VecEnvWrapper):
 
     @property
     def share(self) -> float:
-        """Of the episodes that begin now, in which it is done; from 0 to 1."""
+        """The share, in [0, 1], of the episodes that begin now in which it is done."""
         if not self.over:
             return 0.0
         left = 1.0 - self.steps_taken / self.over

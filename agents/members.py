@@ -72,7 +72,7 @@ class Job:
 
 
 def jobs_of(members: Sequence[np.ndarray], together: bool = True) -> list[Job]:
-    """All members, the first of which is recorded.
+    """Splits members into jobs; the first member is recorded.
 
     Args:
         members: vectors of parameters.
@@ -248,7 +248,9 @@ class _Recorder:
             self.starts.append(starts[:count])
 
     def add_info(self, info: dict[str, Any]) -> None:
-        """Of a step of the member, of which the response in a trial is kept."""
+        """Takes in the info of one of the member's steps, and keeps the response in a
+        trial.
+        """
         if "correct" in info and "trial" in info:
             self.infos.append({name: info[name] for name in ("trial", "correct")})
 
@@ -263,7 +265,7 @@ class _Recorder:
         self.infos.append({"episode": episode})
 
     def record(self, drawn: int) -> Record:
-        """All steps, and the seed of drawn weights."""
+        """The record of all steps, with the seed of drawn weights."""
         return Record(
             stacked(self.observations),
             stacked(self.actions),
@@ -302,8 +304,8 @@ def put(vector: Tensor, parameters: Sequence[Tensor]) -> None:
 
 
 def _moments(observations: Any, rows: slice, lengths: np.ndarray) -> Moments:
-    """Of observations [T, episodes, ...] those of some episodes, which have these
-    lengths; none where there are no observations.
+    """Mean and variance of the observations in some episodes; none without
+    observations.
     """
     if observations is None:
         return {}

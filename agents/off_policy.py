@@ -186,7 +186,7 @@ class SequenceLearning(_Base):
         return Recent(stacked(observations), stacked(means), stacked(starts))
 
     def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
-        """As in SB3.
+        """Loads the replay buffer from a file, as in SB3.
 
         Args:
             path: of the file.
@@ -460,7 +460,7 @@ class SequenceLearning(_Base):
         raise NotImplementedError
 
     def _critic_loss(self, values: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """Of values [critics, N, outputs] and targets [N, any], with weights [N]."""
+        """The loss of the critics, a scalar."""
         raise NotImplementedError
 
     def _actor_loss(self, transitions: Transitions) -> Tensor:

@@ -83,7 +83,8 @@ class Processes:
     def results(
         self, episodes: Episodes, members: Sequence[np.ndarray]
     ) -> Iterator[Result]:
-        """As of a `Worker`.
+        """The results of members, from worker processes, in the members' order; see
+        `Worker`.
 
         Args:
             episodes: that each member has.
@@ -164,7 +165,8 @@ class OnRay:
     def results(
         self, episodes: Episodes, members: Sequence[np.ndarray]
     ) -> Iterator[Result]:
-        """As of a `Worker`.
+        """The results of members, from Ray's workers, in the members' order; see
+        `Worker`.
 
         Args:
             episodes: that each member has.

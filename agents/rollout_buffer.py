@@ -103,7 +103,9 @@ class _Sequences(_Base):
         return [x.new_empty(len(x), count, *x.shape[1:]) for x in pair]
 
     def _sequences(self, array: np.ndarray, length: int) -> Tensor:
-        """[steps, n_envs, ...] to [n_sequences, length, ...]."""
+        """Cuts an array [steps, n_envs, ...] into sequences [n_sequences,
+        length, ...].
+        """
         array = array.reshape(-1, length, *array.shape[1:]).swapaxes(1, 2)
         array = array.reshape(-1, length, *array.shape[3:])
         return torch.as_tensor(array, device=self.device)

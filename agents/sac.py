@@ -53,7 +53,9 @@ class MaximumEntropy(SequenceLearning):
         return optimizers
 
     def _entropy_coefficient(self) -> Tensor:
-        """[1] where it is learned, a scalar where it is given; without gradients."""
+        """The entropy coefficient without gradients: [1] where it is learned, else a
+        scalar.
+        """
         if self.log_ent_coef is None:
             return self.ent_coef_tensor
         return self.log_ent_coef.detach().exp()

@@ -59,12 +59,12 @@ class Search:
 
     @property
     def centre(self) -> Tensor:
-        """[n]."""
+        """The mean of the distribution that is searched, [n]."""
         centre: Tensor = self.state.optimizer_state.center
         return centre
 
     def members(self, seed: int) -> Tensor:
-        """Of the present generation, [population, n], in antithetic pairs."""
+        """Draws the members of the present generation, in antithetic pairs."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(seed, self.generations, 0))
             members: Tensor = self.ask(self.state, popsize=self.population)

@@ -61,7 +61,9 @@ class PlasticTD3(SequenceLearning, TD3):
         super()._setup_model()
 
     def _transitions(self, batch: Sequences) -> Transitions:
-        """With the target actor's actions, blurred, in what comes after each step."""
+        """The transitions of a minibatch, in which the target actor acts after each
+        step, with clipped noise.
+        """
         transitions = super()._transitions(batch)
         with torch.no_grad():
             features = self._unrolled(batch, self.actor_target).features
@@ -72,7 +74,7 @@ class PlasticTD3(SequenceLearning, TD3):
         return transitions._replace(next_actions=blurred)
 
     def _targets(self, transitions: Transitions, next_values: Tensor) -> Tensor:
-        """Of the smallest Q, [N, 1]: r + gamma (1 - done) Q(s', a')."""
+        """The targets of the critics, r + gamma (1 - done) min Q(s', a'), [N, 1]."""
         smallest = next_values.amin(dim=0)
         return self._discounted(transitions, smallest)
 

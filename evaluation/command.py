@@ -340,8 +340,8 @@ def named_conditions(
 
 
 def folder_name(options: argparse.Namespace) -> str:
-    """Of the folder for the results, where none is given: what is measured in another
-    way has a folder of its own.
+    """The name of the folder for results, where none is given; what is measured in
+    another way has another folder.
     """
     texts = "-".join(["perturb", *options.perturb])
     name = suite_of(options, texts)

@@ -60,7 +60,7 @@ class Description:
 
     @property
     def episodes(self) -> int:
-        """Of each run in each condition."""
+        """How many episodes each run has in each condition."""
         first, last = self.seeds
         return last - first + 1
 

@@ -74,12 +74,14 @@ class Acted:
 
     @property
     def outcome(self) -> Outcome:
-        """Of the episodes in this condition; see `run.episodes.run_job`."""
+        """What was measured in the episodes of this condition; see
+        `run.episodes.run_job`.
+        """
         return self.outcomes[self.condition.key]
 
     @cached_property
     def rewards(self) -> np.ndarray:
-        """Of every step up to the horizon, float64 [episodes, horizon]."""
+        """The reward of every step up to the horizon, float64 [episodes, horizon]."""
         return padded(self.outcome["rewards"], self.task.horizon)
 
     @cached_property
@@ -111,7 +113,7 @@ class Acted:
 
     @cached_property
     def since_contexts(self) -> dict[str, "SinceContext"]:
-        """By prefix, what is done since contexts began."""
+        """What is done since contexts began, by their prefix, `FIRST` or `LATER`."""
         return {
             prefix: SinceContext(self, prefix, stretches)
             for prefix, stretches in self.stretches.items()
@@ -147,7 +149,7 @@ class SinceContext:
     stretches: Sequence[Stretch]
 
     def of(self, episodes: np.ndarray) -> np.ndarray:
-        """Of rewards [episodes, horizon], by steps since a context began."""
+        """Rewards [episodes, horizon], lined up by steps since a context began."""
         return judge.since(episodes, self.stretches)
 
     @cached_property
@@ -172,7 +174,7 @@ class SinceContext:
 
     @cached_property
     def compared(self) -> "Compared | None":
-        """The same of random actions and of a teacher; None without a teacher."""
+        """The comparison with random actions and a teacher; None without a teacher."""
         random = self.acted.reference("random")
         teacher = self.acted.reference("teacher")
         if random is None or teacher is None:
@@ -190,12 +192,12 @@ class Compared:
 
     @cached_property
     def random_by_step(self) -> np.ndarray:
-        """As `SinceContext.by_step`."""
+        """The mean reward of random actions by step since a context began."""
         return self.actor.of(self.random)
 
     @cached_property
     def teacher_by_step(self) -> np.ndarray:
-        """As `SinceContext.by_step`."""
+        """The mean reward of the teacher by step since a context began."""
         return self.actor.of(self.teacher)
 
     @cached_property

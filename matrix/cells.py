@@ -37,7 +37,7 @@ class Training:
     settings: Settings
 
     def going_on(self) -> "Training":
-        """The same, which goes on with the run that is there."""
+        """The same training, which resumes the run that is there."""
         return Training((*self.words, "--resume"), replace(self.settings, resume=True))
 
     def perform(self) -> int:
@@ -99,13 +99,13 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """As people read it."""
+        """The cell's name, as people read it."""
         seed, setting, env, policy = self.labels
         return " ".join(filter(None, (env, setting, policy, f"seed {seed}")))
 
     @property
     def commands(self) -> tuple[Command, ...]:
-        """All that is done, in this order."""
+        """All that is done for the cell, in this order."""
         return (self.training, *self.evaluations, *self.exports)
 
     @property

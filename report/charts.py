@@ -261,15 +261,18 @@ def text_of(score: Score, as_percent: bool = False) -> str:
 
 
 def _readable(score: Score, as_percent: bool) -> str:
-    """The same where a pointer is, the number alone where there is no interval."""
+    """The text that a pointer shows: a number with its interval, or alone
+    without one.
+    """
     if score.interval is None:
         return percent(score.mean) if as_percent else number(score.mean)
     return text_of(score, as_percent)
 
 
 def _range(lines: Sequence[Line], include: Sequence[float]) -> list[float]:
-    """That of the means and of the bands, as far as these leave the means room to be
-    told apart.
+    """The ends of an axis on which all means can be told apart.
+
+    Bands may reach beyond its ends where they are much wider than the means differ.
     """
     scores = [score for line in lines for _, score in line.points]
     means = [*include, *(score.mean for score in scores)]

@@ -200,7 +200,8 @@ def read_run(folder: RunFolder) -> TrainingLog | None:
 def learning_curve(
     runs: Sequence[TrainingLog], measure: str
 ) -> list[tuple[int, Estimate]]:
-    """By step, the mean over the runs that got there, with its interval over runs.
+    """A learning curve: by step, the mean over the runs that got there, with its
+    interval.
 
     Args:
         runs: of one policy.

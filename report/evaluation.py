@@ -116,7 +116,9 @@ class EvaluationResults:
 
     @cached_property
     def _episodes(self) -> list[int]:
-        """All there are: one in which a policy has no value keeps its place."""
+        """The seeds of all episodes; one in which a policy has no value keeps its
+        place.
+        """
         return self.frame["episode"].drop_nulls().unique().sort().to_list()
 
     def _values(self, policy: str, condition: str | None, measure: str) -> np.ndarray:
@@ -191,7 +193,9 @@ class EvaluationResults:
         return [c for c in every if self.has(policy, c.key, "return")]
 
     def bounds_of(self, measure: str) -> Bounds:
-        """Of a measure, or of the return as far as the task says."""
+        """The bounds of a measure's values; those of the return as far as the task says
+        them.
+        """
         earned = self.description.return_range
         if measure == "return" and earned is not None:
             return earned
@@ -279,8 +283,8 @@ class EvaluationResults:
         return score
 
     def rise(self, policy: str) -> Estimate | None:
-        """Of the accuracy within clean episodes: late trials less the first one that
-        asks.
+        """How much accuracy rises within clean episodes: in late trials, less in the
+        first one that asks.
         """
         correct = self.values(policy, CLEAN_KEY, "correct")
         late = self.values(policy, CLEAN_KEY, "late_accuracy")[:, :, 0]
@@ -346,7 +350,7 @@ class EvaluationResults:
         return [c for c in every if c.split == "held-out"] or every
 
     def worst_change(self, policy: str) -> tuple[Condition, Change] | None:
-        """Of the changes the one that hurts most; None without changes."""
+        """The change within an episode that costs most reward; None without changes."""
         every = ((c, self.change(policy, c.key)) for c in self.severest)
         changes = [(c, change) for c, change in every if change is not None]
         return max(changes, key=lambda one: one[1].drop.mean, default=None)
@@ -359,7 +363,7 @@ class EvaluationResults:
 
     @cached_property
     def severest(self) -> list[Condition]:
-        """Of each label that perturbs, the intact condition of the highest severity."""
+        """The intact condition of the highest severity of each label that perturbs."""
         return severest([c for c in self.intact if c.perturbs])
 
     def with_lesion(self, intact: str, lesion: str | None) -> str:
@@ -392,7 +396,7 @@ class EvaluationResults:
 
     @property
     def lesions(self) -> list[str]:
-        """Those of the evaluation."""
+        """The names of all lesions of the evaluation."""
         lesions = (condition.lesion for condition in self.conditions.values())
         return list(dict.fromkeys(lesion for lesion in lesions if lesion))
 
@@ -547,7 +551,7 @@ class EvaluationResults:
 
     @cached_property
     def costs(self) -> Mapping[str, Cost]:
-        """Of each policy, the mean over its runs."""
+        """What each policy costs, means over its runs."""
         costs: dict[str, dict[str, float]] = {}
         for policy in self.policies:
             for measure in MEASURES:

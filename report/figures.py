@@ -301,7 +301,7 @@ def agrees(chart: Chart, path: Path) -> bool:
 
 
 def digest(chart: Chart) -> str:
-    """Of a chart, whatever version of the library wrote it."""
+    """A digest of what a chart shows, whatever version of the library wrote it."""
     content = {name: part for name, part in chart.items() if name != "$schema"}
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -242,5 +242,5 @@ def decimals_of(lines: pl.DataFrame, measure: str) -> int:
 
 
 def task_name(key: Sequence[str | None]) -> str:
-    """Of what tells tasks apart, such as environment and setting."""
+    """The name of a task: environment, setting and so on, those that are there."""
     return " ".join(filter(None, key))

@@ -227,9 +227,7 @@ def _set_attributes(thing: Any, values: dict[str, Any], names: tuple[str, ...]) 
 
 
 def _shapes(value: object) -> Any:
-    """Of running statistics, or of those of each part of an observation; None of all
-    else.
-    """
+    """The shapes of running statistics, by part of an observation; None of all else."""
     if isinstance(value, dict):
         return {key: _shapes(part) for key, part in value.items()}
     return np.shape(value.mean) if isinstance(value, RunningMeanStd) else None

@@ -104,7 +104,9 @@ class Diagnostics(BetweenSteps):
             self._write_row()
 
     def _measures(self) -> Measures:
-        """Of the rollout that has ended; none where the actor does not spike."""
+        """What is measured of the rollout that has ended; nothing where the actor has
+        no spikes.
+        """
         if not self.spiking:
             return {}
         model: Any = self.model

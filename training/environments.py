@@ -251,7 +251,7 @@ def _check_channels(theirs: gym.Env, ours: gym.Env) -> None:
 
 
 def _channels(space: spaces.Space) -> int | None:
-    """Of a Box of one dimension; None of all else."""
+    """The number of channels of a flat Box; None of any other space."""
     if isinstance(space, spaces.Box) and len(space.shape) == 1:
         return space.shape[0]
     return None

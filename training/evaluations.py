@@ -69,9 +69,9 @@ def _deployed(model: BaseAlgorithm) -> Iterator[DeployedPolicy]:
 
 
 class Evaluations(Periodic):
-    """As SB3's `EvalCallback`: the return of deterministic actions, in environments of
-    their own, and the policy with the highest mean return kept. Each is a row of the
-    logs.
+    """Evaluates the policy during training, as SB3's `EvalCallback` does: the return of
+    deterministic actions, in environments that training does not use. It keeps the
+    policy with the highest mean return. Each evaluation is a row of the logs.
 
     Args:
         settings: of the training.
@@ -125,7 +125,7 @@ class Evaluations(Periodic):
         }
 
     def _write_row(self, results: dict[str, float]) -> None:
-        """Of the logs, without what waits for the next row."""
+        """Writes a row of the logs, without what waits for the next row."""
         row = Logger(None, self.logger.output_formats)
         for name, value in results.items():
             row.record(f"eval/{name}", value)

@@ -59,7 +59,7 @@ class Guard(BaseCallback):
             self._blame_environment("reward", place, number)
 
     def _check_last_observations(self) -> None:
-        """Those of the episodes that have ended."""
+        """Checks the last observations of the episodes that have ended."""
         # SB3's VecNormalize keeps none as they were
         raw: dict[int, Any] = getattr(self.normalisation, "old_last", {})
         infos = self.locals["infos"]

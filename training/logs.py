@@ -223,7 +223,7 @@ class WandbWriter(sb3.KVWriter):
 
 
 def _exit_code(error: type[BaseException] | None) -> int:
-    """That of a command which ended with such an error."""
+    """The exit code of a command that ended with an error, or with none."""
     if error is None:
         return 0
     return 130 if error is KeyboardInterrupt else 1

@@ -186,9 +186,7 @@ def keep_freed_memory() -> None:
 
 
 def _check_folder(settings: Settings) -> bool:
-    """Whether there is a checkpoint to resume from; refuses to mix a new run with an
-    old one.
-    """
+    """Checks the run folder; returns whether there is a checkpoint to resume from."""
     folder = settings.folder
     check_writable(folder.path, "--runs")
     folder.check_links()
@@ -205,8 +203,8 @@ def _check_folder(settings: Settings) -> bool:
 
 
 def _is_finished(settings: Settings) -> bool:
-    """Of a run without a checkpoint: whether its policy is trained; else it starts
-    again.
+    """Whether a run that has no checkpoint is trained to its end, so that nothing is
+    left.
     """
     path = settings.folder.path
     steps = _steps_of_policy(settings.folder.policy)

@@ -38,7 +38,7 @@ class Way:
 
     @classmethod
     def of(cls, settings: Settings) -> "Way":
-        """Of a training with these settings."""
+        """How a training with these settings learns."""
         return cls(
             kind=settings.trainer.kind,
             taught=settings.teacher is not None,

@@ -166,7 +166,7 @@ class Condition:
         return horizon // 2 if self.last_onset is None else self.last_onset
 
     def name(self, severity: bool = True, onset: bool = True) -> str:
-        """Without its lesion, for example "heavier, severity 0.5, from step 500".
+        """What people read, without the lesion: "heavier, severity 0.5, from step 500".
 
         Args:
             severity: whether its severity is a part.
@@ -383,9 +383,7 @@ def choose(conditions: Sequence[Condition], names: Sequence[str]) -> list[Condit
 
 
 def severest(conditions: Sequence[Condition]) -> list[Condition]:
-    """Of each label, with each lesion and without, the condition of the greatest
-    severity.
-    """
+    """The severest condition of each label, with each lesion and without."""
     last = {}
     for condition in sorted(conditions, key=lambda c: c.severity or 0.0):
         last[condition.label, condition.lesion] = condition

@@ -134,7 +134,8 @@ def load_teacher(folder: Path, task: Task) -> Run:
 def applicable(
     run: Run, conditions: Sequence[Condition]
 ) -> tuple[list[Condition], list[Skipped]]:
-    """Those of the conditions that mean something for the run, and those that do not.
+    """Splits conditions into those that mean something for a run, and those that do
+    not.
 
     Args:
         run: to be evaluated.

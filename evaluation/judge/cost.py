@@ -198,7 +198,7 @@ def _recurrent(count: _Count, lstm: nn.LSTM | nn.GRU, x: Tensor) -> Tensor:
 
 
 def _before(outputs: Tensor) -> Tensor:
-    """Of the row before, [N, n]; the first one sees zeros."""
+    """The spikes of the tick before, [N, n]; at the first tick zeros."""
     return torch.cat([torch.zeros_like(outputs[:1]), outputs[:-1]])
 
 
@@ -250,7 +250,9 @@ def _spiking(count: _Count, policy: PlasticSpikingPolicy, features: Tensor) -> T
 
 
 def _plasticity(layer: Any, presynaptic: Tensor) -> Operations:
-    """Of one layer over all ticks: use of fast weights, traces, and their update."""
+    """The operations that plasticity takes in one layer, over all ticks: use of fast
+    weights, traces, and their update.
+    """
     spec = layer.spec
     if not spec.plastic:
         return operations()

@@ -105,7 +105,7 @@ class IdealObserver:
         self.shows[np.arange(len(cue)), cue] += shows
 
     def _log_marginal(self, ones: np.ndarray, shows: np.ndarray) -> np.ndarray:
-        """[H, cues, bits] and [H, cues] to the logarithm of p(k, n) of all bits."""
+        """The logarithm of the probability p(k, n) of all bits of a cue."""
         zeros = shows[..., None] - ones
         kept = self.log_kept
         flipped = self.log_flipped

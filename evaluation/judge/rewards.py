@@ -124,7 +124,7 @@ def recovery(
 
 
 def _recovery_time(curve: np.ndarray, before: float, window: int) -> float | None:
-    """See `Recovery.time`, of the mean loss by windows since the change."""
+    """The steps from a change until nine tenths of what comes back are back."""
     # the first window, not the worst one, which chance has a part in
     drop = curve[0]
     left = curve[-1]

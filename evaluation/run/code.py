@@ -41,7 +41,7 @@ def is_in_notebook(environment: str) -> bool:
 
 
 def digest_of_code(environment: str) -> str:
-    """Of this project's code and of the user's own: what is not installed, and the
+    """A digest of this project's code and of the user's: what is not installed, and the
     package of the environment, as files have it and as this process does.
     """
     files = {str(ROOT / "envs" / "spreads.json")}
@@ -95,7 +95,9 @@ def digests_of_modules(environment: str) -> dict[str, str]:
 
 
 def digest_of_module(module: ModuleType) -> str:
-    """Of the functions, classes and plain values of a module as they are now."""
+    """A digest of the functions, classes and plain values of a module as they
+    are now.
+    """
     total = hashlib.sha256()
     for part in _parts(vars(module), module.__name__, DEEPEST):
         total.update(part.encode(errors="replace") + b"\0")

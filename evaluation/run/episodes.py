@@ -496,8 +496,10 @@ _environments: dict[str, dict[int, gym.Env]] = {}
 
 
 def environments_of(job: Job) -> dict[int, gym.Env] | None:
-    """By row, those of the last job where its place was the same; None where making
-    them takes no time.
+    """The environments of a job by row, kept from the job before where it needs the
+    same.
+
+    None where making them takes no time.
     """
     if not job.task.simulated:
         return None

@@ -124,8 +124,8 @@ class Fast:
         self.print = self.fingerprint(policy)
 
     def fingerprint(self, policy: Any) -> list[Any]:
-        """The same as long as modules, parameters (not their values), hooks and methods
-        are.
+        """A list that changes with modules, parameters (not their values), hooks and
+        methods.
         """
         parts = map(id, chain.from_iterable(map(dict.values, self._parts)))
         device = self._probe.device.type

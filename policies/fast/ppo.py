@@ -75,8 +75,10 @@ def policy_loss(
 
 
 class Terms(NamedTuple):
-    """Of the loss of a minibatch: the policy's part, that of values and that of
-    entropy; the share of clipped ratios, and the divergence from the old policy.
+    """Terms of the loss of a minibatch, and what is logged of it.
+
+    `policy`, `value` and `entropy` are the three parts of the loss, `clipped` is the
+    share of clipped ratios, `divergence` that from the old policy.
     """
 
     policy: Tensor
@@ -203,7 +205,9 @@ class FastPPO(_Base):
     """
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
-        """As in Stable-Baselines3; small networks learn with one thread of PyTorch."""
+        """Learns as Stable-Baselines3 does; small networks use one thread of
+        PyTorch.
+        """
         line = f"rollouts and updates: {way(self.policy)}"
         logger.info(line)
         if self.verbose >= 1:

@@ -70,7 +70,9 @@ def lesions(results: EvaluationResults) -> Section:
 def _lesion_dots(
     results: EvaluationResults, rows: Sequence[LesionedPolicy]
 ) -> dict[str, dict[str, list[Dot]]]:
-    """By lesion and condition, the effects in the clean task and the severest ones."""
+    """The effects of lesions in the clean task and the severest conditions, for plots:
+    by lesion and condition.
+    """
     shown = {CLEAN_KEY, *(condition.key for condition in results.severest)}
     dots: dict[str, dict[str, list[Dot]]] = {}
     for policy, part in rows:
