@@ -75,6 +75,9 @@ def _named(space: spaces.Space[Any], policy: str) -> str:
 
 
 def _mlp_actor_critic(blueprint: Blueprint) -> Policy:
+    """The on-policy policy of an MLP, whose critic may see what is hidden from the
+    actor.
+    """
     trainer = blueprint.trainer
     told = blueprint.told
     arguments: Arguments = {
@@ -91,6 +94,7 @@ def _mlp_actor_critic(blueprint: Blueprint) -> Policy:
 
 
 def _mlp_off_policy(blueprint: Blueprint) -> Policy:
+    """The off-policy policy of an MLP."""
     arguments: Arguments = {
         "log_std_init": blueprint.trainer.log_std_init,
         "net_arch": {"pi": list(blueprint.network.hidden)},
@@ -129,6 +133,10 @@ def _gru_actor_critic(blueprint: Blueprint) -> Policy:
 
 
 def _gated_off_policy(name: str) -> Callable[[Blueprint], Policy]:
+    """What makes the off-policy policy of an LSTM or a GRU, which is registered by a
+    name.
+    """
+
     def policy(blueprint: Blueprint) -> Policy:
         arguments: Arguments = {
             "log_std_init": blueprint.trainer.log_std_init,
@@ -140,6 +148,7 @@ def _gated_off_policy(name: str) -> Callable[[Blueprint], Policy]:
 
 
 def _spiking_actor_critic(blueprint: Blueprint) -> Policy:
+    """The on-policy policy of a spiking network."""
     trainer = blueprint.trainer
     arguments: Arguments = {
         "log_std_init": trainer.log_std_init,
@@ -153,6 +162,7 @@ def _spiking_actor_critic(blueprint: Blueprint) -> Policy:
 
 
 def _spiking_off_policy(blueprint: Blueprint) -> Policy:
+    """The off-policy policy of a spiking network."""
     arguments: Arguments = {
         "log_std_init": blueprint.trainer.log_std_init,
         "network": blueprint.network,

@@ -114,6 +114,9 @@ class Shown(FallingShare):
         return columns
 
     def _extended(self, observations: Any, infos: list[dict[str, Any]]) -> np.ndarray:
+        """Observations [environments, channels] with the columns that show what is
+        hidden.
+        """
         wide = np.empty((self.num_envs, self.channels + self.columns), self._dtype)
         wide[:, : self.channels] = observations
         for row, (info, cued) in enumerate(zip(infos, self._cued)):

@@ -372,6 +372,7 @@ def arguments(blueprint: Blueprint) -> Arguments:
 
 
 def _make(actor: Actor, blueprint: Blueprint) -> BaseAlgorithm:
+    """Makes the algorithm for a kind of actor."""
     policy = actor.actor_critic(blueprint)
     return Evolution(
         policy.name,

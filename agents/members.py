@@ -148,6 +148,7 @@ class Worker:
         """Ends what it has started: nothing, in this process."""
 
     def _actors(self, members: Sequence[np.ndarray]) -> "Several | _One":
+        """What acts for members: all of them in one call, or one policy by itself."""
         vectors = torch.from_numpy(np.stack(members))
         if not self.together:
             put(vectors[0], self.parameters)
@@ -160,6 +161,9 @@ class Worker:
     def _run(
         self, episodes: Episodes, members: Sequence[np.ndarray], records: bool
     ) -> list[Result]:
+        """Runs all episodes of several members side by side; their results, in their
+        order.
+        """
         count = self.count
         envs = self.envs[: len(members) * count]
         recorder = _Recorder(count) if records else None

@@ -163,6 +163,9 @@ class SequenceLearning(_Base):
         self._steps: list[tuple[Any, np.ndarray, np.ndarray]] = []
 
     def _check_arguments(self) -> None:
+        """Raises ValueError where an argument is too small, or one of SAC's does not
+        work here.
+        """
         least = {"sequence_length": 1, "burn_in": 0, "policy_delay": 1}
         for name, bound in least.items():
             value = getattr(self, name)
@@ -273,6 +276,9 @@ class SequenceLearning(_Base):
         dones: np.ndarray,
         infos: list[dict[str, Any]],
     ) -> None:
+        """Puts a transition into the replay buffer, as it was before it was
+        normalised.
+        """
         normalisation: Any = self._vec_normalize_env
         raw_obs = new_obs
         raw_reward = reward

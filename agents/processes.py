@@ -39,6 +39,7 @@ def pack(policy: Any, names: Sequence[str], makers: Sequence[Any]) -> bytes:
 
 @lru_cache(1)
 def _unpacked(packed: bytes) -> Worker:
+    """A worker, in a new process, of what `pack` made."""
     modules, parts = pickle.loads(packed)
     import_modules(modules)  # a new process knows nothing of the user's
     torch.set_num_threads(1)
@@ -117,6 +118,7 @@ class Processes:
                     ) from error
 
     def _running_pool(self) -> ProcessPoolExecutor:
+        """The pool of processes, which is started when it is first needed."""
         if self.pool is None:
             # not forked: PyTorch's and MuJoCo's threads do not survive a fork
             context = multiprocessing.get_context("spawn")

@@ -76,6 +76,7 @@ class _Supervised(_Base):
     def _update_info_buffer(
         self, infos: list[dict[str, Any]], dones: np.ndarray | None = None
     ) -> None:
+        """Takes in infos, and keeps the right answers that they name."""
         super()._update_info_buffer(infos, dones)
         self._targets.append([info.get("taught", info.get("target")) for info in infos])
         self._episode_ended |= bool(np.any(dones))

@@ -75,6 +75,7 @@ class Taught(FallingShare):
             self._out_of_context = venv.get_attr("out_of_context")
 
     def _check_spaces(self) -> None:
+        """Raises ValueError where the teacher cannot act in place of the learner."""
         if self.noise and not isinstance(self.action_space, spaces.Box):
             raise ValueError(
                 "trainer.guided_noise is for actions that are numbers (Box), those of "

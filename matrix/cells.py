@@ -211,6 +211,9 @@ class _Builder:
         )
 
     def _training(self, labels: Labels) -> Training:
+        """The training of a cell: the words of its command, and the settings that these
+        mean.
+        """
         name = self.matrix.name
         env_id = self.matrix.envs[labels.env].split()[0]
         policy = self.matrix.policies[labels.policy].split()[0]

@@ -181,6 +181,7 @@ def _named(values: object) -> object:
 
 
 def _check_only(matrix: Matrix, where: str) -> None:
+    """Raises UsageError where `only` names an axis or a label that is not there."""
     for part in matrix.only:
         for axis, labels in part.items():
             check_known("axis", axis, AXES, f"{where}: only: ")
@@ -213,6 +214,9 @@ def _check_names(matrix: Matrix, where: str) -> None:
 
 
 def _check_contrasts(matrix: Matrix, where: str) -> None:
+    """Raises UsageError where a contrast names no policy of the matrix, or is there
+    twice.
+    """
     pairs: set[frozenset[str]] = set()
     for contrast in matrix.planned():
         for policy in contrast:

@@ -44,6 +44,7 @@ def execute(cell: Cell, stopped: Callable[[], bool] = lambda: False) -> str | No
 
 
 def _execute(cell: Cell, stopped: Callable[[], bool]) -> str | None:
+    """Trains, evaluates and exports a cell, and stamps it; why it failed, or None."""
     asked = stamp.begin(cell)
     training = cell.training
     if cell.run.path.exists():

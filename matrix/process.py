@@ -94,6 +94,7 @@ def main() -> int:
 
 
 def _perform(line: bytes) -> int:
+    """Does the packed command of a line; returns the exit code."""
     from spikepropamine.training.guard import Diverged
 
     packed = base64.b64decode(line)

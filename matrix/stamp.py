@@ -188,6 +188,7 @@ def _asked_in(file: Path) -> Content:
 
 
 def _content(file: Path) -> Content:
+    """What a stamp holds; nothing where it cannot be read."""
     try:
         content = read_json(file)
     except ValueError:

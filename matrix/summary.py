@@ -249,6 +249,7 @@ def write_report(
 
 
 def _text(score: Estimate | Difference | None, as_percent: bool) -> str:
+    """A number with its interval as text, "-" for none."""
     if score is None:
         return "-"
     if isinstance(score, Estimate):
@@ -257,6 +258,8 @@ def _text(score: Estimate | Difference | None, as_percent: bool) -> str:
 
 
 def _standing_columns(show: Show) -> list[Column[Standing]]:
+    """The columns of the table of policies; `show` makes the cells of numbers."""
+
     def score(row: Standing) -> object:
         return show(row.score(row.results.values), row.results.measure.as_percent)
 
@@ -277,6 +280,8 @@ def _standing_columns(show: Show) -> list[Column[Standing]]:
 
 
 def _contrast_columns(show: Show) -> list[Column[PlannedComparison]]:
+    """The columns of the table of contrasts; `show` makes the cells of numbers."""
+
     def difference(row: PlannedComparison) -> object:
         if row.comparison is None:
             return show(None, False)

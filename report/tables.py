@@ -97,6 +97,7 @@ def _mean(measure: str, decimals: int, where: Row | None = None) -> Make:
     """Makes cells of a mean over runs, of which each is the mean of its lines."""
 
     def cell(lines: pl.DataFrame) -> str:
+        """The mean over runs with its interval, and how many runs have a value."""
         lines = _those(lines, where)
         values = values_of(lines, measure)
         score = estimate(values[:, None]) if len(values) else None
@@ -116,6 +117,7 @@ def _every(
     """
 
     def cell(lines: pl.DataFrame) -> str:
+        """The interquartile mean, and the values of all seeds in brackets."""
         some = _those(lines, where)
         if not has(some, measure):
             return ""
@@ -450,6 +452,8 @@ def reached(files: Sequence[Path], level: str, **wanted: str) -> str:
     first = pl.col("at").filter(pl.col("value") >= float(level)).min()
 
     def of_seed(seed: int) -> Make:
+        """What makes the cells of one seed."""
+
         def cell(some: pl.DataFrame) -> str:
             points = some.filter(pl.col("seed") == seed)
             if points.is_empty():

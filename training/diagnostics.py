@@ -130,6 +130,9 @@ class Diagnostics(BetweenSteps):
         self.steps_of_row = self.num_timesteps
 
     def _warn(self, measures: Measures) -> None:
+        """Warns, once for each kind, where a layer is silent or its fast weights are at
+        a bound.
+        """
         for name, value in measures.items():
             kind, _, layer = name.rpartition("/")
             layer = layer.replace("layer", "layer ")

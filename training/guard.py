@@ -94,6 +94,7 @@ class Guard(BaseCallback):
         return self.locals.get("new_obs", model._last_obs)
 
     def _check_observations(self, observations: Any) -> None:
+        """Stops training where an observation is not finite, or too large."""
         if observations is None:
             return
         bad = unsound(observations, LIMIT)
@@ -103,6 +104,7 @@ class Guard(BaseCallback):
     def _blame_environment(
         self, what: str, place: tuple[int, ...], number: float
     ) -> None:
+        """Raises Diverged: an environment gave a number that is not sound."""
         index, *inner = place
         where = f"{what}[{', '.join(map(str, inner))}]" if inner else what
         raise Diverged(
@@ -112,6 +114,7 @@ class Guard(BaseCallback):
         )
 
     def _blame_learner(self, what: str) -> None:
+        """Raises Diverged: the algorithm made a number that is not sound."""
         raise Diverged(
             f"training diverged at step {self.num_timesteps:,}: {what} is not finite "
             "or too large; try a smaller trainer.learning_rate or "

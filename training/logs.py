@@ -43,6 +43,9 @@ class ProgressCSV(sb3.KVWriter):
         self._rewrite(keys, [row for row in rows if float(row[STEPS]) <= steps])
 
     def _rewrite(self, keys: list[str], rows: list[dict[str, str]]) -> None:
+        """Writes the file anew, with these columns and rows, and leaves it open for
+        more rows.
+        """
         self.keys = keys
         with (
             whole_file(self.path) as part,

@@ -36,6 +36,7 @@ def _said_of(name: str, problem: str | None) -> str | None:
 
 
 def _of_dict(observation: spaces.Dict) -> str | None:
+    """Why policies cannot take a Dict of observations; None where they can."""
     if not observation.spaces:
         return "the observation space is an empty Dict"
     modules = torch.nn.ModuleDict()
@@ -52,6 +53,7 @@ def _of_dict(observation: spaces.Dict) -> str | None:
 
 
 def _of_observation(space: spaces.Space) -> str | None:
+    """Why policies cannot take observations of a space; None where they can."""
     if not isinstance(space, KNOWN):
         kind = type(space).__name__
         if isinstance(space, spaces.Dict):
@@ -66,6 +68,7 @@ def _of_observation(space: spaces.Space) -> str | None:
 
 
 def _of_picture(shape: tuple[int, ...]) -> str | None:
+    """Why SB3's CNN cannot take pictures of a shape; None where it can."""
     channels = int(np.argmin(shape))
     if channels == 1:
         return f"is a picture of the shape {shape}; let its channels come first or last"
@@ -80,6 +83,7 @@ def _of_picture(shape: tuple[int, ...]) -> str | None:
 
 
 def _of_action(space: spaces.Space) -> str | None:
+    """Why policies cannot give actions of a space; None where they can."""
     if not isinstance(space, KNOWN):
         return f"is a {type(space).__name__}; {SUPPORTED}"
     if isinstance(space, spaces.Box) and not space.is_bounded():
@@ -92,6 +96,7 @@ def _of_action(space: spaces.Space) -> str | None:
 
 
 def _of_shape(space: spaces.Space) -> str | None:
+    """What is wrong with the shape of a space; None where nothing is."""
     if isinstance(space, spaces.Box) and space.shape == ():
         return "is a Box without dimensions; give it the shape (1,)"
     if isinstance(space, spaces.Box) and 0 in space.shape:

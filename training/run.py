@@ -371,6 +371,9 @@ def _learn(
 
 
 def _say_what_learns(algorithm: BaseAlgorithm, settings: Settings) -> None:
+    """Prints how many parameters are trained, and which way rollouts and updates
+    take.
+    """
     policy = algorithm.policy
     trained = [x.numel() for x in policy.parameters() if x.requires_grad]
     print(
@@ -383,6 +386,9 @@ def _say_what_learns(algorithm: BaseAlgorithm, settings: Settings) -> None:
 
 
 def _say_what_came(algorithm: BaseAlgorithm, settings: Settings) -> None:
+    """Prints where the policy is, and in which share of episodes a teacher still
+    acts.
+    """
     print(
         f"trained for {algorithm.num_timesteps:,} steps; the policy is in "
         f"{settings.folder.policy}"
@@ -451,6 +457,7 @@ def _train(
 
 
 def _diagnostics(algorithm: BaseAlgorithm, settings: Settings) -> Diagnostics:
+    """The callback that writes rows of the logs, as often as the settings say."""
     record = ALGORITHMS[settings.trainer.kind]
     assert algorithm.env is not None
     longest = small.longest_episode(algorithm.env)

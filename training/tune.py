@@ -285,6 +285,9 @@ class Reports(BetweenSteps):
         return float(np.mean([episode["r"] for episode in episodes]))
 
     def _on_rollout_end(self) -> None:
+        """Reports the mean return to the trial where a report is due; it may be given
+        up.
+        """
         import optuna
 
         due = min(REPORTS, int(REPORTS * self.num_timesteps / self.steps))
