@@ -129,17 +129,6 @@ def curves(lines: Sequence[Line], axes: Axes) -> Chart:
         ends.append(Name(line.label, paint(line.policy, "t"), x, score.mean))
     for label, y in axes.horizontal.items():
         ends.append(Name(label, paint(""), xs[-1], y))
-    tooltip = [
-        {
-            "field": "x",
-            "type": "quantitative",
-            "title": axes.x_title,
-            "format": ",~r",
-        }
-    ]
-    for index, line in enumerate(lines):
-        of_line = {"field": f"line{index}", "title": line.label, "type": "nominal"}
-        tooltip.append(of_line)
     labels = [line.label for line in lines]
     return chart(
         "curves",
@@ -164,8 +153,23 @@ def curves(lines: Sequence[Line], axes: Axes) -> Chart:
         dashes=[[5, 3] if line.dashed else [1, 0] for line in lines],
         dashed=[index for index, line in enumerate(lines) if line.dashed],
         few=max(len(line.points) for line in lines) <= FEW_POINTS,
-        tooltip=tooltip,
+        tooltip=_tooltip(axes.x_title, labels),
     )
+
+
+def _tooltip(x_title: str, labels: Sequence[str]) -> list[dict[str, str]]:
+    """What a pointer shows of curves: the place on the x axis, and a text of each."""
+    place = {
+        "field": "x",
+        "type": "quantitative",
+        "title": x_title,
+        "format": ",~r",
+    }
+    of_lines = [
+        {"field": f"line{index}", "title": label, "type": "nominal"}
+        for index, label in enumerate(labels)
+    ]
+    return [place, *of_lines]
 
 
 def dots(

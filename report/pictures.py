@@ -102,13 +102,8 @@ def _happened(moments: Sequence[Moment]) -> dict[str, Any]:
         if isinstance(moment.info.get("cue"), numbered)
     ]
     if not trials:
-        rewards = [
-            {"step": step, "reward": short(moment.reward)}
-            for step, moment in enumerate(moments)
-        ]
-        rewards.append(rewards[-1] | {"step": len(moments)})
         return {
-            "rewards": rewards,
+            "rewards": _rewards(moments),
             "trials": [],
             "trials_title": "",
             "trials_labels": "",
@@ -118,39 +113,59 @@ def _happened(moments: Sequence[Moment]) -> dict[str, Any]:
     ends = [*starts[1:], len(moments)]
     action: Any = moments[0].action
     chooses = np.ndim(action) == 0
-    values = []
-    for step, start, end in zip(trials, starts, ends):
-        info = moments[step].info
-        cue = int(info["cue"])
-        answer = ""
-        colour = colours.INK
-        if "correct" in info:  # in a lesson nothing is asked
-            answer = "✓" if info["correct"] else "✗"
-            colour = colours.GREEN if info["correct"] else colours.RED
-            if chooses:
-                answer = f"{moments[step].action} {answer}"
-        values.append(
-            {
-                "start": start,
-                "end": end,
-                "middle": (start + end) / 2,
-                "cue": chr(ord("A") + cue) if cue < 26 else str(cue),
-                "cue_at": 0.72,
-                "colour": CUES[cue % len(CUES)],
-                "answer": answer,
-                "answer_at": 0.28,
-                "answer_colour": colour,
-            }
-        )
     what = "and whether the robot ran right"
     if chooses:
         what = "the action, and whether it was right"
     label = "action" if chooses else "right"
     return {
         "rewards": [],
-        "trials": values,
+        "trials": [
+            _trial(moments[step], start, end, chooses)
+            for step, start, end in zip(trials, starts, ends)
+        ],
         "trials_title": f"Trials: the cue shown, {what}",
         "trials_labels": f"datum.value > 0.5 ? 'cue' : '{label}'",
+    }
+
+
+def _rewards(moments: Sequence[Moment]) -> Values:
+    """The reward of each step; the last one holds until the end of the plot."""
+    rewards = [
+        {"step": step, "reward": short(moment.reward)}
+        for step, moment in enumerate(moments)
+    ]
+    rewards.append(rewards[-1] | {"step": len(moments)})
+    return rewards
+
+
+def _trial(moment: Moment, start: int, end: int, chooses: bool) -> dict[str, Any]:
+    """The cue of a trial and the answer to it, as the plot shows them.
+
+    Args:
+        moment: in which the answer was given.
+        start: first step of the trial.
+        end: the step after its last.
+        chooses: whether the answer is one of several, and shown.
+    """
+    cue = int(moment.info["cue"])
+    answer = ""
+    colour = colours.INK
+    if "correct" in moment.info:  # in a lesson nothing is asked
+        is_right = moment.info["correct"]
+        answer = "✓" if is_right else "✗"
+        colour = colours.GREEN if is_right else colours.RED
+        if chooses:
+            answer = f"{moment.action} {answer}"
+    return {
+        "start": start,
+        "end": end,
+        "middle": (start + end) / 2,
+        "cue": chr(ord("A") + cue) if cue < 26 else str(cue),
+        "cue_at": 0.72,
+        "colour": CUES[cue % len(CUES)],
+        "answer": answer,
+        "answer_at": 0.28,
+        "answer_colour": colour,
     }
 
 
