@@ -1,7 +1,6 @@
 """Vectorised environments of Stable-Baselines3 whose physics is stepped in one call."""
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -86,17 +85,6 @@ class Simulated(Owner, SideBySide):
             first, self.reset_infos[index] = self._simulations.reset(index)
             observations[index] = first
         return observations, stepped.rewards.astype(np.float32), dones, infos
-
-    def _ended(self, index: int) -> dict[str, float]:
-        """What `Monitor` measures of an episode, which is over."""
-        measured = {
-            "r": round(self._returns[index], 6),
-            "l": self._lengths[index],
-            "t": round(time.time() - self._made, 6),
-        }
-        self._returns[index] = 0.0
-        self._lengths[index] = 0
-        return measured
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """An attribute of some environments, or of all."""

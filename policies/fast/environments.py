@@ -98,13 +98,7 @@ class SideBySide(DummyVecEnv):
             self._returns[index] += float(reward)
             self._lengths[index] += 1
             if done:
-                info["episode"] = {
-                    "r": round(self._returns[index], 6),
-                    "l": self._lengths[index],
-                    "t": round(time.time() - self._made, 6),
-                }
-                self._returns[index] = 0.0
-                self._lengths[index] = 0
+                info["episode"] = self._ended(index)
                 info["terminal_observation"] = observation
                 observation, self.reset_infos[index] = env.reset()
             if alone is None:
@@ -113,6 +107,17 @@ class SideBySide(DummyVecEnv):
                 alone[index] = observation
             infos.append(info)
         return infos
+
+    def _ended(self, index: int) -> dict[str, float]:
+        """What `Monitor` measures of an environment's episode, which is over."""
+        measured = {
+            "r": round(self._returns[index], 6),
+            "l": self._lengths[index],
+            "t": round(time.time() - self._made, 6),
+        }
+        self._returns[index] = 0.0
+        self._lengths[index] = 0
+        return measured
 
     def close(self) -> None:
         """Closes the environments, and ends the threads."""
