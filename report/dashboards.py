@@ -226,6 +226,7 @@ def learning_curve(
 
 
 def _learning(root: Path, runs: Sequence[TrainingLog]) -> Section:
+    """Learning curves of all runs, a plot for each environment and measure."""
     plots = []
     longest = 0
     for environment in dict.fromkeys(run.environment for run in runs):
@@ -290,6 +291,7 @@ class EvaluatedPolicy(NamedTuple):
 
 
 def _evaluations(root: Path) -> Section:
+    """A table of all evaluations below a folder, a row for each policy."""
     rows = []
     for path in _files(root, RESULTS):
         if not path.with_name(ASKED).is_file():
@@ -334,13 +336,15 @@ def _evaluations(root: Path) -> Section:
 
 
 def _videos(root: Path) -> Section:
-    """The newest ones."""
+    """The newest videos below a folder."""
     paths = [path.relative_to(root) for path in _files(root, "*.mp4")[:SHOWN_VIDEOS]]
     shown = {path.with_suffix("").as_posix(): quote(path.as_posix()) for path in paths}
     return Section("Videos", [Videos(shown)])
 
 
 def _runs(root: Path, runs: Sequence[TrainingLog]) -> Section:
+    """A table of all runs: how far they are, and what they earned last."""
+
     def steps(run: TrainingLog) -> Cell:
         # the last rollout is finished, so that there may be more than were planned
         if run.steps < run.planned:
@@ -386,6 +390,7 @@ def _place(root: Path, folder: Path) -> Markup:
 
 
 def _when(path: Path) -> Cell:
+    """When a file or folder was last changed."""
     time = path.stat().st_mtime
     return Cell(f"{datetime.fromtimestamp(time):%Y-%m-%d %H:%M}", time)
 
