@@ -62,7 +62,7 @@ class Shown(FallingShare):
             )
         self.hidden = hidden
         self.cue = cue
-        self.channels = space.shape[0]
+        self.task_channels = space.shape[0]
         """Columns of the observations themselves."""
         self.told = numbers if told else 0
         """How many columns the critic alone sees."""
@@ -117,10 +117,10 @@ class Shown(FallingShare):
         """Observations [environments, channels] with the columns that show what is
         hidden.
         """
-        wide = np.empty((self.num_envs, self.channels + self.columns), self._dtype)
-        wide[:, : self.channels] = observations
+        wide = np.empty((self.num_envs, self.task_channels + self.columns), self._dtype)
+        wide[:, : self.task_channels] = observations
         for row, (info, cued) in enumerate(zip(infos, self._cued)):
-            wide[row, self.channels :] = self._columns(info, cued)
+            wide[row, self.task_channels :] = self._columns(info, cued)
         return wide
 
 
@@ -145,7 +145,7 @@ def deployed(algorithm: Any) -> tuple[ActorCriticPolicy, Normalisation | None]:
     wrapper = shown(algorithm.env)
     if wrapper is None:
         return policy, normalisation
-    channels = wrapper.channels
+    channels = wrapper.task_channels
     if normalisation is not None:
         mean, variance = normalisation.statistics[""]
         normalisation.statistics[""] = mean[:channels], variance[:channels]

@@ -126,7 +126,7 @@ def _settings(
     }
     if isinstance(policy, PlasticSpikingPolicy):
         settings["network"] = policy.network_config.as_dict()
-    _written(settings)
+    _written(settings)  # refuses what JSON does not have
     return settings
 
 

@@ -51,10 +51,14 @@ def is_finished(cell: Cell) -> bool:
     there; or the training of these very settings diverged.
     """
     content = _read(cell)
+    if not content:
+        return False
     reason = content.get("diverged")
     if isinstance(reason, str):
-        return content == _state_of_diverged(cell, reason) | {"asked": asked_of(cell)}
-    return bool(content) and content == _state(cell) | {"asked": asked_of(cell)}
+        expected = _state_of_diverged(cell, reason)
+    else:
+        expected = _state(cell)
+    return content == {**expected, "asked": asked_of(cell)}
 
 
 def divergence(cell: Cell) -> str | None:
@@ -73,14 +77,14 @@ def begin(cell: Cell) -> Content:
         UsageError: the run folder that is there was trained with something else.
     """
     asked = asked_of(cell)
-    plain = parse_json(json.dumps(asked), cell.name)
+    asked_as_read = parse_json(json.dumps(asked), cell.name)
     if not cell.run.path.exists():
         for file in _beside(cell):  # they are of a run that is gone
             file.unlink()
     for file in _beside(cell):
         before = _asked_in(file)
         for name, value in before.items():
-            if name in plain and plain[name] != value:
+            if name in asked_as_read and asked_as_read[name] != value:
                 raise UsageError(
                     f"{cell.path} was trained with another {name}; delete it, or give "
                     "this cell a label of its own"

@@ -228,13 +228,13 @@ def _synapses(weights: np.ndarray | None) -> dict[str, Any]:
 
 def _matrices(weights: np.ndarray, moments: Sequence[Moment]) -> list[Chart]:
     """Fast weights early in the episode and at its end, on one scale."""
-    answers = [step for step, m in enumerate(moments) if "correct" in m.info]
-    shown = {"half-way": len(weights) // 2, "at the end": len(weights)}
-    if len(answers) > 1:
-        shown = {"after the first trial": answers[1], "at the end": len(weights)}
-    bound = LEAST
-    for step in shown.values():
-        bound = max(bound, float(np.abs(weights[step - 1]).max()))
+    answered = [step for step, m in enumerate(moments) if "correct" in m.info]
+    taken = {"half-way": max(1, len(weights) // 2), "at the end": len(weights)}
+    if len(answered) > 1:
+        # a moment's index is the number of steps before it
+        taken = {"before the second answer": answered[1], "at the end": len(weights)}
+    shown = {when: weights[steps - 1] for when, steps in taken.items()}
+    bound = max(LEAST, *(float(np.abs(values).max()) for values in shown.values()))
     rows, columns = weights.shape[1:]
     width, height = MATRIX
     return [
@@ -247,11 +247,11 @@ def _matrices(weights: np.ndarray, moments: Sequence[Moment]) -> list[Chart]:
                 {"from": 0, "to": 0, "value": -bound},
                 {"from": columns, "to": rows, "value": bound},
             ],
-            picture=_heat_map(weights[step - 1], bound, (2 * width, 2 * height)),
+            picture=_heat_map(values, bound, (2 * width, 2 * height)),
             domain=[-bound, 0, bound],
             diverging=DIVERGING,
         )
-        for when, step in shown.items()
+        for when, values in shown.items()
     ]
 
 

@@ -172,6 +172,7 @@ class Progress(BaseCallback):
         self.total = total
         self.bar: Any = None
         self.waits_for = ["first update", "first step"]
+        self.is_waiting = False
 
     def _on_training_start(self) -> None:
         self.bar = progress_bar(
@@ -185,16 +186,22 @@ class Progress(BaseCallback):
             if isinstance(actor_of(self.model.policy), PlasticSpikingPolicy):
                 line += " (kernels are compiled)"
             self.bar.set_description(line)
+            self.is_waiting = True
 
     def _on_step(self) -> bool:
-        if self.bar.desc:  # what it waited for is through
-            self.bar.set_description("", refresh=False)
-            self.bar.initial = self.bar.n
-            # the clock of tqdm
-            self.bar.start_t = time.time()
-            self.bar.last_print_t = self.bar.start_t
+        if self.is_waiting:
+            self._start_the_clock()
         self.bar.update(self.num_timesteps - self.bar.n)
         return True
+
+    def _start_the_clock(self) -> None:
+        """Ends the waiting: the rate and the time left count from here."""
+        self.is_waiting = False
+        self.bar.set_description("", refresh=False)
+        # where tqdm counts from
+        self.bar.initial = self.bar.n
+        self.bar.start_t = time.time()
+        self.bar.last_print_t = self.bar.start_t
 
     def _on_rollout_end(self) -> None:
         self._wait()

@@ -112,7 +112,8 @@ def _is_between(
 
 
 def start_from(algorithm: BaseAlgorithm, folder: Path) -> None:
-    """Gives a new algorithm the weights and the normalisation of a trained policy.
+    """Gives a new algorithm the weights and the normalisation of a trained policy: of
+    off-policy algorithms the actor's weights, of all others the critic's, too.
 
     Args:
         algorithm: which has learned nothing.
@@ -124,9 +125,12 @@ def start_from(algorithm: BaseAlgorithm, folder: Path) -> None:
     wrapper = shown(algorithm.env)
     try:
         trained = load_policy(RunFolder(folder).policy)
+    except (FileNotFoundError, ValueError) as error:
+        raise UsageError(f"--from {folder}: {error}") from error
+    try:
         _take_weights(algorithm, trained, wrapper)
         _take_normalisation(algorithm, trained, wrapper)
-    except (FileNotFoundError, ValueError) as error:
+    except ValueError as error:
         raise UsageError(f"--from {folder}: {error}") from error
     except RuntimeError as error:
         settings = trained.metadata["settings"]
@@ -141,17 +145,17 @@ def _take_weights(
     algorithm: BaseAlgorithm, trained: DeployedPolicy, wrapper: Shown | None
 ) -> None:
     """Raises ValueError or RuntimeError where the weights are of another network."""
-    actor = actor_of(algorithm.policy)
-    if isinstance(actor, Squashed) != isinstance(trained.policy, Squashed):
+    deployed = actor_of(algorithm.policy)  # the part of the policy that is saved
+    if isinstance(deployed, Squashed) != isinstance(trained.policy, Squashed):
         raise ValueError(
             "actors of off-policy algorithms (sac, tqc) have other outputs than those "
             "of the other algorithms, so neither can start from the other"
         )
     weights = trained.policy.state_dict()
     if wrapper is None:
-        actor.load_state_dict(weights)
+        deployed.load_state_dict(weights)
     else:
-        widen(actor, wrapper.channels, weights)
+        widen(deployed, wrapper.task_channels, weights)
 
 
 def _take_normalisation(

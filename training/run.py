@@ -271,7 +271,7 @@ def _make_algorithm(settings: Settings, venv: VecEnv) -> BaseAlgorithm:
     return build(
         settings.policy,
         venv,
-        _beside_columns(settings.network, venv),
+        _counted_without_columns(settings.network, venv),
         settings.trainer,
         settings.seed,
         settings.device,
@@ -279,7 +279,7 @@ def _make_algorithm(settings: Settings, venv: VecEnv) -> BaseAlgorithm:
     )
 
 
-def _beside_columns(network: NetworkConfig, venv: VecEnv) -> NetworkConfig:
+def _counted_without_columns(network: NetworkConfig, venv: VecEnv) -> NetworkConfig:
     """The network with exogenous channels that are counted from the end of the task's
     observations, where columns are appended to these.
     """
@@ -289,7 +289,7 @@ def _beside_columns(network: NetworkConfig, venv: VecEnv) -> NetworkConfig:
     channels: list[int | str] = []
     for channel in network.exogenous:
         if isinstance(channel, int) and channel < 0:
-            channel += wrapper.channels
+            channel += wrapper.task_channels
         channels.append(channel)
     return replace(network, exogenous=tuple(channels))
 
