@@ -46,8 +46,14 @@ POPULATIONS: dict[str, tuple[Sample, float, float]] = {
 
 
 def rates(population: str, seeds: int, times: int) -> dict[str, float]:
-    """Shares of so many simulations, with so many seeds a side, by what they are shares
-    of; their standard error is at most 0.5 / sqrt(times).
+    """Shares of simulations, by what they are shares of.
+
+    Their standard error is at most 0.5 / sqrt(times).
+
+    Args:
+        population: a key of `POPULATIONS`, which values are drawn from.
+        seeds: values drawn for each of two samples.
+        times: simulations.
     """
     sample, mean, deviation = POPULATIONS[population]
     random = np.random.default_rng(1)
