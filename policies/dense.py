@@ -20,11 +20,11 @@ def chain(modules: Iterable[nn.Module]) -> Function:
     modules = list(modules)
     functions = [_function(module) for module in modules]
     parameters = [x for module in modules for x in module.parameters()]
-    is_dense = _is_dense(modules)
+    has_short_gradient = is_dense(modules)
     rectified = any(type(module) is nn.ReLU for module in modules)
 
     def call(x: Tensor) -> Tensor:
-        if is_dense and torch.is_grad_enabled():
+        if has_short_gradient and torch.is_grad_enabled():
             outputs: Tensor = Dense.apply(rectified, x, *parameters)
             return outputs
         for function in functions:
@@ -34,7 +34,7 @@ def chain(modules: Iterable[nn.Module]) -> Function:
     return call
 
 
-def _is_dense(modules: list[nn.Module]) -> bool:
+def is_dense(modules: list[nn.Module]) -> bool:
     """Whether modules are linear ones with a bias, and between them either hyperbolic
     tangents or rectifiers.
     """

@@ -51,7 +51,7 @@ def fast(policy: Any) -> "Fast | None":
     one.
     """
     made = _made.get(policy)
-    if made is not None and made.fingerprint(policy) == made.print:
+    if made is not None and made.holds(policy):
         return made
     _made.pop(policy, None)
     if obstacle(policy) is not None:
@@ -111,24 +111,29 @@ class Fast:
         self._read = _reader_of(policy)
         own_actor, self._critic = NETWORKS[type(policy)](policy)
         self._actor = actor or own_actor
-        self._actions = DISTRIBUTIONS[type(policy.action_dist)](policy)
+        self.actions = DISTRIBUTIONS[type(policy.action_dist)](policy)
         self._space = policy.action_space
-        self._recurrent = isinstance(policy, RecurrentActorCriticPolicy)
+        self.recurrent = isinstance(policy, RecurrentActorCriticPolicy)
         modules = list(policy.modules())
         self._attributes = [vars(m) for m in modules]
-        self._attributes += [getattr(m, hooks) for m in modules for hooks in HOOKS]
-        self._parts = [part for m in modules for part in (m._modules, m._parameters)]
+        self._hooks = [getattr(m, hooks) for m in modules for hooks in HOOKS]
+        parts = [part for m in modules for part in (m._modules, m._parameters)]
+        # a module without parts, such as an activation, uses none
+        self._parts = [part for part in parts if part]
         self._probe = next(policy.parameters())
         # so that nothing else gets their identity; the first one is the policy itself
         self._kept = modules[1:], policy.action_dist
-        self.print = self.fingerprint(policy)
+        self._print = self._fingerprint(policy)
 
-    def fingerprint(self, policy: Any) -> list[Any]:
-        """A list that changes with modules, parameters (not their values), hooks and
-        methods.
+    def holds(self, policy: Any) -> bool:
+        """Whether modules, parameters (not their values), hooks and methods are those
+        that this was made for.
         """
+        return not any(self._hooks) and self._fingerprint(policy) == self._print
+
+    def _fingerprint(self, policy: Any) -> list[Any]:
         parts = map(id, chain.from_iterable(map(dict.values, self._parts)))
-        device = self._probe.device.type
+        device = self._probe.device
         return [*map(len, self._attributes), *parts, id(policy.action_dist), device]
 
     @torch.no_grad()
@@ -149,12 +154,12 @@ class Fast:
         features = self._read(observations)
         if states is None or starts is None:
             logits, memory, after = self._actor(features, None, None)
-            actions, log_probs = self._actions.draw(logits)
+            actions, log_probs = self.actions.draw(logits)
             values, _ = self._critic(features, memory, after, None, None)
             return actions.reshape(-1, *self._space.shape), values, log_probs
         starts = starts[None]
         logits, memory, pi = self._actor(features, states.pi, starts)
-        actions, log_probs = self._actions.draw(logits)
+        actions, log_probs = self.actions.draw(logits)
         values, vf = self._critic(features, memory, pi, states.vf, starts)
         shaped = actions.reshape(-1, *self._space.shape)
         return shaped, values, log_probs, RNNStates(pi, vf)
@@ -180,7 +185,7 @@ class Fast:
         features = self._read(observations)
         before: Any = None
         starts = torch.zeros(1, len(features))
-        if self._recurrent:
+        if self.recurrent:
             if episode_start is not None:
                 starts[0] = torch.as_tensor(episode_start)
             layers, _, width = policy.lstm_hidden_state_shape
@@ -188,9 +193,9 @@ class Fast:
             before = tuple(torch.as_tensor(part, dtype=torch.float32) for part in parts)
         logits, _, after = self._actor(features, before, starts)
         if deterministic:
-            drawn = self._actions.mode(logits)
+            drawn = self.actions.mode(logits)
         else:
-            drawn, _ = self._actions.draw(logits)
+            drawn, _ = self.actions.draw(logits)
         actions: np.ndarray = drawn.numpy().reshape(-1, *self._space.shape)
         if isinstance(self._space, spaces.Box):
             actions = np.minimum(np.maximum(actions, self._space.low), self._space.high)
@@ -216,7 +221,7 @@ class Fast:
             logits, memory, after = self._actor(features, None, None)
             memory = None if memory is None else memory.detach()
             values, _ = self._critic(features, memory, after, None, None)
-            return values.flatten(), *self._actions.evaluate(logits, actions)
+            return values.flatten(), *self.actions.evaluate(logits, actions)
         sequences = states.pi[0].shape[1]
         starts = by_time(batch.episode_starts, sequences)
         features = by_time(features, sequences).flatten(0, 1)
@@ -224,7 +229,7 @@ class Fast:
         logits, memory, after = self._actor(features, states.pi, starts)
         memory = None if memory is None else memory.detach()
         values, _ = self._critic(features, memory, after, states.vf, starts)
-        outputs = (values.flatten(), *self._actions.evaluate(logits, actions))
+        outputs = (values.flatten(), *self.actions.evaluate(logits, actions))
         by_row = by_sequence(torch.stack(outputs, 1), sequences)
         values, log_probs, entropies = by_row.unbind(1)
         return values, log_probs, entropies
@@ -240,13 +245,21 @@ def _reader_of(policy: Any) -> Callable[[Any], Tensor]:
         features: Tensor = extractor(preprocess_obs(x, space, normalize_images=images))
         return features
 
-    if type(extractor) not in FLAT or not isinstance(space, spaces.Box):
-        return preprocessed
-    if not np.issubdtype(space.dtype, np.floating):
+    if not reads_numbers(policy):
         return preprocessed
     if len(space.shape) == 1:
         return Tensor.float
     return lambda x: x.float().flatten(1)
+
+
+def reads_numbers(policy: Any) -> bool:
+    """Whether features are the numbers of an observation, an array of floats."""
+    space = policy.observation_space
+    return (
+        type(policy.features_extractor) in FLAT
+        and isinstance(space, spaces.Box)
+        and np.issubdtype(space.dtype, np.floating)
+    )
 
 
 def can_differ(policy: Any, names: Sequence[str]) -> bool:

@@ -113,11 +113,16 @@ NETWORKS: dict[type, Callable[[Any], tuple[Actor, Any]]] = {
 
 def _heads(policy: Any) -> tuple[Function, Function]:
     """Hidden layers and heads of actor and critic."""
-    hidden = policy.mlp_extractor
-    of_actor = getattr(hidden, "policy_net", ())  # a spiking network has none
-    mean = chain([*of_actor, policy.action_net])
-    value = chain([*hidden.value_net, policy.value_net])
+    hidden, head = hidden_and_head(policy)
+    mean = chain([*hidden, *head])
+    value = chain([*policy.mlp_extractor.value_net, policy.value_net])
     return mean, value
+
+
+def hidden_and_head(policy: Any) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The actor's hidden layers, of which a spiking network has none, and its head."""
+    hidden = getattr(policy.mlp_extractor, "policy_net", ())
+    return list(hidden), [policy.action_net]
 
 
 def remember(
