@@ -156,22 +156,13 @@ class DeployedPolicy:
             return self.policy.predict(observation, state, episode_start, deterministic)
 
 
-    def single(self, before: Single | None = None) -> Single | None:
-        """The policy in one environment; None where it has to be called by `predict`.
-
-        Args:
-            before: what this gave before; is returned if the policy is still the same.
+    def single(self) -> Single | None:
+        """The policy in one environment, as it is now; None where it has to be called
+        by `predict`.
         """
         way = fast(self.policy)
         if way is None:
             return None
-        is_same = (
-            before is not None
-            and before.way is way
-            and before.normalisation is self.normalisation
-        )
-        if is_same:
-            return before
         return single(self.policy, way, self.normalisation)
 
 

@@ -102,8 +102,9 @@ class Policy(DeployedPolicy):
                 of finite numbers.
         """
         kept = self._kept()
-        single = self.single(kept.single)
-        if single is not kept.single:
+        single = kept.single
+        if single is None or not single.holds(self.normalisation):
+            single = self.single()
             kept.change_to(single)
         if single is not None:
             return single.act(observation, deterministic)

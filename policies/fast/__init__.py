@@ -7,6 +7,7 @@ to the last bit where actions are chosen, but for the order of sums in updates. 
 is None, Stable-Baselines3's own methods do the work.
 """
 
+import operator
 import weakref
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -120,21 +121,28 @@ class Fast:
         parts = [part for m in modules for part in (m._modules, m._parameters)]
         # a module without parts, such as an activation, uses none
         self._parts = [part for part in parts if part]
+        # kept, so that nothing else gets their identity
+        self._values = [x for part in self._parts for x in part.values()]
+        self._action_dist = policy.action_dist
         self._probe = next(policy.parameters())
-        # so that nothing else gets their identity; the first one is the policy itself
-        self._kept = modules[1:], policy.action_dist
-        self._print = self._fingerprint(policy)
+        self._device = self._probe.device
+        self._sizes = self._sizes_now()
+
+    def _sizes_now(self) -> list[int]:
+        return [*map(len, self._attributes), *map(len, self._parts)]
 
     def holds(self, policy: Any) -> bool:
         """Whether modules, parameters (not their values), hooks and methods are those
         that this was made for.
         """
-        return not any(self._hooks) and self._fingerprint(policy) == self._print
-
-    def _fingerprint(self, policy: Any) -> list[Any]:
-        parts = map(id, chain.from_iterable(map(dict.values, self._parts)))
-        device = self._probe.device
-        return [*map(len, self._attributes), *parts, id(policy.action_dist), device]
+        if any(self._hooks) or self._sizes_now() != self._sizes:
+            return False
+        values = chain.from_iterable(map(dict.values, self._parts))
+        return (
+            all(map(operator.is_, values, self._values))
+            and policy.action_dist is self._action_dist
+            and self._probe.device == self._device
+        )
 
     @torch.no_grad()
     def step(

@@ -174,6 +174,8 @@ class Single:
         self._space = policy.observation_space
         actions = policy.action_space
         self._action_shape = actions.shape
+        self._drawn: Tensor | None = None
+        self._numbers = np.empty(0)
         self._bounds = None
         if isinstance(actions, spaces.Box):
             self._bounds = actions.low, actions.high
@@ -185,7 +187,14 @@ class Single:
             mean, variance = normalisation.statistics[""]
             self._mean = mean
             self._deviation = np.sqrt(variance + normalisation.epsilon)
-            self._clip = normalisation.clip
+            self._highest = np.full_like(self._seen, normalisation.clip)
+            self._lowest = -self._highest
+
+    def holds(self, normalisation: Statistics | None) -> bool:
+        """Whether the policy, which may have another normalisation, is still the same,
+        but for the numbers in its parameters.
+        """
+        return normalisation is self.normalisation and self.way.holds(self._policy)
 
     def act(self, observation: Any, deterministic: bool) -> Any:
         """The action for the next observation.
@@ -206,7 +215,13 @@ class Single:
             drawn = self.way.actions.mode(logits)
         else:
             drawn, _ = self.way.actions.draw(logits)
-        action = drawn.numpy().reshape(-1, *self._action_shape)[0]
+        if drawn is self._drawn:
+            numbers = self._numbers
+        else:
+            numbers = drawn.numpy().reshape(-1, *self._action_shape)
+            # the mode of Gaussians is what the actor gives, always in the same memory
+            self._drawn, self._numbers = drawn, numbers
+        action = numbers[0]
         if self._bounds is None:
             return action
         low, high = self._bounds
@@ -231,8 +246,8 @@ class Single:
         if self._mean is not None:
             np.subtract(seen, self._mean, out=seen)
             np.divide(seen, self._deviation, out=seen)
-            np.maximum(seen, -self._clip, out=seen)
-            np.minimum(seen, self._clip, out=seen)
+            np.maximum(seen, self._lowest, out=seen)
+            np.minimum(seen, self._highest, out=seen)
         self._features[:] = self._flat
 
 
