@@ -3,8 +3,9 @@
 A step of a few environments is little arithmetic, and so is a minibatch of a small
 network: most of the time goes into modules, distributions and checks of arguments.
 `fast(policy)` is the one door to the shorter way. It gives Stable-Baselines3's numbers:
-to the last bit where actions are chosen, but for the order of sums in updates. Where it
-is None, Stable-Baselines3's own methods do the work.
+to the last bit where actions are chosen, but for the order of sums in updates and for
+the rounding of LSTMs and GRUs. Where it is None, Stable-Baselines3's own methods do the
+work.
 """
 
 import operator
