@@ -72,11 +72,11 @@ def measure(rows: Rows, options: Namespace) -> None:
         algorithm.set_logger(Logger(None, []))
         learn(algorithm)  # compiles and warms up
         _time(algorithm, clocks[case])
-    physics = _physics(env)
+    physics = _physics(env) if _is_simulated(env) else None
     limits: list[float] = []
     fastest: dict[Any, dict[str, float]] = {}
     for _ in range(1 if options.short else options.rounds):
-        limits.append(physics())
+        limits.append(0.0 if physics is None else physics())
         for case, algorithm in cases.items():
             clocks[case].clear()
             start = time.process_time()
@@ -194,6 +194,12 @@ def _time(algorithm: Any, clock: Clock) -> None:
         return
     for name in ("add", "compute_returns_and_advantage"):
         timed(algorithm.rollout_buffer, name, "buffer")
+
+
+def _is_simulated(env: str) -> bool:
+    """Whether MuJoCo steps a task, which then has a limit."""
+    task: Any = gym.make(env).unwrapped
+    return hasattr(task, "frame_skip")
 
 
 def _physics(env: str) -> Callable[[], float]:

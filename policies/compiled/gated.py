@@ -20,6 +20,8 @@ from torch.autograd.function import once_differentiable
 from spikepropamine.policies.compiled import cells
 from spikepropamine.policies.compiled.autograd import number_type
 
+ENTRIES = len(cells.CELL_TABLE.names or ())
+
 Pair = tuple[Tensor, Tensor]
 Kernel = Callable[..., None]
 
@@ -44,7 +46,7 @@ LSTM = Cell(4, True, cells.lstm_forward, cells.lstm_backward)
 GRU = Cell(3, False, cells.gru_forward, cells.gru_backward)
 
 
-def can_run(memory: nn.RNNBase, state: Pair) -> bool:
+def can_run(memory: Any, state: Pair) -> bool:
     """Whether `run` takes the place of an LSTM or a GRU. Not where ONNX is made of it,
     or a gradient is to reach the state before.
     """
@@ -54,8 +56,9 @@ def can_run(memory: nn.RNNBase, state: Pair) -> bool:
         and memory.proj_size == 0
         and not (memory.dropout and memory.training)
         and state[0].device.type == "cpu"
-        and state[0].dtype == memory.weight_hh_l0.dtype
-        and not any(x.requires_grad for x in state)
+        and state[0].dtype == memory._flat_weights[0].dtype
+        and not state[0].requires_grad
+        and not state[1].requires_grad
         and not torch.jit.is_tracing()
     )
 
@@ -132,17 +135,17 @@ class _Arrays:
         recurrent = inputs.new_empty(batch, cell.gates * width)
         self.recurrent = recurrent
         self._sizes = (number_type(inputs.dtype)(0), ticks, batch, width)
-        self._addresses = {
-            "starts": starts.data_ptr(),
-            "hidden_before": hidden_before.data_ptr(),
-            "cell_before": cell_before.data_ptr(),
-            "gates": self.gates.data_ptr(),
-            "recurrent": recurrent.data_ptr(),
-            "hidden": hidden,
-            "cells": cells_at,
-            "outputs": outputs,
-            "saved": outputs + ticks * row,
-        }
+        self._addresses = [  # in the order of `cells.CELL_TABLE`
+            starts.data_ptr(),
+            hidden_before.data_ptr(),
+            cell_before.data_ptr(),
+            self.gates.data_ptr(),
+            recurrent.data_ptr(),
+            hidden,
+            cells_at,
+            outputs,
+            outputs + ticks * row,
+        ]
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """Outputs [T, B, width], and both states after them, [2, B, width]."""
@@ -163,14 +166,8 @@ class _Arrays:
         if not self.cell.has_cell_state:
             d_recurrent = torch.empty_like(d_gates)
         d_hidden, d_cell = self.gates.new_zeros(2, self.batch, self.width)
-        gradients = {
-            "d_outputs": d_outputs.data_ptr(),
-            "d_gates": d_gates.data_ptr(),
-            "d_recurrent": d_recurrent.data_ptr(),
-            "d_hidden": d_hidden.data_ptr(),
-            "d_cell": d_cell.data_ptr(),
-        }
-        table = _table(self._addresses | gradients)
+        gradients = (d_outputs, d_gates, d_recurrent, d_hidden, d_cell)
+        table = _table(self._addresses + [x.data_ptr() for x in gradients])
         by_tick = d_recurrent.view(self.ticks, self.batch, -1)
         for t in range(self.ticks - 1, -1, -1):
             self.cell.backward(*self._sizes, t, table)
@@ -184,10 +181,11 @@ class _Arrays:
         return self.rows[: self.ticks].flatten(0, 1)
 
 
-def _table(addresses: dict[str, int]) -> np.ndarray:
-    """A `CELL_TABLE` of one row, with 0 for what is not given."""
-    entries = [addresses.get(name, 0) for name in cells.CELL_TABLE.names or ()]
-    return np.array(entries, np.int64).view(cells.CELL_TABLE)
+def _table(addresses: list[int]) -> np.ndarray:
+    """A `CELL_TABLE` of one row: the leading entries, and 0 for those left out."""
+    table = np.zeros(ENTRIES, np.int64)
+    table[: len(addresses)] = addresses
+    return table.view(cells.CELL_TABLE)
 
 
 class _Sequence(torch.autograd.Function):

@@ -15,10 +15,59 @@ from torch import Tensor, nn
 from spikepropamine.policies.backends import choose_step
 from spikepropamine.policies.dense import is_dense
 from spikepropamine.policies.fast import Fast, reads_numbers
-from spikepropamine.policies.fast.networks import hidden_and_head
+from spikepropamine.policies.fast.networks import Pair, hidden_and_head, remember
 from spikepropamine.policies.spaces import batch_of_one, check_observations
 
 State = tuple[np.ndarray, ...] | None
+
+class GatedActor:
+    """An LSTM or a GRU, and what follows it.
+
+    Args:
+        memory: the LSTM or GRU.
+        modules: linear ones, and between them hyperbolic tangents or rectifiers.
+        features: [1, width], of which the memory sees the leading ones.
+    """
+
+    def __init__(
+        self, memory: nn.RNNBase, modules: list[nn.Module], features: Tensor
+    ) -> None:
+        self._memory = memory
+        self._features = features
+        self._starts = features.new_ones(1, 1)
+        self._zeros = features.new_zeros(memory.num_layers, 1, memory.hidden_size)
+        self._pair: Pair | None = None
+        self._remembered = features.new_empty(1, memory.hidden_size)
+        self._head = DenseActor(modules, self._remembered)
+
+    @property
+    def state(self) -> State:
+        """See `Actor`."""
+        if self._pair is None:
+            return None
+        return tuple(part.numpy() for part in self._pair)
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._pair = None
+        if state is not None:
+            hidden, cell = map(torch.as_tensor, state)
+            self._pair = hidden, cell
+
+    @torch.no_grad()
+    def __call__(self) -> Tensor:
+        """See `Actor`."""
+        pair = self._pair
+        self._starts.fill_(pair is None)
+        if pair is None:
+            pair = self._zeros, self._zeros
+        elif not all(np.isfinite(np.sum(part.numpy())) for part in pair):
+            raise StateNotFinite
+        memory = self._memory
+        outputs, self._pair = remember(memory, self._features, pair, self._starts)
+        self._remembered.copy_(outputs)
+        return self._head()
+
 
 class StateNotFinite(ValueError):
     """The state of a policy has a number with which it cannot go on."""
@@ -256,7 +305,7 @@ def single(
 ) -> Single | None:
     """A policy in one environment, or None where it has to be called by `predict`: one
     that observes something else than an array of floats, whose weights are drawn for
-    each episode, or whose memory is an LSTM or a GRU.
+    each episode, or that is stepped by the readable reference.
 
     Args:
         policy: to act.
@@ -269,12 +318,13 @@ def single(
     hidden, head = hidden_and_head(policy)
     if not is_dense([*hidden, *head]):
         return None
-    network = getattr(policy, "network", None)
     actor: Actor
     if not way.recurrent:
         actor = DenseActor([*hidden, *head], features)
-    elif network is not None and _is_compiled(network):
-        actor = SpikingActor(network, head, features)
+    elif isinstance(policy.lstm_actor, nn.RNNBase):
+        actor = GatedActor(policy.lstm_actor, [*hidden, *head], features)
+    elif _is_compiled(policy.lstm_actor):
+        actor = SpikingActor(policy.lstm_actor, head, features)
     else:
         return None
     return Single(policy, way, normalisation, actor, features)
