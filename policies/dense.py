@@ -142,7 +142,7 @@ def layers_forward(
         rectified: whether rectifiers are between the layers, or hyperbolic tangents.
         rooms: for what each layer gives.
     """
-    linear = torch.addmm if x.dim() == 2 else torch.baddbmm
+    linear: Any = torch.addmm if x.dim() == 2 else torch.baddbmm
     weights, biases = parameters[::2], parameters[1::2]
     rooms = rooms or [None] * len(weights)
     seen = [x]
@@ -153,7 +153,7 @@ def layers_forward(
                 hidden.relu_()
             else:
                 np.tanh(hidden.numpy(), out=hidden.numpy())
-        seen.append(linear(bias, seen[-1], weight.mT, out=room))  # type: ignore[call-overload]
+        seen.append(linear(bias, seen[-1], weight.mT, out=room))
     return seen
 
 

@@ -95,7 +95,9 @@ class FlatAdam(torch.optim.Adam):
         flat(gradients_of(self._parameters())).zero_()
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(  # type: ignore[override]
+        self, closure: Callable[[], Any] | None = None
+    ) -> Any:
         """As in PyTorch; a parameter without a gradient has one of zeros."""
         loss = None
         if closure is not None:
