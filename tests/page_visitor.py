@@ -35,7 +35,7 @@ BROWSERS = [
         marks=pytest.mark.skipif(not HAS_FIREFOX, reason="Firefox is not installed"),
     ),
 ]
-SECONDS = 120  # at most for what takes a few where nothing else runs
+SECONDS = 60  # at most for what takes a few where nothing else runs
 SMALL = (500, 700)  # pixels; what is drawn in software is drawn faster
 CLOCK = "return Number(document.getElementById('clock').textContent)"
 STEPS = """
@@ -138,6 +138,14 @@ class Visitor:
             "arguments[0].dispatchEvent(new Event('input', {bubbles: true}))",
             self.find(f"#{name}"), str(value),
         )  # fmt: skip
+
+    def write(self, selector, text):
+        """Writes into the field of a form, and sends it."""
+        self.driver.execute_script(
+            "arguments[0].value = arguments[1]; arguments[0].form.requestSubmit()",
+            self.find(selector),
+            text,
+        )
 
     def picture(self, name):
         """What a canvas shows."""

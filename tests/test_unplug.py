@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 
 import pytest
 from page_visitor import BROWSERS, PAGE_TESTS, SMALL, Visitor, open_browser

@@ -91,7 +91,10 @@ function strict(): Plugin {
       }
       if (id.endsWith("ort.wasm.bundle.min.mjs")) {
         const name = "ort-wasm-simd-threaded.wasm";
-        const wasm: [string, string] = [`new URL("${name}",import.meta.url)`, `new URL("x:${name}")`];
+        const wasm: [string, string] = [
+          `new URL("${name}",import.meta.url)`,
+          `new URL("x:${name}")`,
+        ];
         return { code: replaced(code, [wasm], id), map: null };
       }
       return null;

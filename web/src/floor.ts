@@ -45,7 +45,10 @@ export class Floor {
     const material = new THREE.ShaderMaterial({
       vertexShader: VERTEX,
       fragmentShader: FRAGMENT,
-      uniforms: { ...THREE.UniformsUtils.clone(THREE.UniformsLib.fog), paint: { value: this.paint } },
+      uniforms: {
+        ...THREE.UniformsUtils.clone(THREE.UniformsLib.fog),
+        paint: { value: this.paint },
+      },
       fog: true,
     });
     const squares = new THREE.Mesh(new THREE.PlaneGeometry(SIZE, SIZE), material);

@@ -240,7 +240,9 @@ export class World {
     if (size === 0) {
       return observation;
     }
-    return observation.map((x, index) => x + size * this.spread[index] * random.normal());
+    return observation.map(
+      (x, index) => x + size * this.spread[index] * random.normal(),
+    );
   }
 
   /** What arrives in the task of what the policy does: noise, signs, order; as one text. */
@@ -272,7 +274,10 @@ export class World {
   /** The text that `--perturb` takes for the same; empty where nothing is changed. */
   text(): string {
     const terms: string[] = [];
-    const code = this.signs.reduce((sum, sign, bit) => sum + (sign < 0 ? 2 ** bit : 0), 0);
+    const code = this.signs.reduce(
+      (sum, sign, bit) => sum + (sign < 0 ? 2 ** bit : 0),
+      0,
+    );
     if (code > 0) {
       terms.push(`motor_signs=${String(code)}`);
     }

@@ -110,7 +110,8 @@ export class Runner {
     const { layer } = this.card;
     const field = (kind: string): Float32Array =>
       layer === null ? new Float32Array(0) : this.brain.field(`${layer.name}.${kind}`);
-    const potentials = layer?.spikes === true ? field("potential") : new Float32Array(0);
+    const potentials =
+      layer?.spikes === true ? field("potential") : new Float32Array(0);
     const modulators = field("modulation");
     const last = layer === null ? 0 : modulators.length - layer.neurons;
     return {
@@ -147,7 +148,7 @@ export class Stage {
   constructor(
     readonly card: Card,
     catalogue: Catalogue,
-    network: Network,
+    private readonly network: Network,
     mujoco: Mujoco | null,
     xml: string,
   ) {
@@ -186,7 +187,8 @@ export class Stage {
       return;
     }
     const length = Math.hypot(...metres);
-    const strength = (this.weight * Math.min(2 * length, PULL_WEIGHTS)) / Math.max(length, 1e-9);
+    const strength =
+      (this.weight * Math.min(2 * length, PULL_WEIGHTS)) / Math.max(length, 1e-9);
     const [x, y, z] = metres;
     this.hand = { body, force: [x * strength, y * strength, z * strength], left: null };
   }
@@ -255,11 +257,13 @@ export class Stage {
     return moments;
   }
 
+  /** Gives back the memory of MuJoCo and of the network. */
   delete(): void {
     for (const { task } of this.runners) {
       if (task instanceof Robot) {
         task.physics.delete();
       }
     }
+    void this.network.close();
   }
 }

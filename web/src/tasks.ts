@@ -27,7 +27,11 @@ export interface Task {
   end(): Outcome;
 }
 
-function within(x: number, range: [number | null, number | null] | null, ends = false): boolean {
+function within(
+  x: number,
+  range: [number | null, number | null] | null,
+  ends = false,
+): boolean {
   if (range === null) {
     return true;
   }
@@ -62,9 +66,13 @@ export class Robot implements Task {
     const random = new Random(seed);
     const noise = card.reset_noise;
     const shift = (): number => random.between(-noise, noise);
-    const kick = card.velocity_noise === "normal" ? () => noise * random.normal() : shift;
+    const kick =
+      card.velocity_noise === "normal" ? () => noise * random.normal() : shift;
     const positions = card.initial_positions.map((x) => x + shift());
-    this.place(positions, card.initial_velocities.map((x) => x + kick()));
+    this.place(
+      positions,
+      card.initial_velocities.map((x) => x + kick()),
+    );
   }
 
   /** Starts an episode in a posture. */
@@ -77,9 +85,15 @@ export class Robot implements Task {
     const { card } = this;
     const { data } = this.physics;
     const limit = card.velocity_limit ?? Infinity;
-    const velocities = Array.from(data.qvel as Float64Array, (x) => clip(x, -limit, limit));
+    const velocities = Array.from(data.qvel as Float64Array, (x) =>
+      clip(x, -limit, limit),
+    );
     const forces = card.observes_forces ? this.forces().slice(6) : [];
-    return Float64Array.from([...data.qpos.slice(card.skipped), ...velocities, ...forces]);
+    return Float64Array.from([
+      ...data.qpos.slice(card.skipped),
+      ...velocities,
+      ...forces,
+    ]);
   }
 
   begin(action: number[]): void {
@@ -114,7 +128,9 @@ export class Robot implements Task {
 
   private where(): number {
     const { data } = this.physics;
-    return this.card.place === "qpos" ? data.qpos[0] : data.xpos[3 * this.card.main_body];
+    return this.card.place === "qpos"
+      ? data.qpos[0]
+      : data.xpos[3 * this.card.main_body];
   }
 
   private forces(): number[] {
@@ -127,7 +143,8 @@ export class Robot implements Task {
     const { card } = this;
     const { data } = this.physics;
     const state = [...data.qpos, ...data.qvel] as number[];
-    const upright = card.angle === null || within(data.qpos[card.angle], card.angle_range);
+    const upright =
+      card.angle === null || within(data.qpos[card.angle], card.angle_range);
     const high =
       card.height === null ||
       within(data.qpos[card.height], card.height_range, card.ends_included);
@@ -214,7 +231,11 @@ export class Lesson extends Robot {
 
   override observe(): Float64Array {
     const told = this.trial.told ? this.direction : 0;
-    return Float64Array.from([...super.observe(), ...this.patterns[this.trial.cue], told]);
+    return Float64Array.from([
+      ...super.observe(),
+      ...this.patterns[this.trial.cue],
+      told,
+    ]);
   }
 
   override end(): Outcome {
@@ -357,7 +378,9 @@ export function makeTask(mujoco: Mujoco | null, xml: string, card: TaskCard): Ta
   if (mujoco === null) {
     throw new Error("a robot needs MuJoCo");
   }
-  return card.kind === "lesson" ? new Lesson(mujoco, xml, card) : new Robot(mujoco, xml, card);
+  return card.kind === "lesson"
+    ? new Lesson(mujoco, xml, card)
+    : new Robot(mujoco, xml, card);
 }
 
 function clip(x: number, low: number, high: number): number {

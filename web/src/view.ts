@@ -56,7 +56,10 @@ class Figure {
   ) {
     const { model } = robot.physics;
     for (let geom = 0; geom < model.ngeom; geom += 1) {
-      const shape = shapeOf(model.geom_type[geom], model.geom_size.slice(3 * geom, 3 * geom + 3));
+      const shape = shapeOf(
+        model.geom_type[geom],
+        model.geom_size.slice(3 * geom, 3 * geom + 3),
+      );
       const body: number = model.geom_bodyid[geom];
       if (shape === null || body === 0) {
         continue;
@@ -109,7 +112,22 @@ class Figure {
       const m = turns.subarray(9 * geom, 9 * geom + 9);
       const p = places.subarray(3 * geom, 3 * geom + 3);
       mesh.matrix.set(
-        m[0], m[1], m[2], p[0], m[3], m[4], m[5], p[1], m[6], m[7], m[8], p[2], 0, 0, 0, 1,
+        m[0],
+        m[1],
+        m[2],
+        p[0],
+        m[3],
+        m[4],
+        m[5],
+        p[1],
+        m[6],
+        m[7],
+        m[8],
+        p[2],
+        0,
+        0,
+        0,
+        1,
       );
       mesh.matrixWorldNeedsUpdate = true;
     });
@@ -133,7 +151,8 @@ class Figure {
 
 /** The shape of a geom, along z, as MuJoCo has it; null for what is not drawn. */
 function shapeOf(type: number, size: ArrayLike<number>): THREE.BufferGeometry | null {
-  const upright = (shape: THREE.BufferGeometry): THREE.BufferGeometry => shape.rotateX(Math.PI / 2);
+  const upright = (shape: THREE.BufferGeometry): THREE.BufferGeometry =>
+    shape.rotateX(Math.PI / 2);
   switch (type) {
     case SPHERE:
       return new THREE.SphereGeometry(size[0], 20, 14);
@@ -198,7 +217,10 @@ export class View {
     camera.far = 14;
     const sky = new THREE.HemisphereLight(0xffffff, 0xcfd6dd, 1.7);
     this.line = new THREE.Line(
-      new THREE.BufferGeometry().setFromPoints([new THREE.Vector3(), new THREE.Vector3()]),
+      new THREE.BufferGeometry().setFromPoints([
+        new THREE.Vector3(),
+        new THREE.Vector3(),
+      ]),
       new THREE.LineBasicMaterial(),
     );
     this.line.visible = false;
@@ -221,7 +243,9 @@ export class View {
       this.root.remove(figure.group);
       figure.dispose();
     }
-    this.figures = robots.map((robot, index) => new Figure(robot, index === 0 ? "--learn" : "--twin"));
+    this.figures = robots.map(
+      (robot, index) => new Figure(robot, index === 0 ? "--learn" : "--twin"),
+    );
     for (const figure of this.figures) {
       this.root.add(figure.group);
     }
@@ -285,7 +309,9 @@ export class View {
       this.root.rotation.set(-aside, -slope, 0);
       this.root.position.set(0, 0, 0);
       this.root.updateMatrix();
-      this.root.position.copy(new THREE.Vector3(-x, -y, 0).applyEuler(this.root.rotation));
+      this.root.position.copy(
+        new THREE.Vector3(-x, -y, 0).applyEuler(this.root.rotation),
+      );
       this.floor.follow(x, y);
       this.figures.forEach((other) => {
         other.group.visible = other === figure;
@@ -324,7 +350,10 @@ export class View {
     const before = this.follow[index] ?? [x, y];
     const far = Math.hypot(x - before[0], y - before[1]) > 3;
     const share = far ? 1 : 1 - Math.exp(-seconds / LAG);
-    this.follow[index] = [before[0] + share * (x - before[0]), before[1] + share * (y - before[1])];
+    this.follow[index] = [
+      before[0] + share * (x - before[0]),
+      before[1] + share * (y - before[1]),
+    ];
   }
 
   /** Streaks of wind. */
@@ -360,7 +389,13 @@ export class View {
   private bodyAt(index: number, body: number): THREE.Vector3 {
     const { data } = this.figures[index].robot.physics;
     const at = new THREE.Vector3(...data.xipos.slice(3 * body, 3 * body + 3));
-    return at.applyMatrix4(this.root.matrix.compose(this.root.position, this.root.quaternion, this.root.scale));
+    return at.applyMatrix4(
+      this.root.matrix.compose(
+        this.root.position,
+        this.root.quaternion,
+        this.root.scale,
+      ),
+    );
   }
 
   private point(event: PointerEvent): number {
@@ -388,14 +423,20 @@ export class View {
     this.controls.enabled = false;
     this.canvas.classList.add("held");
     this.canvas.setPointerCapture(event.pointerId);
-    this.grip = { figure: index, body: hit.object.userData.body as number, at: hit.point };
+    this.grip = {
+      figure: index,
+      body: hit.object.userData.body as number,
+      at: hit.point,
+    };
     this.tell();
   };
 
   /** Puts the world where the picture of a robot has it. */
   private settle(index: number): void {
     const [x, y] = this.follow[index] ?? [0, 0];
-    this.root.position.copy(new THREE.Vector3(-x, -y, 0).applyEuler(this.root.rotation));
+    this.root.position.copy(
+      new THREE.Vector3(-x, -y, 0).applyEuler(this.root.rotation),
+    );
     this.root.updateMatrixWorld(true);
   }
 
@@ -457,7 +498,8 @@ function isDrawnInSoftware(): boolean {
     return false;
   }
   let name = String(gl.getParameter(gl.RENDERER));
-  const unmasked = name === MASKED ? gl.getExtension("WEBGL_debug_renderer_info") : null;
+  const unmasked =
+    name === MASKED ? gl.getExtension("WEBGL_debug_renderer_info") : null;
   if (unmasked !== null) {
     name = String(gl.getParameter(unmasked.UNMASKED_RENDERER_WEBGL));
   }

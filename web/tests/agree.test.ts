@@ -25,7 +25,8 @@ interface Trace {
 }
 
 const FOLDER = process.env.AGREE;
-const places = FOLDER === undefined ? [] : readdirSync(FOLDER).filter((x) => !x.includes("."));
+const places =
+  FOLDER === undefined ? [] : readdirSync(FOLDER).filter((x) => !x.includes("."));
 
 function apart(one: ArrayLike<number>, other: ArrayLike<number>): number {
   return Math.max(...Array.from(one, (x, index) => Math.abs(x - other[index])));
@@ -69,7 +70,10 @@ async function acted({ plastic: { brain } }: Stage, trace: Trace): Promise<numbe
 }
 
 /** Page and Python, each on its own, from the same start. */
-async function free(stage: Stage, trace: Trace): Promise<{ states: number[]; rewards: number[] }> {
+async function free(
+  stage: Stage,
+  trace: Trace,
+): Promise<{ states: number[]; rewards: number[] }> {
   const { plastic } = stage;
   const robot = plastic.task as Robot;
   plastic.place(trace.positions, trace.velocities);
