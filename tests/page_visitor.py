@@ -35,7 +35,7 @@ BROWSERS = [
         marks=pytest.mark.skipif(not HAS_FIREFOX, reason="Firefox is not installed"),
     ),
 ]
-SECONDS = 60  # at most for what takes a few where nothing else runs
+SECONDS = 120  # at most for what takes a few where nothing else runs
 SMALL = (500, 700)  # pixels; what is drawn in software is drawn faster
 CLOCK = "return Number(document.getElementById('clock').textContent)"
 STEPS = """
