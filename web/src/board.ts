@@ -1,4 +1,4 @@
-/** The cue task as a board: the cue, the two answers, how it went, and the answers so far. */
+/** The cue task as a board: the cue, the two answers, and the answers so far. */
 
 import { colour } from "./colours";
 import type { Board } from "./tasks";

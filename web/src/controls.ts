@@ -1,4 +1,4 @@
-/** What a visitor can change, as buttons and sliders, drawn from the catalogue and the policy. */
+/** What a visitor can change, as buttons and sliders: those of the policy's task. */
 
 import type { Catalogue } from "./card";
 import { letter } from "./board";

@@ -1,4 +1,4 @@
-/** The floor: squares in two greys, so that speed can be seen, and the robot's shadow. */
+/** The floor: the robot's shadow on squares in two greys, so that speed can be seen. */
 
 import * as THREE from "three";
 
@@ -18,8 +18,9 @@ void main() {
   #include <fog_vertex>
 }`;
 
-// A texture would be slow where no graphics card draws, and blurred far away. Squares are the
-// product of two square waves; each is averaged over the width of the pixel, by its integral.
+// A texture would be slow where no graphics card draws, and blurred far away. Squares
+// are the product of two square waves. Each is averaged over the width of a pixel, by its
+// integral.
 const FRAGMENT = `
 uniform vec3 paint;
 varying vec2 place;
@@ -73,7 +74,7 @@ export class Floor {
     this.group.position.z = z;
   }
 
-  /** Keeps the floor under a place, so that it has no end; the squares stay where they are. */
+  /** Keeps the floor under a place, so that it has no end; its squares do not move. */
   follow(x: number, y: number): void {
     const period = 2 * CELL;
     const left = Math.round(x / period) * period;

@@ -1,4 +1,4 @@
-/** A task that Python steps: what it sends is drawn, and what the visitor does is sent back. */
+/** A task that Python steps: the page draws it and sends back what the visitor does. */
 
 import { byId, element } from "./controls";
 import { Accuracy, showScores, showText } from "./facts";

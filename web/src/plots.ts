@@ -59,7 +59,7 @@ export class Trail {
   }
 }
 
-/** The pace of a robot: the reward per step, as a mean over the last two and a half seconds. */
+/** The pace of a robot: its mean reward over the last `WINDOW` steps. */
 export class Pace {
   private readonly rewards = new Trail(WINDOW);
   readonly curve = new Trail(SHOWN);

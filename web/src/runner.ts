@@ -122,7 +122,7 @@ export class Runner {
   }
 }
 
-/** What the page shows: a robot, its twin without plasticity, and the world of both. */
+/** What pulls or pushes the robots. */
 export interface Hand {
   body: number;
   /** In N. */
@@ -135,6 +135,7 @@ const PUSH_SECONDS = 0.2;
 const PUSH_WEIGHTS = 1.5;
 const PULL_WEIGHTS = 3; // at most
 
+/** What the page shows: a robot, its twin without plasticity, and the world of both. */
 export class Stage {
   readonly world: World;
   readonly plastic: Runner;
@@ -180,7 +181,9 @@ export class Stage {
     this.plastic.brain.plasticity = mode;
   }
 
-  /** Pulls a body of robot and twin, by so many m that a hand is away from it; null: lets go. */
+  /**
+   * Pulls a body of robot and twin towards a hand, so many m away; null: lets go.
+   */
   pull(body: number, metres: [number, number, number] | null): void {
     if (metres === null) {
       this.hand = null;

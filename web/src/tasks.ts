@@ -8,7 +8,7 @@ export interface Outcome {
   reward: number;
   /** Whether the robot fell, so that the episode is over. */
   over: boolean;
-  /** Whether the answer was right, at the step that ends a trial that asks; else null. */
+  /** Whether the answer was right, at the end of a trial that asks; else null. */
   correct: boolean | null;
 }
 
@@ -162,8 +162,9 @@ export interface Trial {
 /**
  * A robot that runs where a cue says, which it is told once.
  *
- * An episode in Python has twelve trials; here the trials go on for as long as anybody watches:
- * each cue is told once, then asked for in random order. The visitor may tell, ask or swap.
+ * An episode in Python has twelve trials. Here they go on for as long as anybody
+ * watches: each cue is told once, then asked for in random order. The visitor may tell,
+ * ask or swap.
  */
 export class Lesson extends Robot {
   private random = new Random(0);

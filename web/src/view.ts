@@ -19,8 +19,9 @@ const BOX = 6;
 const LAG = 0.15; // s by which the camera is late
 const PICTURES = 30; // of which the time is measured
 const SLOW = 0.02; // s between two pictures
-const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i; // names of renderers
-const MASKED = "WebKit WebGL"; // what Chromium and Safari call each of them at first
+// names of renderers
+const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i;
+const MASKED = "WebKit WebGL"; // what Chromium and Safari call each at first
 const COARSEST = 0.5; // pixels drawn for one of the screen, along a side
 
 /** Where the camera stands, relative to the robot, in m. */
@@ -259,7 +260,7 @@ export class View {
     this.controls.update();
   }
 
-  /** Colours of the page, which may be light or dark, and of what is changed in the world. */
+  /** Colours of the page, light or dark, and of what is changed in the world. */
   colour(world: World): void {
     const air = new THREE.Color(colour("--air"));
     this.scene.background = air;
@@ -323,7 +324,7 @@ export class View {
     });
   }
 
-  /** Where pictures come too late, they are drawn with less: first shadows go, then pixels. */
+  /** Draws less where pictures come too late: first shadows go, then pixels. */
   private ease(seconds: number): void {
     this.late.push(seconds);
     if (this.late.length < PICTURES) {
@@ -491,7 +492,7 @@ function floorOf(physics: Physics): number {
   return 0;
 }
 
-/** Whether the processor draws, which is slow, since no graphics card is there for it. */
+/** Whether the processor draws, which is slow, for want of a graphics card. */
 function isDrawnInSoftware(): boolean {
   const gl = document.createElement("canvas").getContext("webgl2");
   if (gl === null) {

@@ -1,8 +1,8 @@
 /**
  * The page does what Python does.
  *
- * `tests/test_page.py` writes what Python did in 200 steps into the folder that AGREE names, and
- * reads how far the page is from that.
+ * `tests/test_page.py` writes what Python did in 200 steps into the folder that AGREE
+ * names, and reads how far the page is from that.
  */
 
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
@@ -36,7 +36,7 @@ function stateOf({ physics }: Robot): number[] {
   return [...physics.data.qpos, ...physics.data.qvel] as number[];
 }
 
-/** Each step of Python's anew in the page's physics: from its state, with its action. */
+/** Each step of Python's in the page's physics: from its state, with its action. */
 function stepped(robot: Robot, trace: Trace): { states: number[]; rewards: number[] } {
   const found = { states: [] as number[], rewards: [] as number[] };
   robot.place(trace.positions, trace.velocities);

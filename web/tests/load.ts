@@ -1,4 +1,4 @@
-/** A stage outside of a browser, of data that `python -m spikepropamine.export.page` wrote. */
+/** A stage outside of a browser, of data that `spikepropamine.export.page` wrote. */
 
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
