@@ -177,7 +177,7 @@ class _Arrays:
 
     @property
     def hidden(self) -> Tensor:
-        """h before each tick, [T * B, width]."""
+        """H before each tick, [T * B, width]."""
         return self.rows[: self.ticks].flatten(0, 1)
 
 
