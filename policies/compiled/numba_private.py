@@ -183,8 +183,8 @@ def power_of_two(typing_context, exponent) -> Any:
 
 @spliced
 def exp(x):
-    """The exponential function between exp(-87) and exp(87), which are its values
-    beyond; a loop of it is vectorised, as one of `math.exp` is not.
+    """e to the power of x, which is taken as -87 below and as 87 above; a loop of it is
+    vectorised, as one of `math.exp` is not.
     """
     most = constant(87.0, x)  # float32 ends at 88.7
     bounded = -most if x < -most else (most if x > most else x)
