@@ -183,7 +183,7 @@ def power_of_two(typing_context, exponent) -> Any:
 
 @spliced
 def exp(x):
-    """e to the power of x, which is taken as -87 below and as 87 above; a loop of it is
+    """E to the power of x, which is taken as -87 below and as 87 above; a loop of it is
     vectorised, as one of `math.exp` is not.
     """
     most = constant(87.0, x)  # float32 ends at 88.7
