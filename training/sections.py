@@ -103,7 +103,7 @@ def with_sections(settings: Settings, files: Files, way: Way) -> Settings:
     return settings
 
 
-def _with_section(settings: Settings, section: object, where: str) -> Settings:
+def _with_section(settings: Settings, section: Any, where: str) -> Settings:
     """The settings with what one section says; arguments of the environment add up."""
     arguments = section.get("env_kwargs") if isinstance(section, dict) else None
     if isinstance(arguments, dict):
