@@ -361,7 +361,7 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         states: np.ndarray | None,
     ) -> np.ndarray:
         """Adds an entry of each of some environments, and returns the places."""
-        at = self.counts[envs] % self.buffer_size
+        at: np.ndarray = self.counts[envs] % self.buffer_size
         named = obs if isinstance(obs, dict) else {"": obs}
         for key, kept in self.kept.items():
             seen = np.asarray(named[key]).reshape(len(envs), *kept.shape[2:])
