@@ -155,7 +155,6 @@ class DeployedPolicy:
         with _ONE_AT_A_TIME:  # SB3's policies keep the distribution of a step
             return self.policy.predict(observation, state, episode_start, deterministic)
 
-
     def single(self) -> Single | None:
         """The policy in one environment, as it is now; None where it has to be called
         by `predict`.

@@ -173,9 +173,7 @@ def power_of_two(typing_context, exponent) -> Any:
         fraction = 23 if exponent.bitwidth == 32 else 52
         middle = (1 << (exponent.bitwidth - fraction - 2)) - 1  # the exponent of 1
         bits = builder.fptosi(value, ir.IntType(exponent.bitwidth))
-        shifted = builder.shl(
-            builder.add(bits, bits.type(middle)), bits.type(fraction)
-        )
+        shifted = builder.shl(builder.add(bits, bits.type(middle)), bits.type(fraction))
         return builder.bitcast(shifted, value.type)
 
     return exponent(exponent), generate

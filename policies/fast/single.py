@@ -20,6 +20,7 @@ from spikepropamine.policies.spaces import batch_of_one, check_observations
 
 State = tuple[np.ndarray, ...] | None
 
+
 class GatedActor:
     """An LSTM or a GRU, and what follows it.
 
@@ -300,9 +301,7 @@ class Single:
         self._features[:] = self._flat
 
 
-def single(
-    policy: Any, way: Fast, normalisation: Statistics | None
-) -> Single | None:
+def single(policy: Any, way: Fast, normalisation: Statistics | None) -> Single | None:
     """A policy in one environment, or None where it has to be called by `predict`: one
     that observes something else than an array of floats, whose weights are drawn for
     each episode, or that is stepped by the readable reference.
