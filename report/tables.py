@@ -506,14 +506,32 @@ def speed(files: Sequence[Path], **wanted: str) -> str:
         column("settings", "{setting}"),
         column("steps a second", "{steps_per_second:,.0f}"),
         column("times SB3's", "{relative_to_sb3:.2f}"),
-        column("of the physics limit", "{share_of_physics_limit:.2f}"),
     ]
+    if "share_of_physics_limit" in cases[0]:
+        limit = column("of the physics limit", "{share_of_physics_limit:.2f}")
+        columns.append(limit)
     for name in cases[0]:
         if name.endswith("_us"):
             title = f"{name.removesuffix('_us')}, µs"
             columns.append(column(title, f"{{{name}:.1f}}"))
     columns.append(column("parameters of the actor", "{actor_parameters:,.0f}"))
     return markdown(columns, cases)
+
+
+def actions(files: Sequence[Path], **wanted: str) -> str:
+    """Microseconds of one action, beside ONNX Runtime, by policy."""
+
+    def column(title: str, form: str) -> Column[Row]:
+        return Column(title, lambda case: form.format(**case))
+
+    columns = [
+        column("task", "{environment}"),
+        column("policy", "`{policy}`"),
+        column("`act`, µs", "{act_microseconds:.1f}"),
+        column("ONNX Runtime, µs", "{onnx_microseconds:.1f}"),
+        column("`act` relative to ONNX Runtime", "{act_relative_to_onnx:.2f}"),
+    ]
+    return markdown(columns, _cases(files, wanted))
 
 
 def costs(files: Sequence[Path], **wanted: str) -> str:
@@ -581,6 +599,7 @@ TABLES = {
         reached,
         revisions,
         speed,
+        actions,
         costs,
         answers,
         simulated,

@@ -181,11 +181,13 @@ def power_of_two(typing_context, exponent) -> Any:
 
 @spliced
 def exp(x):
-    """E to the power of x, which is taken as -87 below and as 87 above; a loop of it is
-    vectorised, as one of `math.exp` is not.
+    """The exponential function, of numbers beyond -87 and 87 that of these bounds; a
+    loop of it is vectorised, as one of `math.exp` is not.
     """
     most = constant(87.0, x)  # float32 ends at 88.7
-    bounded = -most if x < -most else (most if x > most else x)
+    # not by `min` and `max`, which would lose a NaN
+    not_below = -most if x < -most else x
+    bounded = most if x > most else not_below
     k = np.floor(bounded * constant(1.4426950408889634, x) + constant(0.5, x))
     rest = bounded - k * constant(0.6931471805599453, x)  # at most half of log 2
     series = constant(1.0, x)

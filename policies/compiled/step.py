@@ -243,6 +243,7 @@ class Row:
         if config.encoder:
             self._shows_as_it_is = False
         self._starts = observations.new_ones(1, 1)
+        self._began = True
         self.begins = True
         self.state = observations.new_zeros(1, 1, network.layout.size)
         self._other = torch.zeros_like(self.state)
@@ -260,29 +261,37 @@ class Row:
         total: np.floating[Any] = np.add.reduce(self.state.numpy(), axis=None)
         return total
 
-    @torch.no_grad()
     def step(self) -> list[LayerOutput]:
         """One environment step; returns each layer's output [ticks, 1, neurons], which
         the next step overwrites.
         """
         if not self._plan.holds():
             self._make_plan()
-        old, new = self.state, self._other
+        old = self.state
+        new = self._other
         if self.begins:
             old.zero_()
-        self._starts.fill_(self.begins)
-        tensors = [old, new]  # and where nothing else changes, no others
-        if not self._shows_as_it_is:
-            shown, first_tick, signal = _shown(
-                self._network, self._observations, self._starts, old, new, 1
-            )
-            tensors += [first_tick, signal, shown]
-        self._plan.enter(*tensors)
+        if self.begins != self._began:
+            self._starts.fill_(self.begins)
+        self._began = self.begins
+        if self._shows_as_it_is:
+            self._plan.enter(old, new)  # nothing else changes
+            self._run()
+        else:
+            with torch.no_grad():
+                shown, first_tick, signal = _shown(
+                    self._network, self._observations, self._starts, old, new, 1
+                )
+            self._plan.enter(old, new, first_tick, signal, shown)
+            self._run()
+        self.begins = False
+        self.state = new
+        self._other = old
+        return self._plan.outputs
+
+    def _run(self) -> None:
         for kernel, arguments in self._plan.calls[0]:
             kernel(*arguments)
-        self.begins = False
-        self.state, self._other = new, old
-        return self._plan.outputs
 
 
 def _plan_that_is_kept(network: Network, batch: int, dtype: torch.dtype) -> Plan:
