@@ -177,7 +177,7 @@ class _Arrays:
 
     @property
     def hidden(self) -> Tensor:
-        """H before each tick, [T * B, width]."""
+        """The hidden state h before each tick, [T * B, width]."""
         return self.rows[: self.ticks].flatten(0, 1)
 
 
