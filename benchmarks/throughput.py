@@ -50,7 +50,8 @@ PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}
 POLICIES = ["mlp", "snn", "ndp-oja", "lstm", "lstm-stock"]
 PARTS = ("physics", "environments", "inference", "buffer", "update")
 PHYSICS_STEPS = 4000  # per round
-STEPS = 512  # of SAC per round
+STEPS = 128  # of SAC per round
+WARM_UP = 512  # of SAC before the first round: more than it takes to begin with updates
 SB3: dict[str, Any] = {
     "learning_rate": 3e-4, "learning_starts": 100, "batch_size": 256, "tau": 0.005,
     "train_freq": 1, "gradient_steps": 1, "policy_delay": 1, "critic": (256, 256),
@@ -81,7 +82,7 @@ def measure(rows: Rows, options: Namespace) -> None:
     clocks: dict[Case, Clock] = {case: defaultdict(float) for case in cases}
     for case, algorithm in cases.items():
         algorithm.set_logger(Logger(None, []))
-        learn(algorithm)  # compiles and warms up
+        _warm_up(algorithm)
         _time(algorithm, clocks[case])
     physics = _physics(env) if _is_simulated(env) else None
     limits: list[float] = []
@@ -195,6 +196,14 @@ def _peer(env: str, name: str, library: Any) -> Any:
         gamma=settings.trainer.gamma,
     )
     return zoo.build(name, venv, settings.network, settings.trainer)
+
+
+def _warm_up(algorithm: Any) -> None:
+    """Compiles what is compiled, and trains until updates have begun."""
+    done = 0
+    while done < WARM_UP:
+        learn(algorithm)
+        done += _steps(algorithm)
 
 
 def learn(algorithm: Any) -> None:
