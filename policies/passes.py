@@ -203,7 +203,7 @@ class ActorPass:
         self.actor = actor
         self.hidden: list[nn.Parameter] = []
         for layer in hidden:
-            self.hidden += [layer.weight, layer.bias]
+            self.hidden += layer.parameters()
         self.heads: list[nn.Linear] = actor.heads()
         self.rows = rows
         self._layers = LayersPass(self._parameters(), rows)
@@ -240,7 +240,7 @@ class ActorPass:
         first = 0
         for head in self.heads:
             last = first + head.out_features
-            weight_room, bias_room = gradient_rooms([head.weight, head.bias])
+            weight_room, bias_room = gradient_rooms(list(head.parameters()))
             weight_room.copy_(of_weight[first:last])
             bias_room.copy_(of_bias[first:last])
             first = last
