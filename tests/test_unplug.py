@@ -7,6 +7,7 @@ import pytest
 from page_visitor import BROWSERS, PAGE_TESTS, SMALL, Visitor, open_browser
 from saved_runs import ROOT
 
+from benchmarks.browsers import HAS_CHROMIUM, chromium
 from spikepropamine.export.server import ASSETS, Server, files_below
 
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
@@ -177,6 +178,41 @@ def test_the_robot_is_pulled_by_the_pointer(visit):
             break
     assert held
     assert "held" not in view.get_attribute("class")
+
+
+def test_keys_do_what_buttons_do(visit):
+    from selenium.webdriver import ActionChains
+
+    visitor = visit("motor-signs-alone")
+    keys = ActionChains(visitor.driver)
+    keys.send_keys(" ").perform()
+    assert visitor.text("pause") == "Go on"
+    keys.send_keys("u").perform()
+    assert visitor.pressed("#plug")
+    keys.send_keys("f").perform()
+    assert "motor_signs=63" in visitor.text("text")
+    visitor.driver.execute_script("arguments[0].focus()", visitor.find("#plug"))
+    keys.send_keys(" ").perform()  # that of the button
+    assert not visitor.pressed("#plug")
+    assert visitor.text("pause") == "Go on"
+    keys.send_keys("u").perform()
+    assert visitor.pressed("#plug")
+    visitor.driver.execute_script("arguments[0].focus()", visitor.find("#seed"))
+    keys.send_keys("u").perform()
+    assert visitor.pressed("#plug")
+
+
+@pytest.mark.skipif(not HAS_CHROMIUM, reason="Chromium is not installed")
+def test_without_webgl_the_robots_run_unseen(address):
+    driver = chromium("disable-3d-apis")
+    try:
+        visitor = Visitor(driver, address)
+        assert visitor.find("#no-view").is_displayed()
+        assert not visitor.find("#view").is_displayed()
+        visitor.press("#flip-all")
+        assert "motor_signs=63" in visitor.text("text")
+    finally:
+        driver.quit()
 
 
 def test_scenes_begin_and_speak(visit):

@@ -28,7 +28,7 @@ function packed(): Plugin {
 /**
  * MuJoCo's functions as closures.
  *
- * Emscripten writes the source text of each function that it binds and has it evaluated,
+ * Emscripten writes the source text of each function that it binds, and evaluates it,
  * which a strict Content Security Policy forbids. These do the same without a text.
  */
 const CLOSURES: [string, string][] = [

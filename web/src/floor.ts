@@ -19,8 +19,8 @@ void main() {
 }`;
 
 // A texture would be slow where no graphics card draws, and blurred far away. Squares
-// are the product of two square waves. Each is averaged over the width of a pixel, by its
-// integral.
+// are the product of two square waves. Each is averaged over the width of a pixel, by
+// its integral.
 const FRAGMENT = `
 uniform vec3 paint;
 varying vec2 place;
