@@ -15,6 +15,7 @@ from saved_runs import ROOT, save_run
 pytestmark = PAGE_TESTS
 CART_MODEL = """
 <mujoco>
+  <option timestep="0.02"/>
   <worldbody>
     <light pos="0 0 3"/>
     <geom type="plane" size="10 10 0.1"/>
@@ -38,7 +39,7 @@ from gymnasium.spaces import Box, Discrete
 class Cart(MujocoEnv):
     metadata = {
         "render_modes": ["human", "rgb_array", "depth_array", "rgbd_tuple"],
-        "render_fps": 250,
+        "render_fps": 25,
     }
 
     def __init__(self, **arguments):
@@ -56,7 +57,7 @@ class Cart(MujocoEnv):
         return self.seen()
 
     def seen(self):
-        return np.concatenate([self.data.qpos, self.data.qvel])
+        return 50 * np.concatenate([self.data.qpos, self.data.qvel])
 
 
 class Corridor(gymnasium.Env):
@@ -65,17 +66,19 @@ class Corridor(gymnasium.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
+        self.steps = 0
         return self.seen(), {}
 
     def step(self, action):
-        reward = float("nan") if self.np_random.random() < BROKEN else float(action)
+        self.steps += 1
+        reward = float(action) if self.steps < BREAKS else float("nan")
         return self.seen(), reward, False, False, {}
 
     def seen(self):
         return self.np_random.uniform(-1, 1, 2).astype(np.float32)
 
 
-BROKEN = 0.0
+BREAKS = 1000
 gymnasium.register("Cart-v0", entry_point=Cart, max_episode_steps=500)
 gymnasium.register("Corridor-v0", entry_point=Corridor, max_episode_steps=10)
 """
@@ -126,7 +129,7 @@ def playing(folder, *words):
         yield address
         command.send_signal(signal.SIGINT)
         assert command.wait(SECONDS) == 0
-        assert command.stderr.read() == ""
+        assert "Traceback" not in command.stderr.read()
         with pytest.raises(ProcessLookupError):
             os.killpg(command.pid, 0)
     finally:
@@ -171,7 +174,7 @@ def test_a_task_without_a_picture_is_shown_by_its_plots(browser, own):
 
 def test_a_task_that_cannot_go_on_is_told_in_the_page(browser, own):
     run = own / "runs/Corridor-v0/ndp-oja/seed-0"
-    (own / "broken.py").write_text("import own_tasks\nown_tasks.BROKEN = 0.3\n")
+    (own / "broken.py").write_text("import own_tasks\nown_tasks.BREAKS = 4\n")
     with playing(own, run, "--import", "broken") as address:
         visitor = Visitor(browser, address)
         visitor.wait(lambda: "nan" in visitor.text("refused"))
