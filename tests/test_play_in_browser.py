@@ -147,9 +147,9 @@ def test_ones_own_robot_is_stepped_by_python_and_shown(browser, own):
         before = visitor.picture("weights")
         visitor.press("#step")
         visitor.wait(lambda: visitor.picture("weights") != before)
-        visitor.write("#perturb", "strength=0")
-        visitor.wait(lambda: "strength=0" in visitor.text("text"))
-        visitor.write("#perturb", "strenth=0")
+        visitor.write("#perturb", "strength=0.5")
+        visitor.wait(lambda: "strength=0.5" in visitor.text("text"))
+        visitor.write("#perturb", "strenth=0.5")
         visitor.wait(lambda: "strength" in visitor.text("refused"))
         visitor.press("#plug")
         assert visitor.text("mode") == "Unplugged"
