@@ -3,11 +3,11 @@
     `ndp-oja` reaches 0.99<!-- = middle cue-ppo policy=ndp-oja -->, which is higher by
     0.19 [0.14, 0.24]<!-- = difference cue-ppo policy=ndp-oja other=lstm-tuned -->.
 
-A comment after a number names a kind of value, files of results without `.csv`, and what
-their rows are to have: those of the clean task, unless `condition` is given. The number
-has to be what the rows say, at its own count of decimals. All other numbers of a page,
-such as settings, versions and trials without rows, are on file in `docs/numbers.txt`,
-paragraph by paragraph, so that none changes unseen.
+A comment after a number names a kind of value, files of results without `.csv`, and
+what their rows are to have: those of the clean task, unless `condition` is given. The
+number has to be what the rows say, at its own count of decimals. All other numbers of a
+page, such as settings, versions and trials without rows, are on file in
+`docs/numbers.txt`, paragraph by paragraph, so that none changes unseen.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Numbers in sentences: those that refer to rows are theirs, and no other changes unseen."""
+"""Numbers in sentences refer to rows, or are on file, so that none changes unseen."""
 
 import functools
 import random
@@ -159,7 +159,7 @@ def remembering(function):
 
 
 def noticed(page, text, changed):
-    """Why `claims --check` would fail if this page were changed; empty: it would not."""
+    """Why `claims --check` would fail on a changed page; empty: it would not."""
     try:
         made = with_references(pages.with_tables(changed, COMMITTED), COMMITTED)
     except UsageError as error:

@@ -213,8 +213,11 @@ def test_runs_that_diverged_count_as_the_worst(made, plans):
 
 def test_tasks_together_count_relative_to_a_reference(made):
     random = np.random.default_rng(0)
-    values = {env: {name: random.normal(at, 1, 5) * size for name, at in (("a", 9), ("b", 5))}
-              for env, size in (("A", 1), ("B", 100), ("C", 1), ("D", 10))}  # fmt: skip
+    means = {"a": 9, "b": 5}
+    values = {
+        env: {name: random.normal(at, 1, 5) * size for name, at in means.items()}
+        for env, size in (("A", 1), ("B", 100), ("C", 1), ("D", 10))
+    }
     rows = []
     for env, of in values.items():
         rows += rows_of(of, "return", env=env)
