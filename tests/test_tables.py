@@ -359,6 +359,27 @@ def test_a_page_is_made_and_checked_from_the_command_line(tmp_path, made, capsys
     )
 
 
+@pytest.mark.parametrize(
+    ("revisions", "said"),
+    [
+        (["1234567", "1234567a"], None),
+        (["1234567", "abcdef0"], "2 revisions, 0 of 10 runs"),
+        (["1234567-dirty", "1234567"], "1 revision, 5 of 10 runs"),
+    ],
+)
+def test_a_table_says_that_it_is_not_of_one_clean_revision(
+    tmp_path, made, revisions, said
+):
+    first, second = revisions
+    rows = rows_of({"snn": CUES["snn"]}, revision=first)
+    rows += rows_of({"ndp_oja": CUES["ndp_oja"]}, revision=second)
+    made("seeds", rows)
+    page = "<!-- table: seeds some -->\n<!-- end -->\n"
+    text = pages.with_tables(page, tmp_path)
+    assert ("Not run from one clean revision" in text) == (said is not None)
+    assert said is None or f"{said} with uncommitted changes.*" in text
+
+
 # figures
 
 
