@@ -648,7 +648,7 @@ def answers(files: Sequence[Path], **wanted: str) -> str:
     return _grouped(lines, ["setting", "name"], shown, columns)
 
 
-def simulated(files: Sequence[Path], measures: str, **wanted: str) -> str:
+def simulated(files: Sequence[Path], measures: str = "", **wanted: str) -> str:
     """Shares of simulations of `benchmarks.coverage`, by population and runs.
 
     Args:
@@ -657,7 +657,8 @@ def simulated(files: Sequence[Path], measures: str, **wanted: str) -> str:
         wanted: what rows have to have.
     """
     cases = _cases(files, wanted)
-    shown = [name for name in cases[0] if name.startswith(measures)]
+    measured = [name for name in cases[0] if name not in CASE]
+    shown = [name for name in measured if name.startswith(measures)]
     known = [
         case for case in cases if any(case.get(name) is not None for name in shown)
     ]

@@ -67,7 +67,8 @@ class Studentised(NamedTuple):
         """
         of_size = self._exceeded(np.abs(self.deviations), levels)
         on_side = self._exceeded(side * self.deviations, levels / 2)
-        return np.maximum(of_size, on_side)
+        thresholds: np.ndarray = np.maximum(of_size, on_side)
+        return thresholds
 
     def _exceeded(self, sizes: np.ndarray, levels: np.ndarray) -> np.ndarray:
         """What sizes exceed with a probability below a level."""
@@ -144,7 +145,8 @@ def _resamples(*runs: int) -> tuple[list[Resamples], bool]:
 def _weights_of_pairs(one: int, other: int) -> np.ndarray:
     """The probabilities of each resample of one sample with each of the other."""
     resamples, _ = _resamples(one, other)
-    return np.multiply.outer(resamples[0].weights, resamples[1].weights).ravel()
+    weights: np.ndarray = np.multiply.outer(*(part.weights for part in resamples))
+    return weights.ravel()
 
 
 def _counted(values: int) -> Resamples:
