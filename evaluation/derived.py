@@ -89,10 +89,12 @@ def learned(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _is_higher(returns: pl.Series, others: pl.Series) -> bool:
-    tested = statistics.difference(returns.to_numpy(), others.to_numpy())
+    samples = [returns.to_numpy(), others.to_numpy()]
+    tested = statistics.difference(*samples)
     p_values = [1.0]
-    if tested.p is not None:
-        p_values.append(tested.p)
+    if tested.interval is not None:
+        _, p = statistics.welch(*samples)
+        p_values.append(p)
     # by rank it may be lower where a single episode makes the mean higher
     if tested.rank_p is not None and tested.better > 0.5:
         p_values.append(tested.rank_p)

@@ -16,13 +16,14 @@ from spikepropamine.matrix.definition import Labels, Matrix
 from spikepropamine.matrix.stamp import divergence
 from spikepropamine.reading import read_yaml
 from spikepropamine.report.evaluation import EvaluationResults
+from spikepropamine.report.results import DIVERGED as DIVERGED_NAME
 from spikepropamine.table import COLUMNS, RUN, read, table, where, write
 
 OBSERVER = "ideal observer"
 """Stands in the place of a policy, and has no seed."""
 CUE = "CueAssociation-v0"
 DIVERGED: Measure[Cell] = Measure(
-    "diverged",
+    DIVERGED_NAME,
     "diverged",
     "1 where training broke down, so that there is no policy to evaluate; other runs "
     "have no such row.",

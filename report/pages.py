@@ -26,11 +26,12 @@ import polars as pl
 
 from spikepropamine.common import Parser, UsageError, check_known, shown, write_text
 from spikepropamine.reading import read_text
+from spikepropamine.report.contrasts import MATRICES
 from spikepropamine.report.figures import FIGURES, agrees, draw
 from spikepropamine.report.tables import TABLES
 from spikepropamine.table import RESULTS, read, where
 
-MATRICES, BENCHMARKS = Path("configs/matrices"), Path("benchmarks")
+BENCHMARKS = Path("benchmarks")
 TABLE = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- end -->|\Z)", re.DOTALL)
 FIGURE = re.compile(r"<!-- figure: (.*?) -->\s*!\[.*?\]\((.*?)\)")
 

@@ -23,6 +23,8 @@ SHORT = {"env": "environment"}
 """Columns as markers of pages call them."""
 HELD_OUT = "held out"
 """The condition of contexts that training never contained."""
+DIVERGED = "diverged"
+"""The measure of a row that stands for a run which diverged."""
 LARGE = 10  # numbers above it are shown without decimals
 UNEVEN = 1.1  # ratio of steps: the last generation of evolution may end early
 
@@ -176,6 +178,23 @@ def groups(
     order = [place.over(columns[: i + 1]) for i in range(len(columns))]
     lines = lines.with_row_index("place").sort(order, maintain_order=True).drop("place")
     yield from lines.group_by(columns, maintain_order=True)
+
+
+def diverged_runs(
+    files: Sequence[Path], wanted: Mapping[str, str]
+) -> dict[tuple[Any, ...], int]:
+    """How many runs diverged, by environment, setting and policy.
+
+    Args:
+        files: tables of results.
+        wanted: what rows have to have; conditions do not matter, as such runs have
+            none.
+    """
+    rows = table.where(table.read(files), measure=DIVERGED)
+    of_run = {SHORT.get(name, name): text for name, text in wanted.items()}
+    known = {name: text for name, text in of_run.items() if name in RUN}
+    count = matching(rows, known).group_by(*TASK, "policy").len()
+    return {tuple(key): number for *key, number in count.rows()}
 
 
 def values_of(lines: pl.DataFrame, measure: str) -> np.ndarray:
