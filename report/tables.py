@@ -643,19 +643,33 @@ def answers(files: Sequence[Path], **wanted: str) -> str:
     return _grouped(lines, ["setting", "name"], shown, columns)
 
 
-def simulated(files: Sequence[Path], **wanted: str) -> str:
-    """Shares of simulations of `benchmarks.coverage`, by population and seeds."""
+def simulated(files: Sequence[Path], measures: str, **wanted: str) -> str:
+    """Shares of simulations of `benchmarks.coverage`, by population and runs.
+
+    Args:
+        files: tables of results.
+        measures: how the names of those that are shown begin.
+        wanted: what rows have to have.
+    """
     cases = _cases(files, wanted)
+    shown = [name for name in cases[0] if name.startswith(measures)]
+    known = [
+        case for case in cases if any(case.get(name) is not None for name in shown)
+    ]
 
     def share(name: str) -> Column[Row]:
-        return Column(name, lambda case: f"{case[name]:.3f}")
+        def cell(case: Row) -> str:
+            value = case.get(name)
+            return "" if value is None else f"{value:.3f}"
+
+        return Column(name.removeprefix(measures).lstrip(", ") or name, cell)
 
     columns: list[Column[Row]] = [
         Column("population", lambda case: case["environment"]),
-        Column("seeds", lambda case: case["at"]),
-        *map(share, list(cases[0])[len(CASE) :]),
+        Column("runs", lambda case: case["at"]),
+        *map(share, shown),
     ]
-    return markdown(columns, cases)
+    return markdown(columns, known)
 
 
 TABLES = {
