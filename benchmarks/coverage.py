@@ -34,7 +34,8 @@ CONTRASTS = (1, 4, 10)
 APART = (1, 2, 3)
 TASKS = range(8)
 SHARE = 10  # as many fewer simulations of what takes long
-NEARLY_CONSTANT = 0.1  # standard deviation, where that of the other group is 1
+NEARLY_CONSTANT = 0.02  # standard deviation, where that of the other group is 1
+STEADIER = 0.1  # the same of a group that varies more
 SHUFFLED = 999
 
 Sample = Callable[[np.random.Generator, int], np.ndarray]
@@ -53,6 +54,11 @@ def skewed(random: np.random.Generator, size: int) -> np.ndarray:
 def steady(random: np.random.Generator, size: int) -> np.ndarray:
     """Nearly constant: the one whose standard deviation is not 1."""
     return random.normal(scale=NEARLY_CONSTANT, size=size)
+
+
+def steadier(random: np.random.Generator, size: int) -> np.ndarray:
+    """Varies by a tenth."""
+    return random.normal(scale=STEADIER, size=size)
 
 
 def heavy(random: np.random.Generator, size: int) -> np.ndarray:
@@ -81,8 +87,9 @@ class Populations(NamedTuple):
 POPULATIONS = {
     "normal": Populations(normal, normal),
     "skewed": Populations(skewed, skewed),
-    "unlike spreads": Populations(normal, steady),
+    "unlike spreads": Populations(normal, steadier),
     "skewed, nearly constant": Populations(skewed, steady),
+    "skewed, a tenth of the spread": Populations(skewed, steadier),
     "lognormal, nearly constant": Populations(heavy, steady),
     "one run in five fails": Populations(failing, failing),
 }
@@ -214,10 +221,9 @@ def candidate_rates(of: Populations, runs: int, pairs: int) -> dict[str, float]:
 
 def measure(rows: Rows, options: Any) -> None:
     """Adds all populations, by so many pairs of samples."""
-    for (name, of), runs in itertools.product(POPULATIONS.items(), RUNS):
-        case = {"environment": name, "policy": "statistics", "at": runs}
-        if name not in options.populations:
-            continue
+    for name, runs in itertools.product(options.populations, options.counts):
+        of = POPULATIONS[name]
+        case = {"environment": name, "policy": "statistics", "condition": str(runs)}
         if not options.candidates:
             found = covered(of, runs, options.pairs // SHARE)
             if runs >= FEWEST:  # with fewer nothing is tested
@@ -228,4 +234,11 @@ def measure(rows: Rows, options: Any) -> None:
 
 
 if __name__ == "__main__":
-    run(measure, __doc__, pairs=10_000, candidates=False, populations=list(POPULATIONS))
+    run(
+        measure,
+        __doc__,
+        pairs=10_000,
+        candidates=False,
+        populations=list(POPULATIONS),
+        counts=list(RUNS),
+    )

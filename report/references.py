@@ -37,7 +37,7 @@ LIST = Path("docs/numbers.txt")
 NUMBER = r"-?\d(?:[\d,]*\d)?(?:\.\d+)?"
 REFERENCE = re.compile(
     rf"(?P<number>{NUMBER})(?P<share> %)?"
-    rf"(?:(?P<before>\s)\[{NUMBER},(?P<inside>\s){NUMBER}\])?(?P<bold>\**)"
+    rf"(?:(?P<before>\s+)\[{NUMBER},(?P<inside>\s+){NUMBER}\])?(?P<bold>\**)"
     r"(?P<comment><!-- = (?P<words>.*?) -->)",
     re.DOTALL,
 )
@@ -93,13 +93,31 @@ OF_POLICY: Mapping[str, Callable[[pl.DataFrame, str], Value]] = {
     kind.__name__: kind for kind in (middle, mean, lowest, highest, runs, fact)
 }
 """Kinds of value of one policy."""
-OF_PAIR: Mapping[str, Callable[[statistics.Difference], Value]] = {
-    "difference": lambda tested: Value(tested.mean, tested.interval),
-    "improvement": lambda tested: Value(tested.better, tested.better_interval),
-    "p": lambda tested: Value(-1.0 if tested.p is None else tested.p),
-    "rank-p": lambda tested: Value(-1.0 if tested.rank_p is None else tested.rank_p),
+def ratio(one: np.ndarray, other: np.ndarray) -> Value:
+    """Of the interquartile means."""
+    return Value(float(stats.trim_mean(one, 0.25) / stats.trim_mean(other, 0.25)))
+
+
+def _p(p: float | None) -> Value:
+    if p is None:
+        raise UsageError("too few runs are tested")
+    return Value(p)
+
+
+def _of_difference(
+    value_of_difference: Callable[[statistics.Difference], Value],
+) -> Callable[[np.ndarray, np.ndarray], Value]:
+    return lambda one, other: value_of_difference(statistics.difference(one, other))
+
+
+OF_PAIR: Mapping[str, Callable[[np.ndarray, np.ndarray], Value]] = {
+    "difference": _of_difference(lambda of: Value(of.mean, of.interval)),
+    "improvement": _of_difference(lambda of: Value(of.better, of.better_interval)),
+    "p": _of_difference(lambda of: _p(of.p)),
+    "rank-p": _of_difference(lambda of: _p(of.rank_p)),
+    "ratio": ratio,
 }
-"""Kinds of value of two policies, `policy` and `other`."""
+"""Kinds of value of two policies, `policy` and `other`: float64 [runs] of each."""
 KINDS = (*OF_POLICY, *OF_PAIR, "pooled")
 
 
@@ -137,7 +155,7 @@ def value_of(words: str, results: Path) -> Value:
                 _with_diverged(files, wanted | {"policy": policy}, measure)
                 for policy in (wanted.get("policy", ""), str(other))
             ]
-            value = OF_PAIR[kind](statistics.difference(*samples))
+            value = OF_PAIR[kind](*samples)
     edges = value.interval and (value.interval[0] * scale, value.interval[1] * scale)
     if edges is not None and scale < 0:
         edges = edges[1], edges[0]

@@ -666,7 +666,7 @@ def simulated(files: Sequence[Path], measures: str, **wanted: str) -> str:
 
     columns: list[Column[Row]] = [
         Column("population", lambda case: case["environment"]),
-        Column("runs", lambda case: case["at"]),
+        Column("runs", lambda case: case["condition"]),
         *map(share, shown),
     ]
     return markdown(columns, known)
