@@ -53,10 +53,10 @@ class Studentised(NamedTuple):
         small, the second where they are skewed.
         """
         statistic = abs(self.mean) / self.error * (1 - TINY)
-        of_size = self.weights[np.abs(self.deviations) >= statistic].sum()
-        side = 1 if self.mean >= 0 else -1
-        on_side = self.weights[side * self.deviations >= statistic].sum()
-        return float(min(1.0, max(of_size, 2 * on_side)))
+        above = float(self.weights @ (self.deviations >= statistic))
+        below = float(self.weights @ (self.deviations <= -statistic))
+        on_side = above if self.mean >= 0 else below
+        return min(1.0, max(above + below, 2 * on_side))
 
     def thresholds(self, levels: np.ndarray, side: int) -> np.ndarray:
         """The size of the statistic above which p is below a level.
