@@ -18,11 +18,12 @@ from spikepropamine.agents.off_policy import Transitions
 from spikepropamine.agents.replay_buffer import Sequences
 from spikepropamine.agents.sac import MaximumEntropy
 from spikepropamine.agents.settings import OffPolicySettings, Stochastic
+from spikepropamine.policies.passes import GraphPass
 
 NORMALISED = partial(BatchRenorm1d, momentum=0.01, eps=0.001, warmup_steps=100_000)
 """A layer that comes before each linear one, as in sb3-contrib."""
-ADAM = {"betas": (0.5, 0.999), "fused": True}
-"""Arguments of the optimisers: sb3-contrib's, all parameters in one call."""
+ADAM = {"betas": (0.5, 0.999)}
+"""Arguments of the optimisers, as in sb3-contrib."""
 
 
 @dataclass(frozen=True)
@@ -57,20 +58,22 @@ class NormalisedCritics(nn.Module):
             )
             self.networks.append(nn.Sequential(*layers))
 
-    def forward(self, states: Tensor, actions: Tensor, learn: bool = True) -> Tensor:
+    def forward(self, states: Tensor, actions: Tensor) -> Tensor:
         """The critics' outputs.
 
         Args:
             states: [N, ...].
             actions: [N, actions].
-            learn: as of `Critics`, and of no consequence: gradients are cleared before
-                the critics' next step.
 
         Returns:
             [count, N, outputs].
         """
         inputs = torch.cat([states, actions], dim=1)
         return torch.stack([network(inputs) for network in self.networks])
+
+    def new_pass(self, rows: int) -> GraphPass:
+        """A pass that learning uses, for so many rows."""
+        return GraphPass(self, rows)
 
 
 class PlasticCrossQ(MaximumEntropy, CrossQ):
@@ -120,9 +123,10 @@ class PlasticCrossQ(MaximumEntropy, CrossQ):
         states = torch.cat([transitions.states, transitions.next_states])
         actions = torch.cat([transitions.actions, transitions.next_actions])
         self.critic.train(True)
-        values, next_values = self.critic(states, actions).chunk(2, dim=1)
+        critics = self._pass_of("critic", len(transitions.states))
+        values, next_values = critics.forward(states, actions).chunk(2, dim=1)
         self.critic.train(False)
-        return values, next_values.detach()
+        return values, next_values
 
 
 def _make(actor: Actor, blueprint: Blueprint) -> BaseAlgorithm:

@@ -3,7 +3,7 @@ common.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -30,6 +30,8 @@ from spikepropamine.agents.settings import OffPolicySettings
 from spikepropamine.policies.actors import ACTORS, Squashed
 from spikepropamine.policies.critics import OffPolicy
 from spikepropamine.policies.fast.ppo import NotFinite
+from spikepropamine.policies.flat_adam import flat
+from spikepropamine.policies.passes import ActorPass
 from spikepropamine.policies.spaces import each, stacked
 
 if TYPE_CHECKING:
@@ -59,15 +61,17 @@ def fast_products(device: torch.device) -> Iterator[None]:
             torch.set_float32_matmul_precision(before)
 
 
-class Unrolled(NamedTuple):
-    """Sequences of T entries on their way through the actor's network."""
+class Inputs(NamedTuple):
+    """Sequences of T entries on their way to the actor's network."""
 
-    inputs: Tensor
+    seen: Tensor
     """What the network sees, [T, B, channels]."""
     told: Tensor | None
     """What the critics alone are told, [T, B, numbers]; None: nothing."""
-    features: Tensor
-    """What the network gives, [T, B, F]."""
+    starts: Tensor
+    """[T, B], 1 where an episode starts."""
+    state: Any
+    """Of the network, before the first entry."""
 
 
 class Transitions(NamedTuple):
@@ -93,6 +97,28 @@ class Transitions(NamedTuple):
     """Actions in `next_states` for the targets, [N, actions]."""
     next_log_probs: Tensor
     """Their log-likelihoods, [N]."""
+
+
+def features_of(actor: Squashed, inputs: Inputs) -> Tensor:
+    """What the network of an actor gives, [T, B, F].
+
+    A network for pictures, which comes before it, learns from the critics alone: the
+    actor's gradients hardly teach it anything (Yarats et al. 2021).
+    """
+    features, _ = actor.unroll(inputs.seen.detach(), inputs.starts, inputs.state)
+    return features
+
+
+class ActorLoss(NamedTuple):
+    """What the actor lowers, and the way to it."""
+
+    value: Tensor
+    """A scalar."""
+    of_values: Tensor
+    """Its gradient to what the critics say of the actor's actions, [critics, N,
+    outputs]."""
+    of_log_probs: Tensor | None
+    """Its gradient to their log-likelihoods, [N]; None: these do not count."""
 
 
 class SequenceLearning(_Base):
@@ -161,6 +187,7 @@ class SequenceLearning(_Base):
         self._last_lstm_states = None if pair is None else RNNStates(pair, pair)
         self._next_lstm_states = self._last_lstm_states
         self._steps: list[tuple[Any, np.ndarray, np.ndarray]] = []
+        self._passes: dict[str, Any] = {}
 
     def _check_arguments(self) -> None:
         """Raises ValueError where an argument is too small, or one of SAC's does not
@@ -223,6 +250,7 @@ class SequenceLearning(_Base):
                 f"burn_in={burn_in}, {loaded.n_envs} environments and states of "
                 f"{width} numbers: load the algorithm with these"
             )
+        loaded.stored = {}  # its blocks are in no file of this run
         self.replay_buffer = loaded
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
@@ -379,40 +407,78 @@ class SequenceLearning(_Base):
         actor_learns = self._n_updates % self.policy_delay == 0
         with torch.set_grad_enabled(actor_learns):
             transitions = self._transitions(batch)
-
-        values, next_values = self._values_of(transitions)
-        targets = self._targets(transitions, next_values)
-        critic_loss = self._critic_loss(values, targets, transitions.weights)
-        self.critic.optimizer.zero_grad()
-        # which the critics' gradients reach: they train a network for pictures, and
-        # with `critic_sees_state` the whole of the actor's network
-        self.actor.optimizer.zero_grad()
-        critic_loss.backward(retain_graph=actor_learns)
-        self.critic.optimizer.step()
-        logged = {"critic_loss": critic_loss.detach()}
-
         if actor_learns:
-            actor_loss = self._actor_loss(transitions)
-            actor_loss.backward()
-            self.actor.optimizer.step()
-            logged["actor_loss"] = actor_loss.detach()
+            self.actor.optimizer.zero_grad()
+        logged = {"critic_loss": self._critics_learn(transitions)}
+        if actor_learns:
+            logged["actor_loss"] = self._actor_learns(transitions)
             logged |= self._after_actor(transitions)
         self._follow(actor_learns)
         self._n_updates += 1
         return logged
 
+    @torch.no_grad()
+    def _critics_learn(self, transitions: Transitions) -> Tensor:
+        """Moves the critics, and returns their loss."""
+        states = transitions.states
+        values, next_values = self._values_of(transitions)
+        targets = self._targets(transitions, next_values)
+        loss, slopes = self._critic_loss(values, targets, transitions.weights)
+        critics = self._pass_of("critic", len(states))
+        critics.backward(slopes)
+        critics.to_parameters()
+        if states.requires_grad:
+            # the critics train a network for pictures, and with `critic_sees_state` the
+            # whole of the actor's network
+            of_states = critics.to_inputs(0, states.shape[1])
+            torch.autograd.backward(states, of_states, retain_graph=True)
+        self.critic.optimizer.step()
+        return loss
+
+    @torch.no_grad()
+    def _actor_learns(self, transitions: Transitions) -> Tensor:
+        """Moves the actor, and returns its loss."""
+        states, actions = transitions.states, transitions.new_actions
+        critics = self._pass_of("critic", len(states))
+        values = critics.forward(states, actions)
+        loss = self._actor_loss(values, transitions)
+        critics.backward(loss.of_values)
+        width = states.shape[1]
+        of_actions = critics.to_inputs(width, width + actions.shape[1])
+        self._passes["actor"].backward(of_actions, loss.of_log_probs)
+        self.actor.optimizer.step()
+        return loss.value
+
+    def _pass_of(self, name: str, rows: int) -> Any:
+        """The pass through "actor", "critic" or "critic_target", for so many rows."""
+        kept = self._passes.get(name)
+        if kept is not None and kept.rows == rows:
+            return kept
+        if name == "actor":
+            made = ActorPass(self.actor, self._written_out_layers(), rows)
+        else:
+            made = getattr(self, name).new_pass(rows)
+        self._passes[name] = made
+        return made
+
     def _transitions(self, batch: Sequences) -> Transitions:
         """The steps of a minibatch after burn-in, with the present actor's actions."""
-        unrolled = self._unrolled(batch)
-        drawn, log_probs = self.actor.draw(unrolled.features)
-        seen = [unrolled.inputs]
-        if unrolled.told is not None:
-            seen.append(unrolled.told)
+        inputs = self._inputs(batch, self.actor)
+        of_critics = [inputs.seen]
+        if inputs.told is not None:
+            of_critics.append(inputs.told)
+        features = self._features(inputs)
         if self.policy.critic_sees_state:
             # which teaches the network what to keep: the actor's gradients alone hardly
             # do
-            seen.append(unrolled.features)
-        states = torch.cat(seen, dim=2)
+            of_critics.append(features)
+        states = torch.cat(of_critics, dim=2)
+        rows = inputs.starts.numel()
+        flat_drawn, flat_log_probs = self._pass_of("actor", rows).forward(
+            features.flatten(0, 1)
+        )
+        drawn = flat_drawn.unflatten(0, inputs.starts.shape)
+        log_probs = flat_log_probs.unflatten(0, inputs.starts.shape)
         taken = slice(self.burn_in, -1)
         weights = batch.weights[taken].flatten()
         return Transitions(
@@ -424,17 +490,26 @@ class SequenceLearning(_Base):
             weights=weights / weights.sum().clamp(min=1),
             new_actions=drawn[:-1].flatten(0, 1),
             new_log_probs=log_probs[:-1].flatten(),
-            next_actions=drawn[1:].detach().flatten(0, 1),
-            next_log_probs=log_probs[1:].detach().flatten(),
+            next_actions=drawn[1:].flatten(0, 1),
+            next_log_probs=log_probs[1:].flatten(),
         )
 
-    def _unrolled(self, batch: Sequences, actor: Squashed | None = None) -> Unrolled:
-        """A minibatch through the network of an actor, after burn-in.
-
-        A network for pictures learns from the critics alone: the actor's gradients
-        hardly teach it anything (Yarats et al. 2021).
+    def _written_out_layers(self) -> list[nn.Linear]:
+        """The hidden layers of the actor whose gradients are written out. There are
+        none where gradients come from the critics, too.
         """
-        actor = self.actor if actor is None else actor
+        if self.policy.critic_sees_state:
+            return []
+        return self.actor.rectified_layers()
+
+    def _features(self, inputs: Inputs) -> Tensor:
+        """What those layers of the actor see that are written out, [T, B, numbers]."""
+        if self._written_out_layers():
+            return inputs.seen.detach()
+        return features_of(self.actor, inputs)
+
+    def _inputs(self, batch: Sequences, actor: Squashed) -> Inputs:
+        """What the network of an actor sees of a minibatch, after burn-in."""
         burn_in = self.burn_in
         observations, told = self.policy.split(batch.observations)
         flat = each(lambda x: x.flatten(0, 1), observations)
@@ -444,33 +519,39 @@ class SequenceLearning(_Base):
         if burn_in:
             with torch.no_grad():
                 _, state = actor.unroll(inputs[:burn_in], batch.starts[:burn_in], state)
-            inputs = inputs[burn_in:]
-        features, _ = actor.unroll(inputs.detach(), batch.starts[burn_in:], state)
         if told is not None:
             told = told[burn_in:].float()
-        return Unrolled(inputs, told, features)
+        return Inputs(inputs[burn_in:], told, batch.starts[burn_in:], state)
 
     def _values_of(self, transitions: Transitions) -> tuple[Tensor, Tensor]:
         """What the critics give for the steps, and the target critics for what comes
         after them, each [critics, N, outputs].
         """
-        values = self.critic(transitions.states, transitions.actions)
-        with torch.no_grad():
-            next_values = self.critic_target(
-                transitions.next_states, transitions.next_actions
-            )
+        rows = len(transitions.states)
+        values = self._pass_of("critic", rows).forward(
+            transitions.states, transitions.actions
+        )
+        next_values = self._pass_of("critic_target", rows).forward(
+            transitions.next_states, transitions.next_actions
+        )
         return values, next_values
 
     def _targets(self, transitions: Transitions, next_values: Tensor) -> Tensor:
         """What the critics should give for the steps, [N, any number of targets]."""
         raise NotImplementedError
 
-    def _critic_loss(self, values: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """The loss of the critics, a scalar."""
+    def _critic_loss(
+        self, values: Tensor, targets: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Of values [critics, N, outputs] and targets [N, any], with weights [N]; and
+        its gradient to the values.
+        """
         raise NotImplementedError
 
-    def _actor_loss(self, transitions: Transitions) -> Tensor:
-        """What the actor lowers, a scalar with gradients to it."""
+    def _actor_loss(self, values: Tensor, transitions: Transitions) -> ActorLoss:
+        """What the actor lowers, where the critics say [critics, N, outputs] of its
+        actions.
+        """
         raise NotImplementedError
 
     def _after_actor(self, transitions: Transitions) -> dict[str, Tensor]:
@@ -480,14 +561,18 @@ class SequenceLearning(_Base):
     def _follow(self, actor_learned: bool) -> None:
         """Moves target networks at the end of an update."""
 
-    def _move(self, target: nn.Module, source: nn.Module) -> None:
+    def _move(
+        self, target: Sequence[nn.Parameter], source: Sequence[nn.Parameter]
+    ) -> None:
         """Moves the parameters of a target network by `tau` towards those of
         another.
         """
-        with torch.no_grad():
-            torch._foreach_lerp_(
-                list(target.parameters()), list(source.parameters()), self.tau
-            )
+        flat(target).lerp_(flat(source), self.tau)
+
+    def _move_critics(self) -> None:
+        """Moves the target critics towards the critics, after a pass through both."""
+        target, source = self._passes["critic_target"], self._passes["critic"]
+        self._move(target.parameters, source.parameters)
 
     def _discounted(self, transitions: Transitions, next_values: Tensor) -> Tensor:
         """R + gamma (1 - done) v, for values v [N, any]."""
@@ -496,7 +581,8 @@ class SequenceLearning(_Base):
 
     def _excluded_save_params(self) -> list[str]:
         excluded = super()._excluded_save_params()
-        return [*excluded, "_steps", "_last_lstm_states", "_next_lstm_states"]
+        states = ["_last_lstm_states", "_next_lstm_states"]
+        return [*excluded, *states, "_steps", "_passes"]
 
 
 def arguments(blueprint: Blueprint) -> Arguments:

@@ -1,7 +1,7 @@
 """A replay buffer of sequences, with the actor's state before each."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,12 @@ AHEAD = 2**21
 """Numbers of a state that are drawn ahead, at most."""
 MOST_AHEAD = 64
 """Minibatches that are drawn ahead, at most."""
+BLOCK = 2**24
+"""Bytes of a block of the buffer, at most, unless a single sequence has more."""
+OF_ENTRIES = ("actions", "rewards", "dones", "starts", "weights")
+"""Names of arrays with a row for each entry, besides observations."""
+
+Arrays = dict[str, np.ndarray]
 
 
 def _memory_of_machine() -> int:
@@ -60,6 +66,36 @@ class Sequences(NamedTuple):
             weights=self.weights[:, columns],
             states=None if states is None else states[columns],
         )
+
+
+class Blocks(Mapping[int, Arrays]):
+    """Blocks of a replay buffer, which do not change any more, by their numbers.
+
+    Args:
+        numbers: of the blocks.
+        make: gives the arrays of one, anew at each call.
+        stored: names of the files of those that are stored already; whoever stores
+            another adds its name.
+    """
+
+    def __init__(
+        self,
+        numbers: Iterable[int],
+        make: Callable[[int], Arrays],
+        stored: dict[int, str],
+    ) -> None:
+        self._numbers = list(numbers)
+        self._make = make
+        self.stored = stored
+
+    def __getitem__(self, number: int) -> Arrays:
+        return self._make(number)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
 
 
 class SequenceReplayBuffer(sb3.ReplayBuffer):
@@ -116,6 +152,8 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         self.states = np.zeros((n_envs, blocks, 0), np.float32)
         self.counts = np.zeros(n_envs, np.int64)
         """Entries that each environment has added."""
+        self.stored: dict[int, str] = {}
+        """Names of the files with blocks of this buffer, by number."""
 
     def _room_for_observations(self, size: int) -> dict[str, np.ndarray]:
         """Arrays [n_envs, size, ...] for each part of observations; the name of the
@@ -148,27 +186,71 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
             )
         self.states = np.zeros((*self.states.shape[:2], width), np.float32)
 
-    def _filled(self, counts: np.ndarray) -> dict[str, np.ndarray]:
-        """The parts of all arrays that are filled after so many entries of each
-        environment.
+    @property
+    def block_entries(self) -> int:
+        """Entries of each environment in a block: those of whole sequences."""
+        arrays = [*self.kept.values(), *(getattr(self, name) for name in OF_ENTRIES)]
+        size = sum(x.nbytes for x in [*arrays, self.states])
+        sequences = self.states.shape[1]
+        most = BLOCK * sequences // size
+        return min(max(most, 1), sequences) * self.sequence_length
+
+    def contents(self) -> dict[str, Any]:
+        """All that is in the buffer: "counts"; as "blocks", those parts that do not
+        change any more, as `Blocks` of "block_entries" entries of each environment; and
+        what comes after them, from the entry "first" on, as arrays by name.
+
+        Entries are numbered from 0 for each environment, and block n begins with entry
+        n `block_entries`. Of entries that were overwritten, a block may hold those
+        that took their place.
         """
-        filled = min(int(counts.max()), self.buffer_size)
-        blocks = -(-filled // self.sequence_length)  # rounded up
-        parts = {f"observations {key}": x[:, :filled] for key, x in self.kept.items()}
-        for name in ("actions", "rewards", "dones", "starts", "weights"):
-            parts[name] = getattr(self, name)[:, :filled]
-        parts["states"] = self.states[:, :blocks]
-        return parts
+        length = self.block_entries
+        oldest = max(int(self.counts.min()) - self.buffer_size, 0)
+        # the latest entry loses its weight where its episode is given up
+        settled = max(int(self.counts.min()) - 1, 0)
+        numbers = range(oldest // length, settled // length)
 
-    def contents(self) -> dict[str, np.ndarray]:
-        """All that is in the buffer, as arrays by name."""
-        return self._filled(self.counts) | {"counts": self.counts}
+        newest = int(self.counts.max())
+        overwritten = max(newest - self.buffer_size, 0)
+        first = max(numbers.stop * length, overwritten)
+        first -= first % self.sequence_length
+        return self._entries(first, newest) | {
+            "counts": self.counts.copy(),
+            "first": first,
+            "block_entries": length,
+            "blocks": Blocks(numbers, self._block, self.stored),
+        }
 
-    def restore(self, contents: dict[str, np.ndarray]) -> None:
+    def _block(self, number: int) -> Arrays:
+        first = number * self.block_entries
+        return self._entries(first, first + self.block_entries)
+
+    def _entries(self, first: int, last: int) -> Arrays:
+        """Copies of the entries from one number to before another."""
+        at, blocks = self._places(first, last)
+        entries = {}
+        for key, x in self.kept.items():
+            entries[f"observations {key}"] = x.take(at, axis=1)
+        for name in OF_ENTRIES:
+            entries[name] = getattr(self, name).take(at, axis=1)
+        entries["states"] = self.states.take(blocks, axis=1)
+        return entries
+
+    def _places(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where the entries from one number to before another are, and where states
+        before sequences of them.
+        """
+        length = self.sequence_length
+        past_last = -(-last // length)  # rounded up
+        blocks = np.arange(first // length, past_last) % self.states.shape[1]
+        return np.arange(first, last) % self.buffer_size, blocks
+
+    def restore(self, contents: dict[str, Any]) -> None:
         """Puts in what `contents` gave.
 
         Args:
-            contents: of a buffer that was made alike.
+            contents: of a buffer that was made alike; without "first" and "blocks",
+                arrays begin with the buffer.
 
         Raises:
             ValueError: the other buffer had more or fewer environments, or other
@@ -179,22 +261,45 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
             raise ValueError(
                 f"its replay buffer is of {len(counts)} environments; give as many"
             )
-        parts = self._filled(counts) | {"counts": self.counts}
-        given = {name: (x.shape, x.dtype) for name, x in contents.items()}
-        expected = {name: (x.shape, x.dtype) for name, x in parts.items()}
-        wrong = [
-            name for name in given | expected if given.get(name) != expected.get(name)
-        ]
+        blocks = contents.get("blocks", Blocks([], dict, {}))
+        length = contents.get("block_entries", self.block_entries)
+        # the newest last, since it may have taken the place of others
+        for number in sorted(blocks):
+            self._put(number * length, (number + 1) * length, blocks[number])
+
+        newest = int(counts.max())
+        first = contents.get("first", 0)
+        last = newest if "first" in contents else min(newest, self.buffer_size)
+        self._put(first, last, contents)
+        self.counts[:] = counts
+        self.stored = {}
+        if length == self.block_entries:
+            self.stored = dict(blocks.stored)
+
+    def _put(self, first: int, last: int, given: dict[str, Any]) -> None:
+        """Puts in the entries from one number to before another."""
+        at, blocks = self._places(first, last)
+        rooms = {f"observations {key}": (x, at) for key, x in self.kept.items()}
+        for name in OF_ENTRIES:
+            rooms[name] = getattr(self, name), at
+        rooms["states"] = self.states, blocks
+        wrong = []
+        for name, (room, places) in rooms.items():
+            shape = (len(room), len(places), *room.shape[2:])
+            x = given.get(name)
+            if x is None or x.shape != shape or x.dtype != room.dtype:
+                wrong.append(name)
         if wrong:
             raise ValueError(
                 f"the replay buffer has {', '.join(wrong)} of other shapes"
             )
-        for name, part in parts.items():
-            part[...] = contents[name]
+        for name, (room, places) in rooms.items():
+            room[:, places] = given[name]
 
     def reset(self) -> None:
         """Empties the buffer."""
         self.counts[:] = 0
+        self.stored = {}
 
     def size(self) -> int:
         """Entries in the buffer, of all environments."""

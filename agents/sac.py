@@ -18,8 +18,9 @@ from spikepropamine.agents.algorithm import (
     Blueprint,
     Needs,
 )
-from spikepropamine.agents.off_policy import SequenceLearning, Transitions
+from spikepropamine.agents.off_policy import ActorLoss, SequenceLearning, Transitions
 from spikepropamine.agents.settings import OffPolicySettings, Stochastic, WithTargets
+from spikepropamine.policies.flat_adam import FlatAdam
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,7 @@ class MaximumEntropy(SequenceLearning):
             coefficient: Any = self.policy.log_ent_coef
             coefficient.data.copy_(self.log_ent_coef.detach())
             self.log_ent_coef = coefficient
-            self.ent_coef_optimizer = torch.optim.Adam(
-                [coefficient], self.lr_schedule(1), fused=True
-            )
+            self.ent_coef_optimizer = FlatAdam([coefficient], self.lr_schedule(1))
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         optimizers = super()._optimizers()
@@ -73,22 +72,33 @@ class MaximumEntropy(SequenceLearning):
         """What target critics [critics, N, outputs] say together, [N, any]."""
         return next_values.squeeze(2).amin(dim=0).unsqueeze(1)
 
-    def _critic_loss(self, values: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        errors = values.squeeze(2) - targets.squeeze(1)
-        return 0.5 * (errors.square() @ weights).sum()
+    def _critic_loss(
+        self, values: Tensor, targets: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Half the squared errors."""
+        errors = values - targets
+        slopes = errors * weights[:, None]
+        return 0.5 * (errors * slopes).sum(), slopes
 
-    def _actor_loss(self, transitions: Transitions) -> Tensor:
+    def _actor_loss(self, values: Tensor, transitions: Transitions) -> ActorLoss:
         """Coefficient log p(a) - Q(s, a)."""
-        values = self.critic(
-            transitions.states.detach(), transitions.new_actions, learn=False
-        )
+        worth, of_values = self._for_actor(values)
+        weights = transitions.weights
         coefficient = self._entropy_coefficient()
-        costs = coefficient * transitions.new_log_probs - self._for_actor(values)
-        return costs @ transitions.weights
+        costs = coefficient * transitions.new_log_probs - worth
+        return ActorLoss(
+            value=costs @ weights,
+            of_values=of_values * -weights[:, None],
+            of_log_probs=coefficient * weights,
+        )
 
-    def _for_actor(self, values: Tensor) -> Tensor:
-        """What critics [critics, N, outputs] say for the actor's loss, [N]."""
-        return values.squeeze(2).amin(dim=0)
+    def _for_actor(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """What critics [critics, N, outputs] say for the actor's loss, [N], and its
+        gradient to what they gave.
+        """
+        smallest = values.min(dim=0, keepdim=True)
+        slopes = torch.zeros_like(values).scatter_(0, smallest.indices, 1.0)
+        return smallest.values.flatten(), slopes
 
     def _after_actor(self, transitions: Transitions) -> dict[str, Tensor]:
         """Brings the actor's entropy nearer to `target_entropy`."""
@@ -123,7 +133,7 @@ class SoftActorCritic(MaximumEntropy):
 
     def _follow(self, actor_learned: bool) -> None:
         if self._n_updates % self.target_update_interval == 0:
-            self._move(self.critic_target, self.critic)
+            self._move_critics()
 
 
 class PlasticSAC(SoftActorCritic, SAC):

@@ -14,7 +14,12 @@ from torch import Tensor
 
 from spikepropamine.agents import off_policy, sac
 from spikepropamine.agents.algorithm import Actor, Arguments, Blueprint
-from spikepropamine.agents.off_policy import SequenceLearning, Transitions
+from spikepropamine.agents.off_policy import (
+    ActorLoss,
+    SequenceLearning,
+    Transitions,
+    features_of,
+)
 from spikepropamine.agents.replay_buffer import Sequences
 from spikepropamine.agents.settings import OffPolicySettings, WithTargets
 from spikepropamine.options import NotNegative
@@ -66,7 +71,8 @@ class PlasticTD3(SequenceLearning, TD3):
         """
         transitions = super()._transitions(batch)
         with torch.no_grad():
-            features = self._unrolled(batch, self.actor_target).features
+            inputs = self._inputs(batch, self.actor_target)
+            features = features_of(self.actor_target, inputs)
             actions = self.actor_target.mode(features[1:]).flatten(0, 1)
             noise = torch.empty_like(actions).normal_(0, self.target_policy_noise)
             bound = self.target_noise_clip
@@ -78,23 +84,26 @@ class PlasticTD3(SequenceLearning, TD3):
         smallest = next_values.amin(dim=0)
         return self._discounted(transitions, smallest)
 
-    def _critic_loss(self, values: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        errors = values.squeeze(2) - targets.squeeze(1)
-        loss: Tensor = (errors.square() @ weights).sum()
-        return loss
+    def _critic_loss(
+        self, values: Tensor, targets: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The squared errors."""
+        errors = values - targets
+        slopes = 2 * errors * weights[:, None]
+        return 0.5 * (errors * slopes).sum(), slopes
 
-    def _actor_loss(self, transitions: Transitions) -> Tensor:
+    def _actor_loss(self, values: Tensor, transitions: Transitions) -> ActorLoss:
         """-Q(s, a) of the first critic."""
-        values = self.critic(
-            transitions.states.detach(), transitions.new_actions, learn=False
-        )
-        values_of_first: Tensor = values[0].squeeze(1)
-        return -(values_of_first @ transitions.weights)
+        slopes = torch.zeros_like(values)
+        slopes[0, :, 0] = -transitions.weights
+        return ActorLoss((values * slopes).sum(), slopes, None)
 
     def _follow(self, actor_learned: bool) -> None:
         if actor_learned:
-            self._move(self.critic_target, self.critic)
-            self._move(self.actor_target, self.actor)
+            self._move_critics()
+            self._move(
+                list(self.actor_target.parameters()), list(self.actor.parameters())
+            )
 
 
 def arguments(blueprint: Blueprint) -> Arguments:

@@ -48,20 +48,26 @@ class PlasticTQC(SoftActorCritic, TQC):
         pooled = next_values.transpose(0, 1).flatten(1)
         return pooled.sort(dim=1).values[:, :kept]
 
-    def _for_actor(self, values: Tensor) -> Tensor:
-        return values.mean(dim=(0, 2))
+    def _for_actor(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        count, _, quantiles = values.shape
+        slopes = torch.full_like(values, 1 / (count * quantiles))
+        return values.mean(dim=(0, 2)), slopes
 
-    def _critic_loss(self, values: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    def _critic_loss(
+        self, values: Tensor, targets: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Quantile Huber loss (Dabney et al. 2018; Kuznetsov et al. 2020)."""
-        quantiles = values.shape[2]
+        count, _, quantiles = values.shape
         # [critics, N, quantiles, targets]
         errors = targets[None, :, None, :] - values[..., None]
-        size = errors.abs()
-        huber = torch.where(size > 1, size - 0.5, 0.5 * errors * errors)
+        bounded = errors.clamp(-1, 1)
+        huber = bounded * (errors - 0.5 * bounded)
         levels = (torch.arange(quantiles, device=errors.device) + 0.5) / quantiles
-        is_above = (errors.detach() < 0).float()
-        losses = (levels[:, None] - is_above).abs() * huber
-        return (losses.mean(dim=(0, 2, 3)) * weights).sum()
+        is_above = (errors < 0).to(values.dtype)
+        of_huber = (levels[:, None] - is_above).abs()
+        losses = (of_huber * huber).mean(dim=(0, 2, 3))
+        slopes = (of_huber * bounded).mean(dim=3) * weights[:, None]
+        return losses @ weights, slopes / -(count * quantiles)
 
 
 def arguments(blueprint: Blueprint) -> Arguments:

@@ -188,7 +188,9 @@ def _leave_untrained(policy: BasePolicy, groups: Collection[Group], agent: str) 
         for parameter in parameters:
             parameter.requires_grad_(False)
     for name, part in _trained_parts(policy, agent).items():
-        if not any(parameter.requires_grad for parameter in part.parameters()):
+        # another library's policy may have none that PyTorch knows
+        parameters = list(part.parameters())
+        if parameters and not any(x.requires_grad for x in parameters):
             raise ValueError(
                 f"trainer.untrained: nothing of {name} would be left to train"
             )

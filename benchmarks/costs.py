@@ -28,6 +28,10 @@ STEPS = 500
 def exported(run: Run, task: Task) -> dict[str, float]:
     """Size of the ONNX file, how far its actions are from the policy's, and times of a
     step.
+
+    Args:
+        run: whose policy is exported.
+        task: of the run.
     """
     env = make_env(task, CLEAN, run.previous, run.revealed)
     contents = onnx_file.to_onnx(run.policy, {})

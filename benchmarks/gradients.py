@@ -45,7 +45,13 @@ BATCH = 4
 def make_network(
     kind: tuple[str, str, str], spread: float, seed: int
 ) -> SpikingNetwork:
-    """A network of a kind; `spread` multiplies gains and neuromodulators."""
+    """A network of a kind.
+
+    Args:
+        kind: rule, modulation and decay.
+        spread: multiplies gains and neuromodulators.
+        seed: of its first weights.
+    """
     rule, modulation, decay = kind
     torch.manual_seed(seed)
     config: Any = {
@@ -60,7 +66,12 @@ def make_network(
 
 
 def inputs_of(steps: int, seed: int) -> torch.Tensor:
-    """Slowly changing inputs of unit variance, [steps, BATCH, CHANNELS] float64."""
+    """Slowly changing inputs of unit variance, float64 [steps, BATCH, CHANNELS].
+
+    Args:
+        steps: environment steps.
+        seed: of the draws.
+    """
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(
         steps, BATCH, CHANNELS, generator=generator, dtype=torch.float64
@@ -76,7 +87,12 @@ def inputs_of(steps: int, seed: int) -> torch.Tensor:
 def unrolled(
     network: SpikingNetwork, inputs: torch.Tensor
 ) -> tuple[torch.Tensor, dict]:
-    """Features and new state of a sequence from its start on."""
+    """Features and new state of a sequence from its start on.
+
+    Args:
+        network: to be run.
+        inputs: [steps, BATCH, CHANNELS].
+    """
     starts = torch.zeros(inputs.shape[:2], dtype=inputs.dtype)
     starts[0] = 1.0
     state = torch.zeros(BATCH, network.layout.size, dtype=inputs.dtype)
@@ -85,8 +101,13 @@ def unrolled(
 
 
 def gradient(network: SpikingNetwork, inputs: torch.Tensor) -> torch.Tensor:
-    """Of the mean square of the features of the last step, which all steps before can
-    change.
+    """The gradient, to all parameters, of the mean square of the last step's features.
+
+    All steps before can change these features.
+
+    Args:
+        network: to be run.
+        inputs: [steps, BATCH, CHANNELS].
     """
     network.zero_grad()
     unrolled(network, inputs)[0][-1].square().mean().backward()
@@ -95,7 +116,13 @@ def gradient(network: SpikingNetwork, inputs: torch.Tensor) -> torch.Tensor:
 
 
 def at_bound(network: SpikingNetwork, steps: int, seed: int) -> float:
-    """Share of the fast weights at their bound after so many steps."""
+    """The share of the fast weights that are at their bound.
+
+    Args:
+        network: to be run.
+        steps: environment steps, after which they are looked at.
+        seed: of the inputs.
+    """
     with torch.no_grad():
         _, state = unrolled(network, inputs_of(steps, seed).float())
     return float(

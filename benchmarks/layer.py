@@ -56,6 +56,12 @@ def passes(
 ) -> dict[str, Callable[[], None]]:
     """A training pass of each backend that can run, or under `torch.no_grad` a forward
     pass.
+
+    Args:
+        kind: rule, modulation, and whether the layer is recurrent.
+        batch: environments.
+        neurons: of the layer.
+        ticks: of the sequence.
     """
     rule, modulation, recurrent = kind
     spec = LayerSpec(neurons, neurons, rule, modulation, recurrent)
@@ -102,7 +108,12 @@ def names_for(kind: tuple[str, str, bool]) -> list[str]:
 def in_turn(
     functions: dict[str, Callable[[], None]], turns: int
 ) -> dict[str, list[float]]:
-    """Seconds of CPU time of each function, one entry a turn."""
+    """Seconds of CPU time of each function, one entry a turn.
+
+    Args:
+        functions: by name.
+        turns: how often each is called.
+    """
 
     def seconds(function: Callable[[], None], repeats: int) -> float:
         return (
@@ -124,7 +135,13 @@ def in_turn(
 
 
 def ratio(times: dict[str, list[float]], slow: str, fast: str) -> float:
-    """How many times faster, median over turns."""
+    """How many times faster one function is, the median over turns.
+
+    Args:
+        times: as `in_turn` returns them.
+        slow: name of the slower one.
+        fast: name of the other.
+    """
     return statistics.median(a / b for a, b in zip(times[slow], times[fast]))
 
 
@@ -133,6 +150,11 @@ def peak_memory(
 ) -> float:
     """MiB by which a second training pass raises the resident memory at its peak
     (Linux).
+
+    Args:
+        name: of the backend.
+        kind: rule, modulation, and whether the layer is recurrent.
+        size: environments, neurons and ticks.
     """
     torch.set_num_threads(1)
     passes(kind, 2, size[1], 4)[name]()  # compiled code, before the count
@@ -142,6 +164,11 @@ def peak_memory(
 def case_of(setting: str, kind: tuple[str, str, bool], *size: int) -> dict[str, Any]:
     """Columns of a case: what is measured, of which kind of layer, and its size, B x n
     x T.
+
+    Args:
+        setting: what is measured.
+        kind: rule, modulation, and whether the layer is recurrent.
+        *size: environments, neurons, and where there are several ticks.
     """
     name = " ".join([*kind[:2], *["recurrent"] * kind[2]])
     return {
@@ -154,8 +181,16 @@ def case_of(setting: str, kind: tuple[str, str, bool], *size: int) -> dict[str, 
 def training(
     rows: Rows, kind: tuple[str, str, bool], size: tuple[int, ...]
 ) -> float | None:
-    """Adds a training pass; returns how many times as fast as the reference Numba
-    is.
+    """Adds a training pass of each backend.
+
+    Args:
+        rows: gets a row for each backend.
+        kind: rule, modulation, and whether the layer is recurrent.
+        size: environments, neurons and ticks.
+
+    Returns:
+        How many times as fast as the reference Numba is; None where one of them cannot
+        run.
     """
     functions = passes(kind, *size)
     batch, neurons, ticks = size
@@ -178,6 +213,12 @@ def training(
 def rollout(rows: Rows, kind: tuple[str, str, bool], batch: int, neurons: int) -> None:
     """Adds an environment step of a network without gradients: of one layer, and what
     each of two more layers adds.
+
+    Args:
+        rows: gets a row for each backend.
+        kind: rule, modulation, and whether layers are recurrent.
+        batch: environments.
+        neurons: of each layer.
     """
     names = names_for(kind)
     steps = {

@@ -32,8 +32,16 @@ FIRST_SEED = 1_000_000  # of the episodes, beyond those of any training
 
 
 def asked(policy: Any, steps: int, keys: int, episodes: int) -> dict[str, np.ndarray]:
-    """`correct`, `lag` and `bindings` of every question in episodes of its task, side
-    by side.
+    """What is known of every question in episodes of a policy's task, side by side.
+
+    Args:
+        policy: that answers.
+        steps: of an episode.
+        keys: of the task.
+        episodes: how many.
+
+    Returns:
+        `correct`, `lag` and `bindings` of each question.
     """
     settings = policy.metadata["settings"]
     if settings.get("previous"):

@@ -117,7 +117,14 @@ PEERS = {f.__name__: f for f in (snntorch, norse, spikingjelly, sinabs, sinabs_s
 
 
 def peer_pass(peer: Neurons, batch: int, neurons: int, ticks: int) -> Callable[[], Any]:
-    """A training pass: forward, and backward to all parameters and to the inputs."""
+    """A training pass: forward, and backward to all parameters and to the inputs.
+
+    Args:
+        peer: another library's neurons.
+        batch: environments.
+        neurons: of the layer.
+        ticks: of the sequence.
+    """
     module, forward, factor = peer
     linear = nn.Linear(neurons, neurons)
     nn.init.normal_(

@@ -7,17 +7,20 @@ FILE]
 Every policy is trained as configured and with hidden layers of one size, beside
 Stable-Baselines3's own PPO on its own environments (`sb3`, with the settings of `mlp`)
 and, where it is installed (benchmarks/requirements-sbx.txt), SBX's, which JAX compiles.
-By SAC (suite `sac`) it is trained as configured and with Stable-Baselines3's settings
-of SAC, beside that. The physics limit is what MuJoCo alone makes in the same process,
-on random controls: no training can be faster. A step's time is split into physics, the
-rest of the environments, inference (with all that is left of a rollout), the buffer,
-and the update.
+With SAC (suite `sac`) it is trained as configured and with Stable-Baselines3's settings
+of SAC, beside Stable-Baselines3's SAC and SBX's with these.
+
+Times are of the fastest round; "times SB3's" is the median over the rounds of a ratio
+of two times in one round. The physics limit is what MuJoCo alone makes in the same
+process, on random controls: no training can be faster. A step's time is split into
+physics, the rest of the environments, inference (with all that is left of a rollout),
+the buffer, and the update.
 """
 
 import importlib
 import importlib.util
-import itertools
 import os
+import statistics
 import time
 from argparse import Namespace
 from collections import defaultdict
@@ -28,9 +31,9 @@ from typing import Any
 import gymnasium as gym
 import mujoco
 import numpy as np
-from stable_baselines3 import SAC
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 import spikepropamine  # noqa: F401  registers the environments
@@ -40,9 +43,10 @@ from spikepropamine.common import check_known
 from spikepropamine.training.environments import env_maker, make_envs
 from spikepropamine.training.run import keep_freed_memory
 from spikepropamine.training.sections import defaults
+from spikepropamine.training.settings import Settings
 
 PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}
-"""Modules with a PPO of Stable-Baselines3's interface."""
+"""Modules with PPO and SAC of Stable-Baselines3's interface."""
 POLICIES = ["mlp", "snn", "ndp-oja", "lstm", "lstm-stock"]
 PARTS = ("physics", "environments", "inference", "buffer", "update")
 PHYSICS_STEPS = 4000  # per round
@@ -53,6 +57,9 @@ SB3: dict[str, Any] = {
 }  # fmt: skip
 """Stable-Baselines3's settings of SAC."""
 Clock = defaultdict[str, float]
+"""Seconds by parts of a training."""
+Case = tuple[str, str]
+"""Policy, and size or settings."""
 
 
 def measure(rows: Rows, options: Namespace) -> None:
@@ -65,79 +72,106 @@ def measure(rows: Rows, options: Namespace) -> None:
     keep_freed_memory()
     check_known("kind", options.kind, ("ppo", "sac"))
     env = options.env
-    cases = _cases(options)
-    suite = {"suite": "sac"} if options.kind == "sac" else {}
-    clocks: dict[Any, Clock] = {case: defaultdict(float) for case in cases}
+    suite = {}
+    if options.kind == "sac":
+        suite = {"suite": "sac"}
+        cases = _sac_cases(env, options.policies)
+    else:
+        cases = _ppo_cases(env, options.policies, options.hidden)
+    clocks: dict[Case, Clock] = {case: defaultdict(float) for case in cases}
     for case, algorithm in cases.items():
         algorithm.set_logger(Logger(None, []))
         learn(algorithm)  # compiles and warms up
         _time(algorithm, clocks[case])
-    physics = _physics(env)
+    physics = _physics(env) if _is_simulated(env) else None
     limits: list[float] = []
-    fastest: dict[Any, dict[str, float]] = {}
+    rounds: dict[Case, list[Clock]] = {case: [] for case in cases}
     for _ in range(1 if options.short else options.rounds):
-        limits.append(physics())
+        limits.append(0.0 if physics is None else physics())
         for case, algorithm in cases.items():
-            clocks[case].clear()
-            start = time.process_time()
-            learn(algorithm)
-            clocks[case]["all"] = time.process_time() - start
-            if case not in fastest or clocks[case]["all"] < fastest[case]["all"]:
-                fastest[case] = dict(clocks[case])
+            rounds[case].append(_round(algorithm, clocks[case]))
+
     limit = min(limits)
     first, *_ = cases
     sb3 = cases[first]
-    least = fastest[first]["all"] / _steps(sb3)
-    for (policy, size), algorithm in cases.items():
-        steps = _steps(algorithm)
-        each = {
-            part: seconds / steps for part, seconds in fastest[policy, size].items()
+    for case, algorithm in cases.items():
+        policy, setting = case
+        fastest = min(rounds[case], key=lambda clock: clock["all"])
+        pairs = zip(rounds[first], rounds[case])
+        ratios = [theirs["all"] / ours["all"] for theirs, ours in pairs]
+        measures = {
+            "steps_per_second": round(1 / fastest["all"]),
+            "relative_to_sb3": round(statistics.median(ratios), 3),
+            "share_of_physics_limit": round(limit / fastest["all"], 3),
         }
-        measures = {"steps_per_second": round(1 / each["all"])}
-        measures["relative_to_sb3"] = round(least / each["all"], 3)
-        measures["share_of_physics_limit"] = round(limit / each["all"], 3)
-        inference = each["rollout"] - each["environments"] - each["buffer"]
-        parts = each | {"inference": inference, "physics": limit}
+        inference = fastest["rollout"] - fastest["environments"] - fastest["buffer"]
+        parts = fastest | {"inference": inference, "physics": limit}
         parts["environments"] -= limit
         measures |= {f"{part}_us": round(1e6 * parts[part], 1) for part in PARTS}
         like = sb3 if policy in PEERS else algorithm
         measures["actor_parameters"] = zoo.actor_parameters(like.policy)
-        rows.add(measures, environment=env, policy=policy, setting=size, **suite)
+        rows.add(measures, environment=env, policy=policy, setting=setting, **suite)
 
 
-def _cases(options: Namespace) -> dict[tuple[str, str], Any]:
-    """Algorithms by policy and size, or by policy and settings; Stable-Baselines3's own
-    first.
+def _round(algorithm: Any, clock: Clock) -> Clock:
+    """Seconds a step of a round of training, as a whole ("all") and by parts, which are
+    added up in a clock.
     """
-    env = options.env
-    off_policy = options.kind == "sac"
-    cases = dict[tuple[str, str], Any]()
-    sizes = "configured", "x".join(map(str, options.hidden))
-    if off_policy:
-        sizes = "SB3's", "configured"
-        cases["sb3", "SB3's"] = SAC(
-            "MlpPolicy", make_vec_env(env, seed=0), device="cpu"
-        )
-    for name, library in PEERS.items():
-        if not off_policy and importlib.util.find_spec(library) is not None:
-            cases[name, "configured"] = _peer(
-                env, name, importlib.import_module(library)
-            )
-    for size, policy in itertools.product(sizes, options.policies):
-        if off_policy and policy == "lstm-stock":
-            continue
-        settings = defaults(env, policy, kind=options.kind)
-        network = settings.network
-        if size == "SB3's":
-            settings = replace(
-                settings, n_envs=1, trainer=replace(settings.trainer, **SB3)
-            )
-        elif size != "configured":
-            network = replace(network, hidden=tuple(options.hidden))
-        cases[policy, size] = zoo.build(
-            policy, make_envs(settings), network, settings.trainer
-        )
+    clock.clear()
+    start = time.process_time()
+    learn(algorithm)
+    clock["all"] = time.process_time() - start
+    steps = _steps(algorithm)
+    return Clock(float, {part: seconds / steps for part, seconds in clock.items()})
+
+
+def _installed() -> dict[str, Any]:
+    """Peers that are installed, by name."""
+    return {
+        name: importlib.import_module(module)
+        for name, module in PEERS.items()
+        if importlib.util.find_spec(module) is not None
+    }
+
+
+def _ppo_cases(env: str, policies: list[str], hidden: list[int]) -> dict[Case, Any]:
+    """PPO by policy and size, that of the peers first."""
+    cases: dict[Case, Any] = {}
+    for name, library in _installed().items():
+        cases[name, "configured"] = _peer(env, name, library)
+    for policy in policies:
+        settings = defaults(env, policy)
+        cases[policy, "configured"] = _algorithm(settings)
+    for policy in policies:
+        settings = defaults(env, policy)
+        network = replace(settings.network, hidden=tuple(hidden))
+        size = "x".join(map(str, hidden))
+        cases[policy, size] = _algorithm(replace(settings, network=network))
     return cases
+
+
+def _sac_cases(env: str, policies: list[str]) -> dict[Case, Any]:
+    """SAC by policy and settings, that of the peers first."""
+    cases: dict[Case, Any] = {}
+    for name, library in _installed().items():
+        venv = make_vec_env(env, seed=0)
+        cases[name, "SB3's"] = library.SAC("MlpPolicy", venv, device="cpu")
+    policies = [policy for policy in policies if policy != "lstm-stock"]
+    for policy in policies:
+        settings = defaults(env, policy, kind="sac")
+        trainer = replace(settings.trainer, **SB3)
+        theirs = replace(settings, n_envs=1, trainer=trainer)
+        cases[policy, "SB3's"] = _algorithm(theirs)
+    for policy in policies:
+        cases[policy, "configured"] = _algorithm(defaults(env, policy, kind="sac"))
+    return cases
+
+
+def _algorithm(settings: Settings) -> Any:
+    """What settings of a training describe."""
+    return zoo.build(
+        settings.policy, make_envs(settings), settings.network, settings.trainer
+    )
 
 
 def _peer(env: str, name: str, library: Any) -> Any:
@@ -169,7 +203,9 @@ def learn(algorithm: Any) -> None:
 
 
 def _steps(algorithm: Any) -> int:
-    return STEPS if isinstance(algorithm, SAC) else algorithm.n_steps * algorithm.n_envs
+    if isinstance(algorithm, OffPolicyAlgorithm):
+        return STEPS
+    return algorithm.n_steps * algorithm.n_envs
 
 
 def _time(algorithm: Any, clock: Clock) -> None:
@@ -189,11 +225,17 @@ def _time(algorithm: Any, clock: Clock) -> None:
     timed(algorithm, "collect_rollouts", "rollout")
     timed(algorithm, "train", "update")
     timed(algorithm.env, "step", "environments")
-    if isinstance(algorithm, SAC):
+    if isinstance(algorithm, OffPolicyAlgorithm):
         timed(algorithm.replay_buffer, "add", "buffer")
         return
     for name in ("add", "compute_returns_and_advantage"):
         timed(algorithm.rollout_buffer, name, "buffer")
+
+
+def _is_simulated(env: str) -> bool:
+    """Whether MuJoCo steps a task, which then has a limit."""
+    task: Any = gym.make(env).unwrapped
+    return hasattr(task, "frame_skip")
 
 
 def _physics(env: str) -> Callable[[], float]:

@@ -25,7 +25,12 @@ SECONDS = 8.0
 
 
 def frames(title: str, lesion: str | None) -> list[np.ndarray]:
-    """Every `STRIDE`-th step of the episode, uint8 [HEIGHT + BAR, WIDTH, 3]."""
+    """Every `STRIDE`-th step of the episode, uint8 [HEIGHT + BAR, WIDTH, 3].
+
+    Args:
+        title: above the robot.
+        lesion: name of that of the policy; None: none.
+    """
     (run,), task = load_runs([find(NAME)])
     env = make_env(task, CLEAN, run.previous, run.revealed)
     hook = lesion and LESIONS[lesion].hook(Wave(layout_of(run.policy), [SEED], 1))

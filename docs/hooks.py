@@ -41,7 +41,12 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Names files of the checkout in the place of links to them."""
+    """Names files of the checkout in the place of links to them.
+
+    Args:
+        markdown: of the page.
+        page: of mkdocs.
+    """
 
     def named(match: re.Match[str]) -> str:
         text, target = match.groups()

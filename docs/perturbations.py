@@ -71,7 +71,13 @@ def task_of(family: Family) -> str:
 def episode(
     task: str, text: str | None, told: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """What happens in an episode: arrays over its steps, and the robot at the end."""
+    """What happens in an episode: arrays over its steps, and the robot at the end.
+
+    Args:
+        task: Gymnasium id.
+        text: of the perturbation; None: none.
+        told: actions to be done, [steps, motors]; None: those of a trained policy.
+    """
     (kept,) = (ROOT / "trained" / "robots" / task / "snn").glob("seed-*")
     policy: Any = load_policy(kept / "policy")
     env = make(task, policy.metadata["settings"]["env_kwargs"], text)

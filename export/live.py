@@ -47,6 +47,7 @@ from spikepropamine.reading import Unreadable, parse_json
 WIDTH, HEIGHT = 480, 400  # of a picture, in pixels
 UNTIMED = 20  # steps a second of a task without a clock
 REST = 1.5  # seconds between two episodes
+PICTURES = 40  # a second, at most
 MODES = ("on", "frozen", "off")
 LARGEST = 100_000  # bytes of a message from the page
 
@@ -158,6 +159,7 @@ class Visit:
         self.single = False
         self.seed = 0
         self.speed = 1.0
+        self._drawn = 0.0  # when the last pictures were
 
     def go(self) -> None:
         """Runs until the page is closed."""
@@ -181,8 +183,15 @@ class Visit:
         self._send({"kind": "pictures"}, self.show.pictures())
 
     def _step(self) -> bool:
-        """Whether the episode goes on."""
-        moments = next(self.show.moments, None)
+        """Whether the episode goes on. What a task does that cannot be ends it: the
+        page says so, and pauses.
+        """
+        try:
+            moments = next(self.show.moments, None)
+        except UsageError as error:
+            self.running = False
+            self._send({"kind": "stopped", "message": one_line(error)})
+            return True
         if moments is None:
             return False
         first = moments[0]
@@ -196,7 +205,11 @@ class Visit:
             "weights": weights is not None,
         }
         parts = [] if weights is None else [weights.astype("<f4").tobytes()]
-        self._send(said, [*parts, *self.show.pictures()])
+        now = time.monotonic()
+        if self.single or now - self._drawn >= 1 / PICTURES:
+            parts += self.show.pictures()
+            self._drawn = now
+        self._send(said, parts)
         return True
 
     def _send(self, said: Mapping[str, Any], parts: list[bytes] | None = None) -> None:

@@ -11,12 +11,12 @@ import webbrowser
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from spikepropamine.common import Parser, UsageError, bad_input, require
-from spikepropamine.envs.perturbations.notation import Schedule, parse
+from spikepropamine.envs.perturbations.notation import Schedule, Term, parse
 from spikepropamine.envs.rendering import choose_backend
 from spikepropamine.evaluation.ask.conditions import Task, conditions_of
 from spikepropamine.evaluation.ask.runs import Run, load_runs
@@ -33,12 +33,15 @@ from spikepropamine.folder import find, name_of, plain_name
 from spikepropamine.reading import read_bytes, read_json
 from spikepropamine.versions import add_import, import_modules
 
+if TYPE_CHECKING:
+    from spikepropamine.export.live import LiveServer
+
 
 def main(arguments: Sequence[str], program: str = "spikepropamine play") -> int:
     """Serves the page until it is interrupted; returns the exit code."""
     parser = Parser(program, description=__doc__, allow_abbrev=False)
     add = parser.add_argument
-    text = "folder of a run, or one in trained/ (those of the documentation)"
+    text = "folder of a run, or a name in trained/ (the documentation's policies)"
     add("run", metavar="RUN|NAME", nargs="?", help=text)
     add("--perturb", metavar="TEXT", help='from the start, as "motor_signs=63"')
     add("--port", type=int, default=0, help="0: any that is free (%(default)s)")
@@ -52,39 +55,76 @@ def main(arguments: Sequence[str], program: str = "spikepropamine play") -> int:
             "the page is not built here: `make page` in a checkout builds it, with "
             "Node 20"
         )
-    import_modules(options.imports)
     contents: dict[str, Path | bytes] = files_below(ASSETS)
     if options.run is None:
-        return _serve(contents, options.port, None)
-    choose_backend()  # before MuJoCo is imported
-    from spikepropamine.export.page import catalogue
-
-    shown = read_json(ASSETS / DATA / INDEX)["policies"]
+        return _serve(contents, options.port)
+    choose_backend()  # before MuJoCo is imported, which the user's modules may do
+    import_modules(options.imports)
     with bad_input():
         (run,), task = load_runs([find(options.run)])
         if options.perturb is not None:
             conditions_of(task, None, [options.perturb], [])  # that it applies
-    terms = _in_page(options.perturb)
+    added = _page_of(run, task, options.perturb)
+    if added is not None:
+        return _serve(contents | added, options.port)
+    require("websockets", "play", "a task that Python steps")
+    from spikepropamine.export.live import LiveServer
+
+    with closing(LiveServer(run, task, options.perturb)) as live:
+        contents[f"{DATA}/{INDEX}"] = _index([], live=live.port)
+        return _serve(contents, options.port, live)
+
+
+def _serve(contents: Contents, port: int, live: "LiveServer | None" = None) -> int:
+    with Server(contents, port, None if live is None else live.port) as server:
+        if live is not None:
+            live.allow(server.address)
+        print(f"{server.address} (Ctrl-C ends it)", flush=True)
+        if has_display():
+            webbrowser.open(server.address)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
+    return 0
+
+
+def _index(policies: list[str], **others: Any) -> bytes:
+    from spikepropamine.export.page import catalogue
+
+    index = {"policies": policies, "catalogue": catalogue(), **others}
+    return json.dumps(index).encode()
+
+
+def _page_of(run: Run, task: Task, text: str | None) -> dict[str, bytes] | None:
+    """What the documentation's page also needs, by path, to begin with this policy.
+
+    Args:
+        run: the policy.
+        task: of it.
+        text: of the perturbations from the start; None: there are none.
+
+    Returns:
+        None where the page cannot step the task, or do what the text says.
+    """
+    terms = [] if text is None else _start_terms(text)
+    if terms is None:
+        return None
+    shown = read_json(ASSETS / DATA / INDEX)["policies"]
     place = plain_name(name_of(run.folder))
-    added = None
-    if terms is not None:
-        added = {} if place in shown else _data_of(run, task, place)
-    if added is None:
-        return _serve_live(contents, options, run, task)
-    index: dict[str, Any] = {
-        "policies": [place, *(other for other in shown if other != place)],
-        "catalogue": catalogue(),
-        "perturb": terms,
-    }
-    contents |= added
-    contents[f"{DATA}/{INDEX}"] = json.dumps(index).encode()
-    return _serve(contents, options.port, None)
+    added: dict[str, bytes] = {}
+    if place not in shown:
+        written = _data_of(run, task, place)
+        if written is None:
+            return None
+        added |= written
+    others = [other for other in shown if other != place]
+    added[f"{DATA}/{INDEX}"] = _index([place, *others], perturb=terms)
+    return added
 
 
 def _data_of(run: Run, task: Task, place: str) -> dict[str, bytes] | None:
-    """What the page reads of a policy, by path; None where it cannot step the task by
-    itself.
-    """
+    """What the page reads of a policy, by path; None where it cannot step the task."""
     from spikepropamine.export.page import write_policy
 
     folder = Path(tempfile.mkdtemp())
@@ -99,59 +139,37 @@ def _data_of(run: Run, task: Task, place: str) -> dict[str, bytes] | None:
         shutil.rmtree(folder)
 
 
-def _in_page(text: str | None) -> list[dict[str, Any]] | None:
-    """The terms of a text as the page takes them, from the first step on; None where it
-    cannot.
-    """
-    if text is None:
-        return []
-    from spikepropamine.export.page import IN_PAGE, OF_A_MOTOR
-
+def _start_terms(text: str) -> list[dict[str, Any]] | None:
+    """The terms of a text as the page takes them; None where it does not have one."""
     alternatives = parse(text)
     if len(alternatives) != 1:
-        return None
+        return None  # an episode draws one of them
     terms = []
     for term in alternatives[0]:
-        fixed = term.low == term.high and term.context_set is None
-        if not fixed or term.schedule != Schedule() or term.family.name not in IN_PAGE:
+        taken = _start_term(term)
+        if taken is None:
             return None
-        if term.family.contexts and term.severities:
-            return None
-        target = None if term.target == "all" else term.target
-        numbered = target is not None and target.lstrip("-").isdecimal()
-        if numbered or (target is not None and term.family.name not in OF_A_MOTOR):
-            return None
-        if target is None and term.family.name == "joint_lock":
-            return None  # it means the first joint
-        value = term.family.value(term.low) if term.severities else term.low
-        terms.append({"family": term.family.name, "target": target, "value": value})
+        terms.append(taken)
     return terms
 
 
-def _serve_live(
-    contents: dict[str, Path | bytes], options: Any, run: Run, task: Task
-) -> int:
-    require("websockets", "play", "a task that Python steps")
-    from spikepropamine.export.live import LiveServer
-    from spikepropamine.export.page import catalogue
+def _start_term(term: Term) -> dict[str, Any] | None:
+    """A term as the page takes it, where it holds from the first step on; else None."""
+    from spikepropamine.export.page import IN_PAGE, OF_A_MOTOR
 
-    live = LiveServer(run, task, options.perturb)
-    index = {"policies": [], "catalogue": catalogue(), "live": live.port}
-    contents[f"{DATA}/{INDEX}"] = json.dumps(index).encode()
-    with closing(live):
-        return _serve(contents, options.port, live)
-
-
-def _serve(contents: Contents, port: int, live: Any) -> int:
-    socket_port = None if live is None else live.port
-    with Server(contents, port, socket_port) as server:
-        if live is not None:
-            live.allow(server.address)
-        print(f"{server.address} (Ctrl-C ends it)", flush=True)
-        if has_display():
-            webbrowser.open(server.address)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            print()
-    return 0
+    family = term.family
+    is_drawn = term.low != term.high or term.context_set is not None
+    is_severity_of_context = bool(family.contexts) and term.severities
+    if family.name not in IN_PAGE or is_drawn or is_severity_of_context:
+        return None
+    if term.schedule != Schedule():
+        return None
+    target = None if term.target == "all" else term.target
+    if target is None and family.name == "joint_lock":
+        return None  # it means the first joint
+    if target is not None:
+        is_number = target.lstrip("-").isdecimal()
+        if is_number or family.name not in OF_A_MOTOR:
+            return None
+    value = family.value(term.low) if term.severities else term.low
+    return {"family": family.name, "target": target, "value": value}

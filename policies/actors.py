@@ -2,13 +2,10 @@
 kind of network, which may have a memory.
 """
 
-# PyTorch's `Function.apply` has no annotations.
-# mypy: allow-untyped-calls
-
 import math
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from gymnasium import spaces
@@ -18,7 +15,6 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from spikepropamine.policies.baselines import GruPolicy
 from spikepropamine.policies.fast import DISTRIBUTIONS, NETWORKS
@@ -36,7 +32,7 @@ else:
     _Base = object
 
 
-class _Draw(torch.autograd.Function):
+class SquashedDraw(NamedTuple):
     """Actions a = tanh(u), u = mean + exp(log_std) noise, and their log-likelihoods,
 
         log p(a) = sum(log N(u) - log(1 - a^2)),
@@ -45,35 +41,54 @@ class _Draw(torch.autograd.Function):
     which is exact for every u; its slope is -2 a.
     """
 
-    @staticmethod
-    def forward(
-        ctx: Any, mean: Tensor, log_std: Tensor, noise: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    actions: Tensor
+    """[..., actions]."""
+    log_probs: Tensor
+    """[...]."""
+    deviation: Tensor
+    """exp(log_std) noise, [..., actions]."""
+
+    @classmethod
+    def of(cls, mean: Tensor, log_std: Tensor, noise: Tensor) -> "SquashedDraw":
+        """A draw with this noise, each [..., actions]."""
         deviation = log_std.exp().mul_(noise)
         u = mean + deviation
         actions = torch.tanh(u)
         squash = (u + nn.functional.softplus(-2.0 * u)).mul_(2.0)
         each = squash.sub_(log_std).add_(noise * noise, alpha=-0.5)
         of_each_action = 2 * math.log(2) + 0.5 * math.log(2 * math.pi)
-        ctx.save_for_backward(actions, deviation)
-        return actions, each.sum(dim=-1).sub_(mean.shape[-1] * of_each_action)
+        log_probs = each.sum(dim=-1).sub_(mean.shape[-1] * of_each_action)
+        return cls(actions, log_probs, deviation)
 
-    @staticmethod
-    @once_differentiable
-    def backward(
-        ctx: Any, d_actions: Tensor, d_log_probs: Tensor
-    ) -> tuple[Tensor, Tensor, None]:
-        actions, deviation = ctx.saved_tensors
-        d_log_probs = d_log_probs.unsqueeze(-1)
-        d_u = d_actions * (1 - actions * actions) + 2.0 * d_log_probs * actions
-        return d_u, d_u * deviation - d_log_probs, None
+    def slopes(
+        self, of_actions: Tensor, of_log_probs: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The gradients to mean and log standard deviation, of those to the actions and
+        log-likelihoods (None: zeros).
+        """
+        actions = self.actions
+        if of_log_probs is None:
+            of_log_probs = torch.zeros_like(self.log_probs)
+        of_log_probs = of_log_probs.unsqueeze(-1)
+        of_mean = of_actions * (1 - actions * actions) + 2.0 * of_log_probs * actions
+        return of_mean, of_mean * self.deviation - of_log_probs
+
+    def first(self, rows: int) -> "SquashedDraw":
+        """The first rows."""
+        return SquashedDraw(*(x[:rows] for x in self))
+
+
+WayBack = Callable[[Tensor, Tensor | None], Tensor]
+"""From gradients to the first rows of actions, [up to N, actions], and to their
+log-likelihoods, [up to N] (None: zeros), to that of what they were drawn from."""
 
 
 class Squashed(_Base):
     """Makes an actor-critic policy the actor of SAC: actions are tanh of a Gaussian
     whose mean and standard deviation depend on the state, and there is no critic.
 
-    `predict` works as for any SB3 policy; `unroll` and `draw` are what learning calls.
+    `predict` works as for any SB3 policy; `unroll`, `heads` and `draw` are what
+    learning calls.
     """
 
     state_size = 0
@@ -138,13 +153,37 @@ class Squashed(_Base):
         drawn = torch.tanh(mean + log_std.exp() * torch.randn_like(mean))
         return torch.tanh(mean), drawn
 
-    def draw(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions [..., actions] between -1 and 1, and their log-likelihoods [...],
-        with gradients through both (the reparameterisation of Haarnoja et al. 2018).
+    def heads(self) -> list[nn.Linear]:
+        """The layers that give what `draw` takes, side by side."""
+        return [self.action_net, self.log_std_net]
+
+    def draw(self, logits: Tensor) -> tuple[Tensor, Tensor, WayBack]:
+        """Draws actions (the reparameterisation of Haarnoja et al. 2018).
+
+        Args:
+            logits: what the heads give, [..., numbers].
+
+        Returns:
+            Actions [..., actions] between -1 and 1, their log-likelihoods [...], and
+            the way back from both.
         """
-        mean, log_std = self.gaussian(features)
-        drawn: Pair = _Draw.apply(mean, log_std, torch.randn_like(mean))
-        return drawn
+        mean, free_log_std = logits.chunk(2, dim=-1)
+        log_std = free_log_std.clamp(*LOG_STD)
+        draw = SquashedDraw.of(mean, log_std, torch.randn_like(mean))
+
+        def to_logits(of_actions: Tensor, of_log_probs: Tensor | None) -> Tensor:
+            rows = len(of_actions)
+            of_mean, of_log_std = draw.first(rows).slopes(of_actions, of_log_probs)
+            is_within = log_std[:rows] == free_log_std[:rows]
+            return torch.cat([of_mean, of_log_std * is_within], dim=-1)
+
+        return draw.actions, draw.log_probs, to_logits
+
+    def rectified_layers(self) -> list[nn.Linear]:
+        """The linear layers of a network that consists of these and a rectifier after
+        each; none of any other network.
+        """
+        return []
 
     def pair(self, flat: Tensor) -> Pair | None:
         """The state as `unroll` takes it, of one vector for each environment [B,
@@ -174,6 +213,13 @@ class SquashedMlp(Squashed, ActorCriticPolicy):
     """The actor of SB3's SAC: an MLP."""
 
     widths: ClassVar[list[int]] = [256, 256]
+
+    def rectified_layers(self) -> list[nn.Linear]:
+        """See `Squashed`."""
+        modules = list(self.mlp_extractor.policy_net)
+        linear, activations = modules[::2], modules[1::2]
+        is_rectified = all(type(x) is nn.ReLU for x in activations)
+        return linear if is_rectified else []
 
 
 class SquashedSpiking(Squashed, PlasticSpikingPolicy):
@@ -288,10 +334,19 @@ class Deterministic(Squashed):
         mode = self.mode(features)
         return mode, mode
 
-    def draw(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """The actions, [..., actions], and their log-likelihoods, zeros [...]."""
-        mode = self.mode(features)
-        return mode, torch.zeros_like(mode[..., 0])
+    def heads(self) -> list[nn.Linear]:
+        """See `Squashed`."""
+        return [self.action_net]
+
+    def draw(self, logits: Tensor) -> tuple[Tensor, Tensor, WayBack]:
+        """See `Squashed`; log-likelihoods are zeros."""
+        actions = torch.tanh(logits)
+
+        def to_logits(of_actions: Tensor, of_log_probs: Tensor | None) -> Tensor:
+            drawn = actions[: len(of_actions)]
+            return of_actions * (1 - drawn * drawn)
+
+        return actions, torch.zeros_like(actions[..., 0]), to_logits
 
 
 class DeterministicMlp(Deterministic, SquashedMlp):
@@ -326,8 +381,8 @@ class _SquashedGaussian:
     def draw(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Actions between the bounds, and their log-likelihoods before scaling."""
         mean, log_std = logits.chunk(2, dim=1)
-        actions, log_probs = _Draw.apply(mean, log_std, torch.randn_like(mean))
-        return self.low + (actions + 1.0) * self.half, log_probs
+        draw = SquashedDraw.of(mean, log_std, torch.randn_like(mean))
+        return self.low + (draw.actions + 1.0) * self.half, draw.log_probs
 
 
 class _Certain(_SquashedGaussian):

@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from spikepropamine.policies.actors import Squashed, SquashedMlp
 from spikepropamine.policies.dense import Dense
-
-FUSED = {"fused": True}
-"""Adam's argument: all parameters in one call."""
+from spikepropamine.policies.flat_adam import FlatAdam
+from spikepropamine.policies.passes import DensePass
 
 
 class Critics(nn.Module):
@@ -45,25 +44,24 @@ class Critics(nn.Module):
             self.layers.append(weights.mT.contiguous())
             self.layers.append(torch.empty(count, 1, fan_out).uniform_(-bound, bound))
 
-    def forward(self, states: Tensor, actions: Tensor, learn: bool = True) -> Tensor:
-        """What every MLP gives.
+    def forward(self, states: Tensor, actions: Tensor) -> Tensor:
+        """What every MLP gives, with PyTorch's autograd.
 
         Args:
             states: [N, ...].
             actions: [N, actions].
-            learn: whether gradients reach the MLPs' parameters; they always reach the
-                arguments.
 
         Returns:
             [count, N, outputs].
         """
-        parameters = list(self.layers)
-        if not learn:
-            parameters = [x.detach() for x in parameters]
         inputs = torch.cat([states, actions], dim=1)
-        count = len(parameters[0])
-        outputs: Tensor = Dense.apply(True, inputs.expand(count, -1, -1), *parameters)
+        count = len(self.layers[0])
+        outputs: Tensor = Dense.apply(True, inputs.expand(count, -1, -1), *self.layers)
         return outputs
+
+    def new_pass(self, rows: int) -> DensePass:
+        """A pass without autograd, which learning uses, for so many rows."""
+        return DensePass(list(self.layers), rows)
 
 
 class OffPolicy(SACPolicy):
@@ -88,8 +86,8 @@ class OffPolicy(SACPolicy):
         target_actor: whether there is an actor that follows the other.
         log_std_init: initial log standard deviation of actions before squashing.
         use_sde: must be False.
-        optimizer_class, optimizer_kwargs: of both, as in SB3; the default is a fused
-            Adam.
+        optimizer_class, optimizer_kwargs: of both, as in SB3; the default is Adam in
+            one call, `FlatAdam`.
         more: arguments of the actor, such as `network` for a spiking one, or
             `activation_fn`.
 
@@ -113,7 +111,7 @@ class OffPolicy(SACPolicy):
         target_actor: bool = False,
         log_std_init: float = 0.0,
         use_sde: bool = False,
-        optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
+        optimizer_class: type[torch.optim.Optimizer] = FlatAdam,
         optimizer_kwargs: dict[str, Any] | None = None,
         **more: Any,
     ) -> None:
@@ -123,8 +121,7 @@ class OffPolicy(SACPolicy):
             raise ValueError(
                 "share_features_extractor=False is not supported here: leave it out"
             )
-        if optimizer_kwargs is None:
-            optimizer_kwargs = FUSED if optimizer_class is torch.optim.Adam else {}
+        optimizer_kwargs = optimizer_kwargs or {}
         BasePolicy.__init__(
             self,
             observation_space,

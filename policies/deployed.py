@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from spikepropamine.policies.fast import fast
 from spikepropamine.policies.fast.environments import scaled
+from spikepropamine.policies.fast.single import Single, StateNotFinite, single
 from spikepropamine.policies.spaces import check_observations, stacked
 
 State = tuple[np.ndarray, ...] | None
@@ -155,6 +156,16 @@ class DeployedPolicy:
             return self.policy.predict(observation, state, episode_start, deterministic)
 
 
+    def single(self) -> Single | None:
+        """The policy in one environment, as it is now; None where it has to be called
+        by `predict`.
+        """
+        way = fast(self.policy)
+        if way is None:
+            return None
+        return single(self.policy, way, self.normalisation)
+
+
 def _check_state(state: State, episode_start: np.ndarray | None) -> None:
     """Raises LostState or ValueError, see `DeployedPolicy.predict`."""
     if state is None:
@@ -165,9 +176,7 @@ def _check_state(state: State, episode_start: np.ndarray | None) -> None:
             )
     elif not all(np.isfinite(np.sum(part)) for part in state):
         # the sum is finite where all numbers are, and takes a fifth of the time
-        raise ValueError(
-            "the state has a number that is not finite; begin the episode anew"
-        )
+        raise StateNotFinite
 
 
 _ONE_AT_A_TIME = threading.Lock()

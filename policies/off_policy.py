@@ -16,12 +16,11 @@ from spikepropamine.policies.actors import (
     SquashedMlp,
     SquashedSpiking,
 )
-from spikepropamine.policies.critics import FUSED, Critics, OffPolicy, actor_of
+from spikepropamine.policies.critics import Critics, OffPolicy, actor_of
 
 __all__ = [
     "ACTORS",
     "DETERMINISTIC_ACTORS",
-    "FUSED",
     "LOG_STD",
     "Certain",
     "Critics",

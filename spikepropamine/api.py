@@ -10,8 +10,9 @@ import numpy as np
 
 from spikepropamine.common import check_known
 from spikepropamine.folder import ASKED, RESULTS, RunFolder, policy_folder
-from spikepropamine.policies.deployed import DeployedPolicy
+from spikepropamine.policies.deployed import DeployedPolicy, State
 from spikepropamine.policies.export import load_policy
+from spikepropamine.policies.fast.single import Single
 from spikepropamine.policies.spaces import batch_of_one
 from spikepropamine.reading import read_json
 
@@ -19,6 +20,36 @@ if TYPE_CHECKING:
     import altair as alt
     import gymnasium as gym
     import polars as pl
+
+
+class _Kept:
+    """What `act` keeps from step to step: the state, in `single` where there is one.
+
+    Attributes:
+        single: the policy in one environment.
+    """
+
+    def __init__(self) -> None:
+        self.single: Single | None = None
+        self._state: State = None
+
+    @property
+    def state(self) -> State:
+        """As `predict` takes and gives it; None where an episode begins."""
+        return self._state if self.single is None else self.single.actor.state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        if self.single is None:
+            self._state = state
+        else:
+            self.single.actor.state = state
+
+    def change_to(self, single: Single | None) -> None:
+        """From now on keeps the state there."""
+        state = self.state
+        self.single = single
+        self.state = state
 
 
 class Policy(DeployedPolicy):
@@ -49,14 +80,14 @@ class Policy(DeployedPolicy):
         Empty before the first step, and for policies without spiking layers.
         """
         layout = getattr(self.policy, "layout", None)
-        state = getattr(self._local, "state", None)
+        state = self._kept().state
         if layout is None or state is None:
             return {}
         return {name: layout.get(state[0][0], name).copy() for name in layout.shapes}
 
     def reset(self) -> None:
         """Begins an episode: what `act` has learned in the one before is forgotten."""
-        self._local.state = None
+        self._kept().state = None
 
     def act(self, observation: Any, deterministic: bool = True) -> Any:
         """The action for an observation of one environment; the first call begins an
@@ -70,12 +101,24 @@ class Policy(DeployedPolicy):
             ValueError: an observation of another shape or structure, or one that is not
                 of finite numbers.
         """
+        kept = self._kept()
+        single = kept.single
+        if single is None or not single.holds(self.normalisation):
+            single = self.single()
+            kept.change_to(single)
+        if single is not None:
+            return single.act(observation, deterministic)
         batch = batch_of_one(observation, self.observation_space)
-        state = getattr(self._local, "state", None)
-        starts = np.array([state is None])
-        actions, state = self.predict(batch, state, starts, deterministic)
-        self._local.state = state
+        starts = np.array([kept.state is None])
+        actions, kept.state = self.predict(batch, kept.state, starts, deterministic)
         return actions[0]
+
+    def _kept(self) -> "_Kept":
+        """What this thread keeps."""
+        kept: _Kept | None = getattr(self._local, "kept", None)
+        if kept is None:
+            kept = self._local.kept = _Kept()
+        return kept
 
     def make_env(self, **arguments: Any) -> "gym.Env":
         """The task that it was trained on, unperturbed, with what it observes besides.

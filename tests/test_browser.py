@@ -5,7 +5,6 @@ it.
 """
 
 import json
-import shutil
 import subprocess
 import sys
 
@@ -14,36 +13,21 @@ import yaml
 from example_evaluation import write_example
 from saved_runs import ROOT, write_run
 
+from benchmarks.browsers import HAS_CHROMIUM, chromium
 from spikepropamine.colours import OTHERS, POLICIES
 from spikepropamine.report.dashboards import write_local
 from spikepropamine.report.html import write_report
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.nightly,
-    pytest.mark.skipif(
-        CHROMIUM is None or DRIVER is None, reason="Chromium is not installed"
-    ),
+    pytest.mark.skipif(not HAS_CHROMIUM, reason="Chromium is not installed"),
 ]
-FLAGS = ["headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage",
-         "disable-quic",
-         "no-first-run", "disable-sync", "disable-background-networking",
-         "disable-component-update"]  # fmt: skip
 WIDTHS = [360, 1280]
 
 
 @pytest.fixture(scope="module")
 def browser():
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in FLAGS:
-        options.add_argument(f"--{flag}")
-    options.set_capability(
-        "goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"}
-    )
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver = chromium(logs=("browser", "performance"))
     yield driver
     driver.quit()
 

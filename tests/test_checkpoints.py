@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,16 @@ import torch
 import yaml
 from conftest import same
 from safetensors import safe_open
+from test_replay import assert_equal, filled
 
-from spikepropamine.agents import zoo
+from spikepropamine.agents import replay_buffer, zoo
 from spikepropamine.agents.replay_buffer import MEMORY
 from spikepropamine.folder import read_progress
 from spikepropamine.policies.export import _digest, load_policy
 from spikepropamine.reading import read_tensors
 from spikepropamine.training import checkpoints, resuming
 from spikepropamine.training import run as running
-from spikepropamine.training.checkpoints import listed, lock, read
+from spikepropamine.training.checkpoints import Checkpoint, listed, lock, read, write
 from spikepropamine.training.command_line import parse
 from spikepropamine.training.environments import make_envs
 from spikepropamine.training.logs import ProgressCSV
@@ -401,3 +403,74 @@ def test_a_run_that_starts_from_another_has_the_statistics_of_its_observations(r
     trained = load_policy(folder / "policy").normalisation.statistics[""]
     assert same((venv.obs_rms.mean, venv.obs_rms.var), trained)
     venv.close()
+
+
+REPLAY = {"n_envs": 2, "ends": (7, 11), "sequence_length": 4}
+
+
+def saved(folder, steps, buffer):
+    state = {"replay": buffer.contents()}
+    return write(folder, Checkpoint(steps, {}, {}, state))
+
+
+def test_blocks_of_a_replay_buffer_are_written_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(replay_buffer, "BLOCK", 400)
+    stored = {}
+    before = {}
+    for steps in (10, 30, 60, 90):
+        buffer = filled(steps=steps, **REPLAY)
+        buffer.stored = stored  # as of one buffer that is filled further
+        latest = saved(tmp_path, steps, buffer)
+        blocks = {path: path.stat().st_ino for path in tmp_path.glob("block-*")}
+        assert all(before.get(path, inode) == inode for path, inode in blocks.items())
+        before = before | blocks
+    assert len(blocks) < len(before)  # of the earliest there is nothing left
+
+    for path in listed(tmp_path):
+        again = filled(steps=0, **REPLAY)
+        again.restore(read(path).state["replay"])
+        assert_equal(filled(steps=read(path).steps, **REPLAY), again)
+    inodes = {path.stat().st_ino for path in tmp_path.glob("block-*")}
+    saved(tmp_path, 91, again)  # of a run that was resumed
+    assert inodes >= {path.stat().st_ino for path in tmp_path.glob("block-*")}
+    assert latest in listed(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "missing"])
+def test_a_checkpoint_with_a_damaged_block_is_skipped(
+    tmp_path, capsys, damage, monkeypatch
+):
+    monkeypatch.setattr(replay_buffer, "BLOCK", 400)
+    buffer = filled(steps=30, **REPLAY)
+    saved(tmp_path, 30, buffer)
+    earlier = set(tmp_path.glob("block-*"))
+    later = filled(steps=60, **REPLAY)
+    later.stored = buffer.stored
+    saved(tmp_path, 60, later)
+    block = min(set(tmp_path.glob("block-*")) - earlier)
+    contents = bytearray(block.read_bytes())
+    contents[-1] ^= 4
+    block.write_bytes(contents)
+    if damage == "missing":
+        block.unlink()
+    assert checkpoints.latest(tmp_path).steps == 30
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "step-000000000060" in line and block.name in line
+
+
+def test_saving_and_reading_take_little_more_memory_than_the_buffer(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(replay_buffer, "BLOCK", 2**18)
+    arguments = REPLAY | {"size": 2000, "width": 2500}
+    buffer = filled(steps=1900, **arguments)
+    again = filled(steps=0, **arguments)
+    size = buffer.states.nbytes
+    assert size > 2**23
+    tracemalloc.start()
+    path = saved(tmp_path, 1900, buffer)
+    again.restore(read(path).state["replay"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert_equal(buffer, again)
+    assert peak < 0.2 * size

@@ -16,8 +16,9 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from spikepropamine.agents import PlasticSAC, PlasticTQC
+from spikepropamine.agents.off_policy import features_of
 from spikepropamine.export import command as export
-from spikepropamine.policies.actors import _Draw
+from spikepropamine.policies.actors import SquashedDraw
 from spikepropamine.policies.critics import Critics
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.fast import fast
@@ -143,14 +144,18 @@ def test_draws_have_the_likelihood_of_a_squashed_gaussian():
     torch.manual_seed(0)
     mean, log_std = torch.randn(2, 6, 3, dtype=torch.float64).requires_grad_().unbind()
     noise = torch.randn(6, 3, dtype=torch.float64)
-    actions, log_probs = _Draw.apply(mean, log_std, noise)
+    draw = SquashedDraw.of(mean.detach(), log_std.detach(), noise)
+    actions = torch.tanh(mean + log_std.exp() * noise)
+    torch.testing.assert_close(draw.actions, actions)
     reference = SquashedDiagGaussianDistribution(3, epsilon=0.0)
     reference.proba_distribution(mean, log_std)
-    torch.testing.assert_close(log_probs, reference.log_prob(actions))
-    leaves = [x.detach().requires_grad_() for x in (mean, log_std)]
-    assert torch.autograd.gradcheck(lambda m, s: _Draw.apply(m, s, noise), leaves)
+    log_probs = reference.log_prob(actions)
+    torch.testing.assert_close(draw.log_probs, log_probs)
+    upstream = [torch.randn_like(actions), torch.randn_like(log_probs)]
+    expected = torch.autograd.grad([actions, log_probs], [mean, log_std], upstream)
+    torch.testing.assert_close(draw.slopes(*upstream), expected)
     far = torch.full((1, 1), 30.0)  # where 1 - tanh(u)^2 is 0 in any precision
-    found = _Draw.apply(far, far * 0, far * 0)[1]
+    found = SquashedDraw.of(far, far * 0, far * 0).log_probs
     torch.testing.assert_close(
         found, torch.tensor([60 - 2 * np.log(2) - 0.5 * np.log(2 * np.pi)]).float()
     )
@@ -169,7 +174,7 @@ def test_critics_are_separate_mlps():
         torch.testing.assert_close(found, out)
     critics.double()
     leaves = [x.double().requires_grad_() for x in (x, a)]
-    assert torch.autograd.gradcheck(lambda x, a: critics(x, a, learn=False), leaves)
+    assert torch.autograd.gradcheck(lambda x, a: critics(x, a), leaves)
 
 
 @pytest.mark.parametrize("critic_sees_state", [False, True])
@@ -198,8 +203,9 @@ def test_targets_by_hand(critic_sees_state):
     assert 0 < batch.dones[:-1].sum() < batch.weights[:-1].sum()
     torch.manual_seed(3)
     with torch.no_grad():
-        *_, features = algorithm._unrolled(batch)
-        _, log_probs = algorithm.actor.draw(features)
+        actor = algorithm.actor
+        features = features_of(actor, algorithm._inputs(batch, actor))
+        _, log_probs, _ = actor.draw(actor.logits(features))
     targets = batch.rewards[:-1] + 0.9 * (1 - batch.dones[:-1]) * (
         3.0 - 0.5 * log_probs[1:]
     )
@@ -221,8 +227,9 @@ def test_the_entropy_coefficient_follows_the_target_entropy():
     batch = algorithm.replay_buffer.sample(60)
     torch.manual_seed(3)
     with torch.no_grad():
-        *_, features = algorithm._unrolled(batch)
-        _, log_probs = algorithm.actor.draw(features)
+        actor = algorithm.actor
+        features = features_of(actor, algorithm._inputs(batch, actor))
+        _, log_probs, _ = actor.draw(actor.logits(features))
     weights = batch.weights[:-1] / batch.weights[:-1].sum()
     torch.manual_seed(3)
     algorithm._update(batch)
@@ -238,9 +245,8 @@ def test_quantile_loss_is_that_of_tqc():
     expected = quantile_huber_loss(
         outputs.transpose(0, 1), targets[:, None], sum_over_quantiles=False
     )
-    torch.testing.assert_close(
-        algorithm._critic_loss(outputs, targets, weights), expected
-    )
+    loss, _ = algorithm._critic_loss(outputs, targets, weights)
+    torch.testing.assert_close(loss, expected)
     kept = algorithm._pooled(outputs)
     pooled = np.sort(outputs.numpy().transpose(1, 0, 2).reshape(6, -1), axis=1)[:, :9]
     np.testing.assert_array_equal(kept.numpy(), pooled)
@@ -378,10 +384,11 @@ def test_critics_may_be_told_what_the_actor_does_not_see(kind):
     batch = algorithm.replay_buffer.sample(32)
     other = batch._replace(observations=batch.observations.clone())
     other.observations[..., -1] += 1.0
-    inputs, told, features = algorithm._unrolled(batch)
-    inputs_, told_, features_ = algorithm._unrolled(other)
-    assert torch.equal(inputs, inputs_) and torch.equal(features, features_)
-    torch.testing.assert_close(told_, told + 1)
+    actor = algorithm.actor
+    one, two = (algorithm._inputs(x, actor) for x in (batch, other))
+    assert torch.equal(one.seen, two.seen)
+    assert torch.equal(features_of(actor, one), features_of(actor, two))
+    torch.testing.assert_close(two.told, one.told + 1)
     assert algorithm.actor.observation_space.shape == (2,)
     assert algorithm.predict(venv().reset())[0].shape == (2, 1)
 

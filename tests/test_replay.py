@@ -7,23 +7,30 @@ import numpy as np
 import pytest
 import torch
 
-from spikepropamine.agents.replay_buffer import SequenceReplayBuffer
+from spikepropamine.agents import replay_buffer
+from spikepropamine.agents.replay_buffer import (
+    OF_ENTRIES,
+    Blocks,
+    SequenceReplayBuffer,
+)
 
 
-def filled(n_envs, steps, ends, size=40, **arguments):
-    """A buffer in which an observation is (environment, number of the entry)."""
+def filled(n_envs, steps, ends, size=40, given_up=0, width=1, **arguments):
+    """A buffer in which an observation is (environment, number of the entry), and an
+    episode is given up after so many steps; states have so many numbers.
+    """
     space = gym.spaces.Box(-1e9, 1e9, (2,))
     buffer = SequenceReplayBuffer(
         size * n_envs, space, gym.spaces.Box(-1, 1, (1,)), "cpu", n_envs, **arguments
     )
-    buffer.keep_states(1)
+    buffer.keep_states(width)
     counts, starts = np.zeros(n_envs), np.ones(n_envs)
     for step in range(steps):
         obs = np.stack([np.arange(n_envs), counts], axis=1)
         done = np.array([step % end == end - 1 for end in ends])
         last = {i: np.array([i, counts[i] + 1]) for i in np.flatnonzero(done)}
         infos = [{"TimeLimit.truncated": step % 2 == 0}] * n_envs
-        states = counts[:, None] + 0.5
+        states = np.repeat(counts[:, None] + 0.5, width, axis=1)
         buffer.add(
             obs,
             obs[:, 1:] / 1000,
@@ -35,7 +42,8 @@ def filled(n_envs, steps, ends, size=40, **arguments):
             states,
             states + 1,
         )
-        counts, starts = counts + 1 + done, done
+        is_given_up = given_up > 0 and (step + 1) % given_up == 0
+        counts, starts = counts + 1 + done, done | is_given_up
     return buffer
 
 
@@ -67,16 +75,64 @@ def test_sequences_are_whole_pieces_of_a_stream(steps, burn_in):
             assert len(seen) >= 3 * (buffer.buffer_size - 3 * buffer.sequence_length)
 
 
-@pytest.mark.parametrize("steps", [11, 200])
-def test_contents_make_the_same_buffer(steps):
-    made = {"ends": (7, 11), "sequence_length": 4}
-    buffer, again = filled(2, steps, **made), filled(2, 3, **made)
-    again.restore({name: x.copy() for name, x in buffer.contents().items()})
-    for one, two in zip(*(self_made(x) for x in (buffer, again))):
+MADE = {"ends": (7, 11), "given_up": 5, "sequence_length": 4}
+
+
+def arrays_of(buffer):
+    kept = [*buffer.kept.values(), buffer.states, buffer.counts]
+    return [*kept, *(getattr(buffer, name) for name in OF_ENTRIES)]
+
+
+def assert_equal(buffer, again):
+    for x, y in zip(arrays_of(buffer), arrays_of(again), strict=True):
+        np.testing.assert_array_equal(x, y)
+    for one, two in zip(self_made(buffer), self_made(again), strict=True):
         for a, b in zip(one, two):
             torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("block", [1, 400, 2**24])
+@pytest.mark.parametrize("steps", [11, 30, 200])
+def test_contents_make_the_same_buffer(steps, block, monkeypatch):
+    monkeypatch.setattr(replay_buffer, "BLOCK", block)
+    buffer, again = filled(2, steps, **MADE), filled(2, 0, **MADE)
+    again.restore(buffer.contents())
+    assert_equal(buffer, again)
     with pytest.raises(ValueError, match="its replay buffer is of 2"):
         filled(1, 3, ends=(7,), sequence_length=4).restore(buffer.contents())
+    contents = buffer.contents()
+    contents["rewards"] = contents["rewards"][:, 1:]
+    with pytest.raises(ValueError, match="has rewards of other shapes"):
+        again.restore(contents)
+
+
+def test_blocks_do_not_change_any_more(monkeypatch):
+    monkeypatch.setattr(replay_buffer, "BLOCK", 400)
+    stored = {}
+    for steps in range(1, 90):
+        buffer, again = filled(2, steps, **MADE), filled(2, 0, **MADE)
+        contents = buffer.contents()
+        for number, block in contents["blocks"].items():
+            stored.setdefault(number, block)
+        numbers = list(contents["blocks"])
+        contents["blocks"] = Blocks(numbers, stored.__getitem__, {})
+        again.restore(contents)
+        assert_equal(buffer, again)
+    assert numbers[0] > 3 and len(numbers) > 1
+
+
+def test_contents_without_blocks_are_read():
+    """Those of older checkpoints."""
+    for steps in (11, 200):
+        buffer, again = filled(2, steps, **MADE), filled(2, 0, **MADE)
+        size = min(buffer.counts.max(), buffer.buffer_size)
+        contents = {name: getattr(buffer, name)[:, :size] for name in OF_ENTRIES}
+        contents |= {
+            "observations ": buffer.kept[""][:, :size],
+            "counts": buffer.counts,
+        }
+        again.restore(contents | {"states": buffer.states[:, : -(-size // 4)]})
+        assert_equal(buffer, again)
 
 
 def self_made(buffer):

@@ -14,7 +14,9 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from spikepropamine.agents import replay_buffer
 from spikepropamine.policies.fast.environments import SideBySide
+from spikepropamine.policies.flat_adam import FlatAdam
 from spikepropamine.training.logs import ProgressCSV
 from spikepropamine.training.run import main
 
@@ -72,9 +74,8 @@ KINDS = {
     "tqc": [*OFF_POLICY, "--policy", "mlp", "--trainer.kind", "tqc"],
 }
 MOMENTS = [
-    (SideBySide, "step_wait"), (torch.optim.Adam, "step"), (ProgressCSV, "write"),
-    (os, "fsync"),
-    (Path, "replace"), (Path, "unlink"),
+    (SideBySide, "step_wait"), (torch.optim.Adam, "step"), (FlatAdam, "step"),
+    (ProgressCSV, "write"), (os, "fsync"), (Path, "replace"), (Path, "unlink"),
 ]  # fmt: skip
 """What a run is made of: it can be killed before and after each call of these."""
 
@@ -169,6 +170,7 @@ def rows(runs):
 
 def check_kills(tmp_path, monkeypatch, arguments, kills, seed):
     """Kills runs, each of them several times, until so many kills were survived."""
+    monkeypatch.setattr(replay_buffer, "BLOCK", 1)  # many blocks, though runs are short
     whole = tmp_path / "whole"
     with monkeypatch.context() as patched:
         moments = Moments(patched)

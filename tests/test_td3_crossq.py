@@ -1,5 +1,5 @@
-"""TD3 and CrossQ: the same losses and weights as those of SB3 and sb3-contrib, and what
-is deployed.
+"""SAC, TD3 and CrossQ: the same losses and weights as those of SB3 and sb3-contrib,
+and what is deployed.
 """
 
 import csv
@@ -10,13 +10,13 @@ import pytest
 import torch
 from sb3_contrib import CrossQ
 from sb3_contrib.crossq.policies import CrossQPolicy
-from stable_baselines3 import TD3
+from stable_baselines3 import SAC, TD3
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
 
+from spikepropamine.agents import PlasticSAC
 from spikepropamine.agents.crossq import PlasticCrossQ
 from spikepropamine.agents.td3 import PlasticTD3
-from spikepropamine.policies.actors import _Draw
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.fast import fast
 from spikepropamine.training import run as train
@@ -51,6 +51,14 @@ def linear_layers(module):
 def actor_weights(actor):
     """Of the linear layers of either, in their order."""
     return [x for layer in linear_layers(actor) for x in (layer.weight, layer.bias)]
+
+
+def critic_weights(critic):
+    """Of all SB3's critics, layer by layer, as ours have them."""
+    layers = zip(*(linear_layers(network) for network in critic.q_networks))
+    for layer in layers:
+        yield torch.stack([part.weight for part in layer])
+        yield torch.stack([part.bias for part in layer])[:, None]
 
 
 def samples(batch):
@@ -112,13 +120,6 @@ def test_td3_learns_as_that_of_sb3(delay):
         for x, y in zip(actor_weights(ours), actor_weights(theirs), strict=True):
             x.data.copy_(y.data)
 
-    def critic_weights(critic):
-        """Of all SB3's critics, layer by layer, as ours have them."""
-        layers = zip(*(linear_layers(network) for network in critic.q_networks))
-        for layer in layers:
-            yield torch.stack([part.weight for part in layer])
-            yield torch.stack([part.bias for part in layer])[:, None]
-
     both = (
         (mine.critic, other.critic),
         (mine.critic_target, other.critic_target),
@@ -145,7 +146,32 @@ class PlainActor(CrossQPolicy):
 
 
 def without_noise(mean, log_std):
-    return _Draw.apply(mean, log_std, torch.zeros_like(mean))
+    """Actions, and their log-likelihoods as of a squashed Gaussian."""
+    squash = 2 * (np.log(2) - mean - torch.nn.functional.softplus(-2 * mean))
+    log_probs = -log_std - 0.5 * np.log(2 * np.pi) - squash
+    return torch.tanh(mean), log_probs.sum(dim=1)
+
+
+def test_sac_learns_as_that_of_sb3(monkeypatch):
+    mine, other = models(PlasticSAC, SAC, "MlpPolicy")
+    both = (
+        (mine.critic, other.critic),
+        (mine.critic_target, other.critic_target),
+    )
+    for x, y in zip(actor_weights(mine.actor), actor_weights(other.actor), strict=True):
+        x.data.copy_(y.data)
+    for ours, theirs in both:
+        for x, y in zip(ours.layers, critic_weights(theirs), strict=True):
+            x.data.copy_(y.data)
+    # theirs draws the actions after a step and those for the actor apart, ours
+    # together: without noise both are the same
+    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
+    monkeypatch.setattr(other.actor.action_dist, "log_prob_from_params", without_noise)
+    same_updates(mine, other, 30)
+    assert_same(actor_weights(mine.actor), actor_weights(other.actor))
+    for ours, theirs in both:
+        assert_same(ours.layers, critic_weights(theirs))
+    torch.testing.assert_close(mine.log_ent_coef, other.log_ent_coef)
 
 
 @pytest.mark.parametrize("delay", [1, 3])

@@ -1,53 +1,17 @@
-"""The page on which the plug of plasticity is pulled, in a real browser: Debian's
-Chromium, without a screen, by the page's own buttons.
-
-Skipped where Chromium is not installed (`apt-get install chromium chromium-driver`), or
-where the page is not built (`make page`).
-"""
+"""The page on which the plug of plasticity is pulled, by its own buttons."""
 
 import json
-import shutil
 import threading
-import time
 
 import pytest
+from page_visitor import BROWSERS, PAGE_TESTS, SMALL, Visitor, open_browser
 from saved_runs import ROOT
 
 from spikepropamine.export.server import ASSETS, Server, files_below
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
-pytestmark = [
-    pytest.mark.nightly,
-    pytest.mark.skipif(
-        CHROMIUM is None or DRIVER is None, reason="Chromium is not installed"
-    ),
-    pytest.mark.skipif(
-        not (ASSETS / "index.html").is_file(), reason="the page is not built"
-    ),
-]
-FLAGS = ["headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage",
-         "disable-quic",
-         "no-first-run", "disable-sync", "disable-background-networking",
-         "disable-component-update", "use-gl=angle", "use-angle=swiftshader",
-         "enable-unsafe-swiftshader"]  # fmt: skip
-WIDE, PHONE = (1400, 900), (400, 800)
-SECONDS = 120  # at most for what takes a few where nothing else runs
-SMALL = (500, 700)  # what is drawn in software is drawn faster
-CLOCK = "return Number(document.getElementById('clock').textContent)"
-STEPS = """
-const [seconds, done] = arguments;
-const clock = () => Number(document.getElementById("clock").textContent);
-const until = clock() + seconds;
-async function run() {
-  while (clock() < until) {
-    document.getElementById("step").click();
-    await new Promise((go) => setTimeout(go, 0));
-  }
-}
-run().then(done);
-"""
-TEXT = "return document.getElementById(arguments[0]).textContent"
+pytestmark = PAGE_TESTS
+WIDE, PHONE = (1400, 900), (400, 800)  # pixels
 
 
 @pytest.fixture(scope="module")
@@ -58,109 +22,22 @@ def address():
     server.shutdown()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in FLAGS:
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_script_timeout(SECONDS)
+@pytest.fixture(scope="module", params=BROWSERS)
+def browser(request, tmp_path_factory):
+    driver = open_browser(request.param, tmp_path_factory.mktemp("browser"))
     yield driver
     driver.quit()
 
 
-class Visitor:
-    """Someone in front of the page."""
-
-    def __init__(self, driver, address, policy="", size=SMALL):
-        self.driver = driver
-        self.resize(size)
-        places = json.loads((ASSETS / "data" / "index.json").read_text())["policies"]
-        place = next(place for place in places if policy in place)
-        driver.get(f"{address}?policy={place}")
-        self.wait(lambda: self.clock > 0)
-
-    def resize(self, size):
-        """The inner size, which is smaller than a window may be."""
-        width, height = size
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1}
-        self.driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride", metrics | {"mobile": False}
-        )
-
-    def wait(self, reached):
-        until = time.monotonic() + SECONDS
-        while not reached():
-            assert time.monotonic() < until, self.driver.get_log("browser")
-            time.sleep(0.1)
-
-    @property
-    def clock(self):
-        """Seconds of the robot's time since the start."""
-        return self.driver.execute_script(CLOCK)
-
-    def run(self, seconds):
-        """Lets so much of the robot's time pass, by the button for single steps, with
-        the robot scrolled away: pictures that are drawn in software would be waited
-        for.
-        """
-        if self.text("pause") == "Pause":
-            self.press("#pause")
-        self.driver.execute_script("scrollTo(0, document.body.scrollHeight)")
-        self.driver.execute_async_script(STEPS, seconds)
-
-    def restart(self, seed):
-        """Pauses at the start of an episode."""
-        if self.text("pause") == "Pause":
-            self.press("#pause")
-        script = "document.getElementById('seed').value = arguments[0]"
-        self.driver.execute_script(script, seed)
-        self.press("#restart")
-
-    def text(self, name):
-        return self.driver.execute_script(TEXT, name)
-
-    def number(self, name):
-        return float(self.text(name).removesuffix(" %"))
-
-    def find(self, selector):
-        return self.driver.find_element("css selector", selector)
-
-    def press(self, selector):
-        self.driver.execute_script("arguments[0].click()", self.find(selector))
-
-    def pressed(self, selector):
-        return self.find(selector).get_attribute("aria-pressed") == "true"
-
-    def slide(self, name, value):
-        """Moves a slider, as a hand does."""
-        self.driver.execute_script(
-            "arguments[0].value = arguments[1];"
-            "arguments[0].dispatchEvent(new Event('input', {bubbles: true}))",
-            self.find(f"#{name}"), str(value),
-        )  # fmt: skip
-
-    def picture(self, name):
-        """What a canvas shows."""
-        return self.driver.execute_script(
-            "return document.getElementById(arguments[0]).toDataURL()", name
-        )
-
-    def steps(self, count):
-        """Takes single steps, of a robot."""
-        self.run(count * 0.05 - 0.01)
-        time.sleep(0.5)  # until they are drawn
-
-
 @pytest.fixture
 def visit(browser, address):
-    return lambda *arguments, **options: Visitor(
-        browser, address, *arguments, **options
-    )
+    places = json.loads((ASSETS / "data" / "index.json").read_text())["policies"]
+
+    def visit(policy="", size=SMALL):
+        place = next(place for place in places if policy in place)
+        return Visitor(browser, f"{address}?policy={place}", size)
+
+    return visit
 
 
 def test_it_loads_with_no_error_and_little_on_the_wire(visit, address):
@@ -171,8 +48,7 @@ def test_it_loads_with_no_error_and_little_on_the_wire(visit, address):
     )
     assert all(name.startswith(address) for name, _ in loaded)
     assert sum(size for _, size in loaded) < 10e6
-    said = visitor.driver.get_log("browser")
-    assert [entry for entry in said if entry["level"] == "SEVERE"] == []
+    assert visitor.complaints() == []
 
 
 def test_all_motors_are_flipped_and_only_the_plastic_robot_recovers(visit):

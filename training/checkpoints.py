@@ -8,9 +8,12 @@ steps trained. So nothing of a live environment is kept, and every environment t
 under way, as truncated ones, or leaves out their last steps (off-policy); the
 statistics of episodes leave them out.
 
-A checkpoint is one file, `checkpoints/step-STEPS-DIGEST.safetensors`: arrays as
-tensors, the rest as JSON in the header. Its name holds a digest of its contents, so
-that a damaged one is recognised, and reading it runs no code of whoever made it.
+A checkpoint is a file, `checkpoints/step-STEPS-DIGEST.safetensors`: arrays as tensors,
+the rest as JSON in the header. A replay buffer is in blocks, each in a file of its own,
+`checkpoints/block-NUMBER-DIGEST.safetensors`, which is written once, as soon as nothing
+in it changes any more, and read by all checkpoints that name it. Names hold a digest of
+the contents, so that a damaged file is recognised, and reading one runs no code of
+whoever made it.
 """
 
 import hashlib
@@ -19,6 +22,7 @@ import re
 import sys
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,21 +30,25 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import AcquireReturnProxy, FileLock, Timeout
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from spikepropamine.agents.replay_buffer import MEMORY
+from spikepropamine.agents.replay_buffer import MEMORY, Arrays, Blocks
 from spikepropamine.common import UsageError, reason, whole_file
 from spikepropamine.reading import parse_json, read_tensors
 from spikepropamine.training.callbacks import Periodic, longest_episode
 from spikepropamine.training.settings import Settings
 
 NUMBERS = (int, float, np.number)
-FORMAT = 2
+FORMAT = 3
+READABLE = (2, FORMAT)
+"""Formats that can be read; in 2 there were no blocks."""
 NAME = re.compile(r"step-(\d{12})-([0-9a-f]{16})\.safetensors")
+BLOCK_NAME = re.compile(r"block-(\d{8})-([0-9a-f]{16})\.safetensors")
 LOCK = ".lock"
 PATIENCE = 5.0
 """Seconds for a training that is just ending, since what started it was killed."""
@@ -56,7 +64,6 @@ PROGRESS = (
 LASTING = ("obs_rms", "ret_rms", "steps_taken")
 """What wrappers of the environments keep over episodes."""
 
-Arrays = dict[str, np.ndarray]
 State = dict[str, Any]
 """Of a learner, as `state_of` gives it."""
 
@@ -246,25 +253,53 @@ def _layers(algorithm: BaseAlgorithm) -> list[Any]:
 # files
 
 
-def _packed(value: object, arrays: Arrays) -> Any:
-    """A tree of containers, numbers, texts and arrays as JSON, which names the
-    arrays.
+def _packed(value: object, arrays: Arrays, folder: Path) -> Any:
+    """A tree of containers, numbers, texts and arrays as JSON, which names the arrays,
+    and the files in a folder where blocks are, which are written if need be.
     """
+
+    def packed(value: object) -> Any:
+        return _packed(value, arrays, folder)
+
+    if isinstance(value, Blocks):
+        _store(value, folder)
+        return {"blocks": [[number, value.stored[number]] for number in value]}
     if isinstance(value, torch.Tensor):
         return {"tensor": _keep(value.detach().cpu().numpy(), arrays)}
     if isinstance(value, np.ndarray | np.generic):
         return {"array": _keep(value, arrays)}
     if isinstance(value, RunningMeanStd):
         parts = [value.mean, value.var, value.count]
-        return {"statistics": [_packed(x, arrays) for x in parts]}
+        return {"statistics": [packed(x) for x in parts]}
     if isinstance(value, dict):
-        items = value.items()
-        return {"dict": [[_packed(k, arrays), _packed(x, arrays)] for k, x in items]}
+        return {"dict": [[packed(k), packed(x)] for k, x in value.items()]}
     if isinstance(value, tuple):
-        return {"tuple": [_packed(x, arrays) for x in value]}
+        return {"tuple": [packed(x) for x in value]}
     if isinstance(value, list | deque):
-        return [_packed(x, arrays) for x in value]
+        return [packed(x) for x in value]
     return value
+
+
+def _store(blocks: Blocks, folder: Path) -> None:
+    """Writes those blocks that are in no file of a folder yet."""
+    for number in blocks:
+        name = blocks.stored.get(number)
+        if name is None or not (folder / name).is_file():
+            arrays: Arrays = {}
+            for key, x in blocks[number].items():
+                # safetensors writes the numbers as they lie in memory
+                arrays[key] = np.ascontiguousarray(x)
+            path = _write(folder, f"block-{number:08d}", save(arrays))
+            blocks.stored[number] = path.name
+
+
+def _write(folder: Path, name: str, contents: bytes) -> Path:
+    """Writes a file whose name ends with a digest of its contents, and returns it."""
+    digest = hashlib.sha256(contents).hexdigest()[:16]
+    path = folder / f"{name}-{digest}.safetensors"
+    with whole_file(path) as part:
+        part.write_bytes(contents)
+    return path
 
 
 def _keep(value: np.ndarray | np.generic, arrays: Arrays) -> str:
@@ -275,10 +310,10 @@ def _keep(value: np.ndarray | np.generic, arrays: Arrays) -> str:
     return name
 
 
-def _unpacked(value: object, arrays: Arrays) -> Any:
+def _unpacked(value: object, arrays: Arrays, folder: Path) -> Any:
     """What `_packed` was given."""
     if isinstance(value, list):
-        return [_unpacked(x, arrays) for x in value]
+        return [_unpacked(x, arrays, folder) for x in value]
     if not isinstance(value, dict):
         return value
     ((kind, inner),) = value.items()
@@ -287,7 +322,9 @@ def _unpacked(value: object, arrays: Arrays) -> Any:
     if kind == "array":
         array = arrays[inner]
         return array if array.ndim else array[()]
-    parts = _unpacked(inner, arrays)
+    if kind == "blocks":
+        return _blocks_in(folder, dict(inner))
+    parts = _unpacked(inner, arrays, folder)
     if kind == "statistics":
         statistics = RunningMeanStd()
         statistics.mean, statistics.var, statistics.count = parts
@@ -311,19 +348,48 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
         "steps": checkpoint.steps,
         "settings": checkpoint.settings,
         "versions": checkpoint.versions,
-        "state": _packed(checkpoint.state, arrays),
+        "state": _packed(checkpoint.state, arrays, folder),
     }
     contents = save(arrays, metadata={"checkpoint": json.dumps(about)})
-    digest = hashlib.sha256(contents).hexdigest()[:16]
-    path = folder / f"step-{checkpoint.steps:012d}-{digest}.safetensors"
-    with whole_file(path) as part:
-        part.write_bytes(contents)
+    path = _write(folder, f"step-{checkpoint.steps:012d}", contents)
     earlier = [other for other in listed(folder) if steps_of(other) < checkpoint.steps]
     kept = [path, *earlier[:1]]
     for other in listed(folder):
         if other not in kept:
             other.unlink()
+    _remove_blocks(folder, kept)
     return path
+
+
+def _remove_blocks(folder: Path, kept: list[Path]) -> None:
+    """Removes the blocks that none of some checkpoints names."""
+    named: set[str] = set()
+    for path in kept:
+        # of one that is damaged nothing can be read any more
+        with suppress(SafetensorError, KeyError), safe_open(path, "numpy") as file:
+            description = file.metadata()["checkpoint"]
+            named |= {match[0] for match in BLOCK_NAME.finditer(description)}
+    for path in folder.glob("block-*"):
+        if BLOCK_NAME.fullmatch(path.name) and path.name not in named:
+            path.unlink()
+
+
+def _blocks_in(folder: Path, names: dict[int, str]) -> Blocks:
+    """Blocks in files of a folder, by number. Raises ValueError, which names a file
+    that is not whole.
+    """
+
+    def block(number: int) -> Arrays:
+        match = BLOCK_NAME.fullmatch(names[number])
+        if match is None:
+            raise ValueError(f"{names[number]!r} is no block")
+        path = folder / match[0]
+        arrays, _ = read_tensors(path, MEMORY, inside=folder, digest=match[2])
+        return arrays
+
+    for number in names:
+        block(number)
+    return Blocks(names, block, names)
 
 
 def listed(folder: Path) -> list[Path]:
@@ -347,9 +413,9 @@ def read(path: Path) -> Checkpoint:
     arrays, metadata = read_tensors(path, MEMORY, inside=path.parent, digest=match[2])
     try:
         about = parse_json(metadata["checkpoint"], "its description")
-        if about.pop("format") != FORMAT:
+        if about.pop("format") not in READABLE:
             raise ValueError("it is of a format that this version does not read")
-        state = _unpacked(about.pop("state"), arrays)
+        state = _unpacked(about.pop("state"), arrays, path.parent)
         return Checkpoint(state=state, **about)
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error

@@ -6,7 +6,7 @@ import { defineConfig } from "vitest/config";
 
 const MODULES = fileURLToPath(new URL("node_modules/", import.meta.url));
 
-/** The parts that are compiled: packed here, so that they are small whatever server has them. */
+/** The compiled parts: packed here, since not every server packs what it sends. */
 const COMPILED = {
   "mujoco.bin": "@mujoco/mujoco/mujoco.wasm",
   "onnxruntime.bin": "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm",
@@ -28,14 +28,15 @@ function packed(): Plugin {
 /**
  * MuJoCo's functions as closures.
  *
- * Emscripten writes the source text of each function that it binds, and has it evaluated, which a
- * strict Content Security Policy forbids. These do the same without a text.
+ * Emscripten writes the source text of each function that it binds and has it evaluated,
+ * which a strict Content Security Policy forbids. These do the same without a text.
  */
 const CLOSURES: [string, string][] = [
   [
     "var invokerFn = new Function(...args, invokerFnBody)(...closureArgs);",
     `var invokerFn = function (...given) {
-      checkArgCount(given.length, minArgs, expectedArgCount, humanName, throwBindingError);
+      checkArgCount(
+        given.length, minArgs, expectedArgCount, humanName, throwBindingError);
       var destructors = needsDestructorStack ? [] : null;
       var wired = [cppTargetFunc];
       if (isClassMethodFunc) { wired.push(argTypes[1].toWireType(destructors, this)); }
@@ -63,7 +64,8 @@ const CLOSURES: [string, string][] = [
         given.push(types[i].readValueFromPointer(place + offset));
         offset += types[i].argPackAdvance;
       }
-      var rv = kind === 1 ? new func(...given) : func.call(kind === 0 ? obj : undefined, ...given);
+      var self = kind === 0 ? obj : undefined;
+      var rv = kind === 1 ? new func(...given) : func.call(self, ...given);
       if (!retType.isVoid) { return emval_returnValue(retType, destructorsRef, rv); }
     };`,
   ],
@@ -91,7 +93,10 @@ function strict(): Plugin {
       }
       if (id.endsWith("ort.wasm.bundle.min.mjs")) {
         const name = "ort-wasm-simd-threaded.wasm";
-        const wasm: [string, string] = [`new URL("${name}",import.meta.url)`, `new URL("x:${name}")`];
+        const wasm: [string, string] = [
+          `new URL("${name}",import.meta.url)`,
+          `new URL("x:${name}")`,
+        ];
         return { code: replaced(code, [wasm], id), map: null };
       }
       return null;

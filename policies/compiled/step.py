@@ -89,6 +89,26 @@ class Plan:
     outputs: list[LayerOutput]
     keep_alive: list[Any]
 
+    def holds(self) -> bool:
+        """Whether the parameters are still those in the tables, by whatever means they
+        may have changed.
+        """
+        places = [  # in the order of `plan_of`
+            x.data_ptr() if x.is_contiguous() else object()
+            for named in self.parameters
+            for x in named.values()
+            if x is not None
+        ]
+        return self.places == places and unchanged(np.int32(0), self.compared)
+
+    def enter(self, *tensors: Tensor) -> None:
+        """Enters what changes from step to step, in the order of `moving`."""
+        count = len(self.calls)
+        for entry, x in zip(self.moving, tensors):
+            entry.fill(x.data_ptr())
+            if count > 1:
+                entry += _parts(x, count)
+
 
 class _Plans(threading.local):
     """Plans by network, and by batch and number type: of each thread, since a step
@@ -135,7 +155,6 @@ def step(
     """
     dtype = state.dtype
     batch = state.shape[1]
-    ticks = network.config.ticks
     if plan is None:
         plan = _plan_that_is_kept(network, batch, dtype)
     # checked first, since conversions that do nothing take a microsecond
@@ -151,9 +170,41 @@ def step(
         raise ValueError(
             f"shapes of observations, starts and state: {sizes}, not {plan.shapes}"
         )
-    count = len(plan.calls)
-    rows = batch // count
     new = torch.empty_like(state)
+    features = observations.new_empty(1, batch, network.output_size)
+    shown, first_tick, signal = _shown(
+        network, observations, starts, state, new, len(plan.calls)
+    )
+    plan.enter(state, new, first_tick, signal, shown, features)
+    for index in running:
+        for kernel, arguments in plan.calls[index]:
+            kernel(*arguments)
+    return features, new, plan.outputs
+
+
+def _shown(
+    network: Network,
+    observations: Tensor,
+    starts: Tensor,
+    state: Tensor,
+    new: Tensor,
+    count: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What a step's kernels see of observations.
+
+    Args:
+        network: or several of them.
+        observations: [1, B, channels].
+        starts: [1, B].
+        state: [1, B, D].
+        new: the same after the step, which gets the observation where it is kept.
+        count: how many networks there are.
+
+    Returns:
+        Observations at each tick, starts at each tick, and what the first layer sees.
+    """
+    ticks = network.config.ticks
+    rows = state.shape[1] // count
     shown = observations
     first_tick = starts
     if network.config.delay:
@@ -168,16 +219,70 @@ def step(
     signal = shown
     if network.config.encoder:
         signal = network.encoder(shown.view(count, ticks * rows, -1))
-    features = observations.new_empty(1, batch, network.output_size)
-    tensors = (state, new, first_tick, signal, shown, features)
-    for entry, x in zip(plan.moving, tensors):
-        entry.fill(x.data_ptr())
-        if count > 1:
-            entry += _parts(x, count)
-    for index in running:
-        for kernel, arguments in plan.calls[index]:
+    return shown, first_tick, signal
+
+
+class Row:
+    """A network that is stepped in one environment, in arrays that are kept.
+
+    Args:
+        network: as it is at every step.
+        observations: [1, 1, channels], is read at every step.
+
+    Attributes:
+        begins: whether an episode begins with the next step.
+        state: after the latest step, [1, 1, D]; of no meaning where one begins.
+        features: [1, 1, output_size], of the latest step.
+    """
+
+    def __init__(self, network: Network, observations: Tensor) -> None:
+        self._network = network
+        self._observations = observations
+        config = network.config
+        self._shows_as_it_is = config.ticks == 1 and not config.delay
+        if config.encoder:
+            self._shows_as_it_is = False
+        self._starts = observations.new_ones(1, 1)
+        self.begins = True
+        self.state = observations.new_zeros(1, 1, network.layout.size)
+        self._other = torch.zeros_like(self.state)
+        self.features = observations.new_empty(1, 1, network.output_size)
+        self._make_plan()
+
+    def _make_plan(self) -> None:
+        self._plan = plan_of(self._network, 1, self.state.dtype)
+        seen = self._observations
+        states = self.state, self._other
+        self._plan.enter(*states, self._starts, seen, seen, self.features)
+
+    def sum_of_state(self) -> np.floating[Any]:
+        """Of all its numbers: finite where they are."""
+        total: np.floating[Any] = np.add.reduce(self.state.numpy(), axis=None)
+        return total
+
+    @torch.no_grad()
+    def step(self) -> list[LayerOutput]:
+        """One environment step; returns each layer's output [ticks, 1, neurons], which
+        the next step overwrites.
+        """
+        if not self._plan.holds():
+            self._make_plan()
+        old, new = self.state, self._other
+        if self.begins:
+            old.zero_()
+        self._starts.fill_(self.begins)
+        tensors = [old, new]  # and where nothing else changes, no others
+        if not self._shows_as_it_is:
+            shown, first_tick, signal = _shown(
+                self._network, self._observations, self._starts, old, new, 1
+            )
+            tensors += [first_tick, signal, shown]
+        self._plan.enter(*tensors)
+        for kernel, arguments in self._plan.calls[0]:
             kernel(*arguments)
-    return features, new, plan.outputs
+        self.begins = False
+        self.state, self._other = new, old
+        return self._plan.outputs
 
 
 def _plan_that_is_kept(network: Network, batch: int, dtype: torch.dtype) -> Plan:
@@ -188,15 +293,8 @@ def _plan_that_is_kept(network: Network, batch: int, dtype: torch.dtype) -> Plan
     if plans is None:
         plans = _plans.of[network] = {}
     plan = plans.get((batch, dtype))
-    if plan is not None:
-        places = [  # in the order of `plan_of`
-            x.data_ptr() if x.is_contiguous() else object()
-            for named in plan.parameters
-            for x in named.values()
-            if x is not None
-        ]
-        if plan.places == places and unchanged(np.int32(0), plan.compared):
-            return plan
+    if plan is not None and plan.holds():
+        return plan
     plan = plans[batch, dtype] = plan_of(network, batch, dtype)
     return plan
 

@@ -3,10 +3,12 @@
 A step of a few environments is little arithmetic, and so is a minibatch of a small
 network: most of the time goes into modules, distributions and checks of arguments.
 `fast(policy)` is the one door to the shorter way. It gives Stable-Baselines3's numbers:
-to the last bit where actions are chosen, but for the order of sums in updates. Where it
-is None, Stable-Baselines3's own methods do the work.
+to the last bit where actions are chosen, but for the order of sums in updates and for
+the rounding of LSTMs and GRUs. Where it is None, Stable-Baselines3's own methods do the
+work.
 """
 
+import operator
 import weakref
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -51,7 +53,7 @@ def fast(policy: Any) -> "Fast | None":
     one.
     """
     made = _made.get(policy)
-    if made is not None and made.fingerprint(policy) == made.print:
+    if made is not None and made.holds(policy):
         return made
     _made.pop(policy, None)
     if obstacle(policy) is not None:
@@ -111,25 +113,37 @@ class Fast:
         self._read = _reader_of(policy)
         own_actor, self._critic = NETWORKS[type(policy)](policy)
         self._actor = actor or own_actor
-        self._actions = DISTRIBUTIONS[type(policy.action_dist)](policy)
+        self.actions = DISTRIBUTIONS[type(policy.action_dist)](policy)
         self._space = policy.action_space
-        self._recurrent = isinstance(policy, RecurrentActorCriticPolicy)
+        self.recurrent = isinstance(policy, RecurrentActorCriticPolicy)
         modules = list(policy.modules())
         self._attributes = [vars(m) for m in modules]
-        self._attributes += [getattr(m, hooks) for m in modules for hooks in HOOKS]
-        self._parts = [part for m in modules for part in (m._modules, m._parameters)]
+        self._hooks = [getattr(m, hooks) for m in modules for hooks in HOOKS]
+        parts = [part for m in modules for part in (m._modules, m._parameters)]
+        # a module without parts, such as an activation, uses none
+        self._parts = [part for part in parts if part]
+        # kept, so that nothing else gets their identity
+        self._values = [x for part in self._parts for x in part.values()]
+        self._action_dist = policy.action_dist
         self._probe = next(policy.parameters())
-        # so that nothing else gets their identity; the first one is the policy itself
-        self._kept = modules[1:], policy.action_dist
-        self.print = self.fingerprint(policy)
+        self._device = self._probe.device
+        self._sizes = self._sizes_now()
 
-    def fingerprint(self, policy: Any) -> list[Any]:
-        """A list that changes with modules, parameters (not their values), hooks and
-        methods.
+    def _sizes_now(self) -> list[int]:
+        return [*map(len, self._attributes), *map(len, self._parts)]
+
+    def holds(self, policy: Any) -> bool:
+        """Whether modules, parameters (not their values), hooks and methods are those
+        that this was made for.
         """
-        parts = map(id, chain.from_iterable(map(dict.values, self._parts)))
-        device = self._probe.device.type
-        return [*map(len, self._attributes), *parts, id(policy.action_dist), device]
+        if any(self._hooks) or self._sizes_now() != self._sizes:
+            return False
+        values = chain.from_iterable(map(dict.values, self._parts))
+        return (
+            all(map(operator.is_, values, self._values))
+            and policy.action_dist is self._action_dist
+            and self._probe.device == self._device
+        )
 
     @torch.no_grad()
     def step(
@@ -149,12 +163,12 @@ class Fast:
         features = self._read(observations)
         if states is None or starts is None:
             logits, memory, after = self._actor(features, None, None)
-            actions, log_probs = self._actions.draw(logits)
+            actions, log_probs = self.actions.draw(logits)
             values, _ = self._critic(features, memory, after, None, None)
             return actions.reshape(-1, *self._space.shape), values, log_probs
         starts = starts[None]
         logits, memory, pi = self._actor(features, states.pi, starts)
-        actions, log_probs = self._actions.draw(logits)
+        actions, log_probs = self.actions.draw(logits)
         values, vf = self._critic(features, memory, pi, states.vf, starts)
         shaped = actions.reshape(-1, *self._space.shape)
         return shaped, values, log_probs, RNNStates(pi, vf)
@@ -180,7 +194,7 @@ class Fast:
         features = self._read(observations)
         before: Any = None
         starts = torch.zeros(1, len(features))
-        if self._recurrent:
+        if self.recurrent:
             if episode_start is not None:
                 starts[0] = torch.as_tensor(episode_start)
             layers, _, width = policy.lstm_hidden_state_shape
@@ -188,9 +202,9 @@ class Fast:
             before = tuple(torch.as_tensor(part, dtype=torch.float32) for part in parts)
         logits, _, after = self._actor(features, before, starts)
         if deterministic:
-            drawn = self._actions.mode(logits)
+            drawn = self.actions.mode(logits)
         else:
-            drawn, _ = self._actions.draw(logits)
+            drawn, _ = self.actions.draw(logits)
         actions: np.ndarray = drawn.numpy().reshape(-1, *self._space.shape)
         if isinstance(self._space, spaces.Box):
             actions = np.minimum(np.maximum(actions, self._space.low), self._space.high)
@@ -216,7 +230,7 @@ class Fast:
             logits, memory, after = self._actor(features, None, None)
             memory = None if memory is None else memory.detach()
             values, _ = self._critic(features, memory, after, None, None)
-            return values.flatten(), *self._actions.evaluate(logits, actions)
+            return values.flatten(), *self.actions.evaluate(logits, actions)
         sequences = states.pi[0].shape[1]
         starts = by_time(batch.episode_starts, sequences)
         features = by_time(features, sequences).flatten(0, 1)
@@ -224,7 +238,7 @@ class Fast:
         logits, memory, after = self._actor(features, states.pi, starts)
         memory = None if memory is None else memory.detach()
         values, _ = self._critic(features, memory, after, states.vf, starts)
-        outputs = (values.flatten(), *self._actions.evaluate(logits, actions))
+        outputs = (values.flatten(), *self.actions.evaluate(logits, actions))
         by_row = by_sequence(torch.stack(outputs, 1), sequences)
         values, log_probs, entropies = by_row.unbind(1)
         return values, log_probs, entropies
@@ -240,13 +254,21 @@ def _reader_of(policy: Any) -> Callable[[Any], Tensor]:
         features: Tensor = extractor(preprocess_obs(x, space, normalize_images=images))
         return features
 
-    if type(extractor) not in FLAT or not isinstance(space, spaces.Box):
-        return preprocessed
-    if not np.issubdtype(space.dtype, np.floating):
+    if not reads_numbers(policy):
         return preprocessed
     if len(space.shape) == 1:
         return Tensor.float
     return lambda x: x.float().flatten(1)
+
+
+def reads_numbers(policy: Any) -> bool:
+    """Whether features are the numbers of an observation, an array of floats."""
+    space = policy.observation_space
+    return (
+        type(policy.features_extractor) in FLAT
+        and isinstance(space, spaces.Box)
+        and np.issubdtype(space.dtype, np.floating)
+    )
 
 
 def can_differ(policy: Any, names: Sequence[str]) -> bool:

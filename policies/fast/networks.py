@@ -13,9 +13,13 @@ Each takes what the action network gives, [batch, channels]. None keeps what it 
 given, so that threads can share it.
 """
 
+import functools
+import importlib
+import importlib.util
 import itertools
 import math
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -113,11 +117,16 @@ NETWORKS: dict[type, Callable[[Any], tuple[Actor, Any]]] = {
 
 def _heads(policy: Any) -> tuple[Function, Function]:
     """Hidden layers and heads of actor and critic."""
-    hidden = policy.mlp_extractor
-    of_actor = getattr(hidden, "policy_net", ())  # a spiking network has none
-    mean = chain([*of_actor, policy.action_net])
-    value = chain([*hidden.value_net, policy.value_net])
+    hidden, head = hidden_and_head(policy)
+    mean = chain([*hidden, *head])
+    value = chain([*policy.mlp_extractor.value_net, policy.value_net])
     return mean, value
+
+
+def hidden_and_head(policy: Any) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The actor's hidden layers, of which a spiking network has none, and its head."""
+    hidden = getattr(policy.mlp_extractor, "policy_net", ())
+    return list(hidden), [policy.action_net]
 
 
 def remember(
@@ -134,10 +143,19 @@ def remember(
     Returns:
         Outputs [T * B, width], and the next state.
     """
+    inputs = features.view(*starts.shape, -1)[..., : memory.input_size]
+    run = choose_memory(memory, state)
+    outputs, after = run(memory, inputs, state, starts)
+    return outputs.flatten(0, 1), after
+
+
+def by_pytorch(
+    memory: nn.RNNBase, inputs: Tensor, state: Pair, starts: Tensor
+) -> tuple[Tensor, Pair]:
+    """What `compiled.gated.run` does, by PyTorch's own LSTM or GRU."""
     is_gru = isinstance(memory, nn.GRU)
     function: Any = torch.gru if is_gru else torch.lstm
     weights: Any = memory._flat_weights
-    inputs = features.view(*starts.shape, -1)[..., : memory.input_size]
     begun = starts.any(dim=1).tolist()
     # one call from each start of an episode to the next
     cuts = [0, *(t for t in range(1, len(begun)) if begun[t]), len(begun)]
@@ -161,7 +179,27 @@ def remember(
         hidden = after[0]
         state = hidden, torch.zeros_like(hidden) if is_gru else after[1]
     whole = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-    return whole.flatten(0, 1), state
+    return whole, state
+
+
+def choose_memory(
+    memory: nn.RNNBase, state: Pair
+) -> Callable[..., tuple[Tensor, Pair]]:
+    """What runs an LSTM or a GRU: compiled ticks where they can, see
+    `compiled.gated.can_run`; else PyTorch.
+    """
+    gated = _compiled()
+    if gated is not None and gated.can_run(memory, state):
+        compiled: Callable[..., tuple[Tensor, Pair]] = gated.run
+        return compiled
+    return by_pytorch
+
+
+@functools.cache  # called at every step
+def _compiled() -> ModuleType | None:
+    if importlib.util.find_spec("numba") is None:
+        return None
+    return importlib.import_module("spikepropamine.policies.compiled.gated")
 
 
 class Spread(NamedTuple):

@@ -199,9 +199,10 @@ class _Shorter:
 
 
 class FastPPO(_Base):
-    """PPO and RecurrentPPO: rollouts with the same numbers, to the last bit; updates
-    with the same arithmetic, but for the order of sums. `learn` says in the log which
-    code runs. With `clip_range_vf`, updates are Stable-Baselines3's own.
+    """PPO and RecurrentPPO: rollouts with the same numbers, to the last bit but for
+    LSTMs and GRUs; updates with the same arithmetic, but for the order of sums. `learn`
+    says in the log which code runs. With `clip_range_vf`, updates are those of
+    Stable-Baselines3.
     """
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:

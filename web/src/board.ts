@@ -1,4 +1,4 @@
-/** The cue task as a board: the cue, the two answers, how it went, and the answers so far. */
+/** The cue task as a board: the cue, the two answers, and the answers so far. */
 
 import { colour } from "./colours";
 import type { Board } from "./tasks";
@@ -68,7 +68,11 @@ function drawCue(
     pen.fillStyle = colour(shown && bit === 1 ? own : "--paper");
     pen.fill();
   });
-  const name = shown ? `cue ${letter(board.cue)}` : board.phase === "feedback" ? "how it went" : "…";
+  const name = shown
+    ? `cue ${letter(board.cue)}`
+    : board.phase === "feedback"
+      ? "how it went"
+      : "…";
   write(pen, name, left + (COLUMNS * side) / 2, top + rows * side + 20, 15, "--soft");
 }
 
@@ -88,17 +92,36 @@ function drawAnswers(
     pen.fillStyle = colour(chosen ? own : "--paper");
     pen.fill();
     const ink = chosen ? "--paper" : "--soft";
-    write(pen, String(action + 1), left + 1.25 * unit, y + 0.8 * unit, Math.max(unit * 0.6, 14), ink);
+    write(
+      pen,
+      String(action + 1),
+      left + 1.25 * unit,
+      y + 0.8 * unit,
+      Math.max(unit * 0.6, 14),
+      ink,
+    );
     if (chosen) {
       const mark = board.right ? "✓" : "✗";
       const paint = board.right ? "--learn" : "--mark";
-      write(pen, mark, left + 3.1 * unit, y + 0.8 * unit, Math.max(unit * 0.8, 18), paint);
+      write(
+        pen,
+        mark,
+        left + 3.1 * unit,
+        y + 0.8 * unit,
+        Math.max(unit * 0.8, 18),
+        paint,
+      );
     }
   }
 }
 
 /** The answers so far: full for right, hollow for wrong. */
-function drawPast(pen: CanvasRenderingContext2D, board: Board, middle: number, y: number): void {
+function drawPast(
+  pen: CanvasRenderingContext2D,
+  board: Board,
+  middle: number,
+  y: number,
+): void {
   const past = board.answers.slice(-ANSWERS);
   past.forEach((right, index) => {
     const x = middle + (index - (past.length - 1) / 2) * 20;

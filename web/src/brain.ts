@@ -3,7 +3,10 @@
 import * as ort from "onnxruntime-web/wasm";
 import type { Card } from "./card";
 
-/** on: it learns; frozen: what was learned stays; off: nothing is learned and nothing was. */
+/**
+ * on: it learns; frozen: what was learned stays; off: nothing is learned, and what was
+ * learned is gone.
+ */
 export type Plasticity = "on" | "frozen" | "off";
 
 export async function startRuntime(wasm?: Uint8Array<ArrayBuffer>): Promise<void> {

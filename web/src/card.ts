@@ -99,7 +99,7 @@ export interface Family {
 
 export type Catalogue = Record<string, Family>;
 
-/** A perturbation that is there from the start: `--perturb` of `spikepropamine play`. */
+/** A perturbation that holds from the start: `spikepropamine play --perturb`. */
 export interface StartTerm {
   family: string;
   target: string | null;

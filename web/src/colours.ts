@@ -51,7 +51,9 @@ function diverging(): Uint32Array {
     const value = (place - SHADES) / SHADES;
     const share = Math.abs(value) ** 0.7;
     const full = value < 0 ? BELOW : ABOVE;
-    const mixed = middle.map((part, index) => Math.round(part + share * (full[index] - part)));
+    const mixed = middle.map((part, index) =>
+      Math.round(part + share * (full[index] - part)),
+    );
     table[place] = pixel(mixed as Rgb);
   });
   shades = { paper, table };
@@ -63,7 +65,9 @@ export function paint(pixels: Uint32Array, values: Float32Array, bound: number):
   const table = diverging();
   const scale = SHADES / bound;
   for (let index = 0; index < pixels.length; index += 1) {
-    const shade = Math.round(Math.min(Math.max(values[index] * scale, -SHADES), SHADES));
+    const shade = Math.round(
+      Math.min(Math.max(values[index] * scale, -SHADES), SHADES),
+    );
     pixels[index] = table[SHADES + shade];
   }
 }

@@ -1,4 +1,4 @@
-/** What a visitor can change, as buttons and sliders, drawn from the catalogue and the policy. */
+/** What a visitor can change, as buttons and sliders: those of the policy's task. */
 
 import type { Catalogue } from "./card";
 import { letter } from "./board";
@@ -28,7 +28,11 @@ export function byId<Kind extends HTMLElement>(id: string): Kind {
   return document.getElementById(id) as Kind;
 }
 
-function button(label: string, attributes: Attributes, pressed: () => void): HTMLButtonElement {
+function button(
+  label: string,
+  attributes: Attributes,
+  pressed: () => void,
+): HTMLButtonElement {
   const made = element("button", { type: "button", ...attributes }, label);
   made.addEventListener("click", pressed);
   return made;
@@ -38,7 +42,13 @@ function box(title: string, ...children: Node[]): HTMLFieldSetElement {
   return element("fieldset", {}, element("legend", {}, title), ...children);
 }
 
-const TITLES = { motors: "Motors", body: "Body", world: "World", noise: "Noise", cues: "Cues" };
+const TITLES = {
+  motors: "Motors",
+  body: "Body",
+  world: "World",
+  noise: "Noise",
+  cues: "Cues",
+};
 
 export class Controls {
   private shown: (() => void)[] = [];
@@ -65,8 +75,12 @@ export class Controls {
       columns[1].push(this.world(stage));
       columns[2].push(this.body(stage));
     }
-    const noise = familiesOf(stage.card).filter((name) => RECORDS[name].group === "noise");
-    columns[2].push(box(TITLES.noise, ...noise.map((name) => this.slider(stage, name))));
+    const noise = familiesOf(stage.card).filter(
+      (name) => RECORDS[name].group === "noise",
+    );
+    columns[2].push(
+      box(TITLES.noise, ...noise.map((name) => this.slider(stage, name))),
+    );
     const filled = columns.filter((boxes) => boxes.length > 0);
     const made = filled.map((boxes) => element("div", { class: "column" }, ...boxes));
     this.place.replaceChildren(...made);
@@ -135,8 +149,14 @@ export class Controls {
       return element("option", { value: String(index) }, name);
     });
     const all = element("option", { value: "all" }, "all motors");
-    const which = element("select", { class: "which", id: "joint", "aria-label": "Which joint" }, ...names, all);
-    const chosen = (): number | null => (which.value === "all" ? null : Number(which.value));
+    const which = element(
+      "select",
+      { class: "which", id: "joint", "aria-label": "Which joint" },
+      ...names,
+      all,
+    );
+    const chosen = (): number | null =>
+      which.value === "all" ? null : Number(which.value);
     which.addEventListener("change", () => {
       this.update();
     });
@@ -243,9 +263,13 @@ export class Controls {
       });
       rows.push(element("div", { class: "chips" }, ...tells));
     }
-    const swap = button("Swap the meanings", { id: "swap" }, all((task) => {
-      task.swap();
-    }));
+    const swap = button(
+      "Swap the meanings",
+      { id: "swap" },
+      all((task) => {
+        task.swap();
+      }),
+    );
     rows.push(element("div", { class: "row" }, swap));
     return box(TITLES.cues, ...rows);
   }

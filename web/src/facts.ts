@@ -42,7 +42,11 @@ export function showScores(scores: Record<string, string>[], what: string): void
   const columns = Object.keys(scores[0]);
   const head = columns.map((column) => element("th", { scope: "col" }, column));
   const rows = scores.map((row) => {
-    return element("tr", {}, ...columns.map((column) => element("td", {}, row[column] ?? "")));
+    return element(
+      "tr",
+      {},
+      ...columns.map((column) => element("td", {}, row[column] ?? "")),
+    );
   });
   place.replaceChildren(
     element(

@@ -22,6 +22,8 @@ export async function bytes(path: string): Promise<Uint8Array<ArrayBuffer>> {
   if (packed[0] !== 0x1f || packed[1] !== 0x8b) {
     return packed;
   }
-  const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const unpacked = new Blob([packed])
+    .stream()
+    .pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(unpacked).arrayBuffer());
 }

@@ -1,8 +1,13 @@
-/** A task that Python steps: what it sends is drawn, and what the visitor does is sent back. */
+/** A task that Python steps: the page draws it and sends back what the visitor does. */
 
 import { byId, element } from "./controls";
 import { Accuracy, showScores, showText } from "./facts";
 import { Plots } from "./plots";
+
+const NO_PICTURES = "There are no pictures of this task. The plots show how it goes.";
+
+const ENDED = "The command in the terminal has ended.";
+const FAILED = 1011; // how a web socket says that the other side has failed
 
 interface Start {
   kind: "start";
@@ -26,9 +31,46 @@ interface Step {
   weights: boolean;
 }
 
-type Said = (Start | Step | { kind: "pictures" } | { kind: "refused"; message: string }) & {
-  parts: number;
-};
+/** Why a text does not apply, or why the task cannot go on. */
+interface Complaint {
+  kind: "refused" | "stopped";
+  message: string;
+}
+
+type Said = (Start | Step | Complaint | { kind: "pictures" }) & { parts: number };
+
+/** A picture that changes as fast as the browser can decode it, and no faster. */
+class Picture {
+  readonly image: HTMLImageElement;
+  private next: ArrayBuffer | null = null;
+  private isDecoding = false;
+
+  constructor(description: string) {
+    this.image = element("img", { alt: description });
+    for (const event of ["load", "error"]) {
+      this.image.addEventListener(event, () => {
+        URL.revokeObjectURL(this.image.src);
+        this.isDecoding = false;
+        this.begin();
+      });
+    }
+  }
+
+  /** Shows a JPEG file, unless a later one comes first. */
+  show(file: ArrayBuffer): void {
+    this.next = file;
+    this.begin();
+  }
+
+  private begin(): void {
+    if (this.next === null || this.isDecoding) {
+      return;
+    }
+    this.isDecoding = true;
+    this.image.src = URL.createObjectURL(new Blob([this.next], { type: "image/jpeg" }));
+    this.next = null;
+  }
+}
 
 export class Live {
   private readonly plots = new Plots({
@@ -38,7 +80,7 @@ export class Live {
     weights: byId("weights"),
   });
   private readonly right = [new Accuracy(), new Accuracy()];
-  private readonly images = [element("img", { alt: "The robot" }), element("img", { alt: "Its twin" })];
+  private readonly pictures = [new Picture("The robot"), new Picture("Its twin")];
   private readonly socket: WebSocket;
   private said: Said | null = null;
   private parts: ArrayBuffer[] = [];
@@ -51,13 +93,16 @@ export class Live {
   constructor(port: number) {
     this.socket = new WebSocket(`ws://127.0.0.1:${String(port)}/`);
     this.socket.binaryType = "arraybuffer";
-    this.socket.addEventListener("message", ({ data }: MessageEvent<string | ArrayBuffer>) => {
-      this.hear(data);
-    });
-    this.socket.addEventListener("close", () => {
+    this.socket.addEventListener(
+      "message",
+      ({ data }: MessageEvent<string | ArrayBuffer>) => {
+        this.hear(data);
+      },
+    );
+    this.socket.addEventListener("close", ({ code }) => {
       const place = byId("loading");
       place.hidden = false;
-      place.textContent = "The command in the terminal has ended.";
+      place.textContent = code === FAILED ? "Python stopped: see the terminal." : ENDED;
     });
   }
 
@@ -66,7 +111,7 @@ export class Live {
       byId(id).hidden = true;
     }
     byId("pictures").hidden = false;
-    byId("pictures").append(...this.images);
+    byId("pictures").append(...this.pictures.map(({ image }) => image));
     document.querySelector<HTMLElement>(".pick")!.hidden = true;
     document.querySelector<HTMLElement>(".keys")!.hidden = true;
     this.controls();
@@ -102,9 +147,14 @@ export class Live {
     } else if (said.kind === "step") {
       this.step(said);
     } else if (said.kind === "pictures") {
+      const hasPictures = said.parts > 0;
+      byId("pictures").hidden = !hasPictures;
+      byId("no-view").hidden = hasPictures;
+      byId("no-view").textContent = NO_PICTURES;
       this.show(this.parts);
     } else {
       byId("refused").textContent = said.message;
+      this.setRunning(this.running && said.kind === "refused");
     }
   }
 
@@ -115,7 +165,7 @@ export class Live {
     byId("loading").hidden = true;
     byId("twin-half").hidden = !start.twin;
     byId("brain").hidden = !start.twin;
-    this.images[1].hidden = !start.twin;
+    this.pictures[1].image.hidden = !start.twin;
     byId<HTMLInputElement>("seed").value = String(start.seed);
     for (const unit of document.querySelectorAll(".unit")) {
       unit.textContent = start.trials ? "right" : "reward a step";
@@ -152,7 +202,9 @@ export class Live {
     ["", "twin-"].forEach((side, index) => {
       const right = this.right[index];
       right.add(step.correct[index] ?? null);
-      byId(`${side}pace`).textContent = begun.trials ? right.text : paces[index].toFixed(2);
+      byId(`${side}pace`).textContent = begun.trials
+        ? right.text
+        : paces[index].toFixed(2);
       byId(`${side}extra`).textContent = right.counted;
     });
     byId("clock").textContent = (this.steps * begun.seconds).toFixed(1);
@@ -166,19 +218,16 @@ export class Live {
     byId("spikes-figure").hidden = spikes.length === 0;
     byId("modulator-figure").hidden = modulator.length === 0;
     const inputs = synapses / neurons;
-    byId("weights-size").textContent = `${String(neurons)} × ${String(inputs)} synapses`;
+    byId("weights-size").textContent =
+      `${String(neurons)} × ${String(inputs)} synapses`;
     const has = { name: "", spikes: true, modulated: true, ticks: 1 };
     this.plots.start({ ...has, plastic, neurons, inputs });
   }
 
-  private show(pictures: ArrayBuffer[]): void {
-    pictures.forEach((picture, index) => {
-      const image = this.images[index];
-      URL.revokeObjectURL(image.src);
-      image.src = URL.createObjectURL(new Blob([picture], { type: "image/jpeg" }));
+  private show(files: ArrayBuffer[]): void {
+    files.forEach((file, index) => {
+      this.pictures[index].show(file);
     });
-    const none = this.images.every(({ src }) => src === "");
-    byId("pictures").classList.toggle("empty", none);
   }
 
   /** A text of perturbations, since Python has all of the catalogue. */
@@ -201,7 +250,9 @@ export class Live {
       event.preventDefault();
       this.send({ do: "perturb", text: input.value });
     });
-    byId("controls").append(element("fieldset", {}, element("legend", {}, "World"), form));
+    byId("controls").append(
+      element("fieldset", {}, element("legend", {}, "World"), form),
+    );
   }
 
   private listen(): void {
@@ -249,13 +300,15 @@ export class Live {
 
   private label(): void {
     byId("plug").setAttribute("aria-pressed", String(this.mode === "off"));
-    byId("plug-text").textContent = this.mode === "off" ? "Plug it in" : "Pull the plug";
+    byId("plug-text").textContent =
+      this.mode === "off" ? "Plug it in" : "Pull the plug";
     byId("freeze").setAttribute("aria-pressed", String(this.mode === "frozen"));
     const words: Record<string, string> = {
       on: "Its synapses learn",
       frozen: "Its synapses are frozen",
       off: "Unplugged",
     };
-    byId("mode").textContent = this.begun?.twin === true ? words[this.mode] : (this.begun?.policy ?? "");
+    byId("mode").textContent =
+      this.begun?.twin === true ? words[this.mode] : (this.begun?.policy ?? "");
   }
 }

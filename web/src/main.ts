@@ -17,6 +17,8 @@ import { Board, Lesson, Robot } from "./tasks";
 import { View, cameraOf } from "./view";
 
 const DATA = "data";
+const NO_VIEW =
+  "This browser has no WebGL, so the robots are not drawn. They run all the same.";
 const LATEST = 0.25; // s that a picture may be late before time is let go
 
 class Page {
@@ -50,15 +52,20 @@ class Page {
     const cards = await Promise.all(
       this.index.policies.map((place) => json<Card>(`${DATA}/${place}/card.json`)),
     );
-    this.index.policies.forEach((place, number) => this.cards.set(place, cards[number]));
+    this.index.policies.forEach((place, number) =>
+      this.cards.set(place, cards[number]),
+    );
     const picker = byId<HTMLSelectElement>("policy");
     picker.append(
-      ...[...this.cards].map(([place, card]) => element("option", { value: place }, card.title)),
+      ...[...this.cards].map(([place, card]) =>
+        element("option", { value: place }, card.title),
+      ),
     );
     this.listen(picker);
     this.listScenes();
     const wanted = new URLSearchParams(location.search).get("policy");
-    const first = this.index.policies.find((place) => place === wanted) ?? this.index.policies[0];
+    const first =
+      this.index.policies.find((place) => place === wanted) ?? this.index.policies[0];
     await this.load(first);
     window.requestAnimationFrame(this.frame);
   }
@@ -67,50 +74,61 @@ class Page {
   private async load(place: string, seed?: number): Promise<void> {
     this.loads += 1;
     const load = this.loads;
-    const card = this.cards.get(place)!;
     byId<HTMLSelectElement>("policy").value = place;
     this.say("Loading…");
-    const robot = card.task.kind !== "board";
+    const stage = await this.stageOf(place);
+    if (load === this.loads) {
+      this.enter(stage, seed ?? Number(byId<HTMLInputElement>("seed").value));
+      this.say("");
+    } else {
+      stage.delete(); // another one was chosen meanwhile
+    }
+  }
+
+  private async stageOf(place: string): Promise<Stage> {
+    const card = this.cards.get(place)!;
+    const isRobot = card.task.kind !== "board";
     this.runtime ??= bytes("onnxruntime.bin").then(startRuntime);
-    if (robot) {
+    if (isRobot) {
       this.mujoco ??= bytes("mujoco.bin").then(startMujoco);
     }
     const [mujoco, xml, policy] = await Promise.all([
-      robot ? this.mujoco : null,
-      robot ? text(`${DATA}/${place}/model.xml`) : "",
+      isRobot ? this.mujoco : null,
+      isRobot ? text(`${DATA}/${place}/model.xml`) : "",
       bytes(`${DATA}/${place}/policy.onnx`),
       this.runtime,
     ]);
     const network = await Network.load(card, policy);
-    if (load !== this.loads) {
-      await network.close();
-      return;
-    }
+    return new Stage(card, this.index.catalogue, network, mujoco, xml);
+  }
+
+  private enter(stage: Stage, seed: number): void {
     const before = this.stage;
-    const stage = new Stage(card, this.index.catalogue, network, mujoco, xml);
-    if (robot) {
+    this.stage = stage;
+    const robots = robotsOf(stage);
+    if (robots.length > 0) {
       this.view ??= this.makeView();
     }
-    this.view?.show(robotsOf(stage), cameraOf(card.environment));
-    this.stage = stage;
+    this.view?.show(robots, cameraOf(stage.card.environment));
     before?.delete();
     if (before === null) {
       this.perturb(stage);
     }
-    this.showParts(card);
+    this.showParts(stage.card);
     this.controls.show(stage);
-    this.plots.start(card.layer);
-    this.restart(seed ?? Number(byId<HTMLInputElement>("seed").value));
-    this.say("");
+    this.plots.start(stage.card.layer);
+    this.restart(seed);
   }
 
-  /** What holds from the start of the first policy, where `spikepropamine play --perturb` says so. */
+  /** Does to the first policy what `spikepropamine play --perturb` says. */
   private perturb(stage: Stage): void {
     const motors = stage.card.task.kind === "board" ? [] : stage.card.task.motors;
     for (const { family, target, value } of this.index.perturb ?? []) {
       const motor = motors.findIndex(({ name }) => name === target);
       if (family === "motor_signs") {
-        stage.world.signs = stage.world.signs.map((_, bit) => ((value >> bit) & 1 ? -1 : 1));
+        stage.world.signs = stage.world.signs.map((_, bit) =>
+          (value >> bit) & 1 ? -1 : 1,
+        );
       } else if (family === "motor_order") {
         stage.world.order = orderOf(value, motors.length);
       } else {
@@ -119,8 +137,14 @@ class Page {
     }
   }
 
-  private makeView(): View {
-    const view = new View(byId("view"));
+  /** The robots in 3D; null where the browser cannot draw them. */
+  private makeView(): View | null {
+    let view: View;
+    try {
+      view = new View(byId("view"));
+    } catch {
+      return null;
+    }
     view.onGrip = (grip) => {
       this.stage?.pull(grip?.body ?? 0, grip === null ? null : grip.pull.toArray());
     };
@@ -129,7 +153,9 @@ class Page {
 
   private showParts(card: Card): void {
     const board = card.task.kind === "board";
-    byId("view").hidden = board;
+    byId("view").hidden = board || this.view === null;
+    byId("no-view").hidden = board || this.view !== null;
+    byId("no-view").textContent = NO_VIEW;
     byId("board").hidden = !board;
     const plastic = card.layer?.plastic === true;
     byId("brain").hidden = !plastic;
@@ -171,8 +197,13 @@ class Page {
     byId("plug").setAttribute("aria-pressed", String(mode === "off"));
     byId("plug-text").textContent = mode === "off" ? "Plug it in" : "Pull the plug";
     byId("freeze").setAttribute("aria-pressed", String(mode === "frozen"));
-    const said = { on: "Its synapses learn", frozen: "Its synapses are frozen", off: "Unplugged" };
-    byId("mode").textContent = stage.card.layer?.plastic === true ? said[mode] : stage.card.policy;
+    const said = {
+      on: "Its synapses learn",
+      frozen: "Its synapses are frozen",
+      off: "Unplugged",
+    };
+    byId("mode").textContent =
+      stage.card.layer?.plastic === true ? said[mode] : stage.card.policy;
     showText(stage.card.name, stage.world.text());
   }
 
@@ -185,7 +216,10 @@ class Page {
     }
     if (this.running) {
       const speed = Number(byId<HTMLSelectElement>("speed").value);
-      this.due = Math.min(this.due + seconds * speed, Math.max(LATEST, this.stage.seconds));
+      this.due = Math.min(
+        this.due + seconds * speed,
+        Math.max(LATEST, this.stage.seconds),
+      );
       void this.pass();
     }
     this.draw(seconds);
@@ -198,11 +232,14 @@ class Page {
       return;
     }
     this.busy = true;
-    while (this.due >= stage.seconds && stage === this.stage) {
-      this.due -= stage.seconds;
-      this.count(await stage.advance());
+    try {
+      while (this.due >= stage.seconds && stage === this.stage) {
+        this.due -= stage.seconds;
+        this.count(await stage.advance());
+      }
+    } finally {
+      this.busy = false;
     }
-    this.busy = false;
   }
 
   private count(moments: Moment[] | null): void {
@@ -221,7 +258,10 @@ class Page {
     const stage = this.stage!;
     const { task } = stage.plastic;
     if (task instanceof Board) {
-      drawBoards(byId("board"), stage.runners.map((runner) => runner.task as Board));
+      drawBoards(
+        byId("board"),
+        stage.runners.map((runner) => runner.task as Board),
+      );
     } else {
       this.view?.hold();
       this.view?.draw(stage.world, seconds);
@@ -241,7 +281,8 @@ class Page {
       const right = this.right[index];
       byId(`${side}pace`).textContent = cues ? right.text : paces[index].toFixed(1);
       const falls = stage.runners[index]?.falls ?? 0;
-      byId(`${side}extra`).textContent = falls > 0 ? `fell ${String(falls)} ×` : right.counted;
+      byId(`${side}extra`).textContent =
+        falls > 0 ? `fell ${String(falls)} ×` : right.counted;
     });
     byId("clock").textContent = (stage.steps * task.seconds).toFixed(1);
     const asked = byId("asked");
@@ -296,7 +337,9 @@ class Page {
     this.setRunning(true);
     byId<HTMLSelectElement>("speed").value = "1";
     byId("scene").hidden = false;
-    document.querySelector(`[data-scene="${scene.id}"]`)!.setAttribute("aria-pressed", "true");
+    document
+      .querySelector(`[data-scene="${scene.id}"]`)!
+      .setAttribute("aria-pressed", "true");
     this.direct(0);
   }
 
@@ -343,7 +386,9 @@ class Page {
     });
     press("restart", () => {
       this.leave();
-      this.restart(Math.max(0, Math.floor(Number(byId<HTMLInputElement>("seed").value)) || 0));
+      this.restart(
+        Math.max(0, Math.floor(Number(byId<HTMLInputElement>("seed").value)) || 0),
+      );
     });
     press("leave", () => {
       this.leave();
@@ -382,24 +427,31 @@ class Page {
   }
 
   private async single(): Promise<void> {
-    if (!this.busy) {
-      this.busy = true;
+    if (this.busy) {
+      return;
+    }
+    this.busy = true;
+    try {
       this.count(await this.stage!.step());
       this.tell();
+    } finally {
       this.busy = false;
     }
   }
 
   private readonly key = (event: KeyboardEvent): void => {
-    const typing = (event.target as HTMLElement).matches("input, select, button");
-    if (typing || event.ctrlKey || event.metaKey || event.altKey) {
+    const { key } = event;
+    const target = event.target as HTMLElement;
+    const isTyping = target.matches("select, input:not([type=range])");
+    const pressesButton = key === " " && target.matches("button");
+    if (isTyping || pressesButton || event.ctrlKey || event.metaKey || event.altKey) {
       return;
     }
-    const pressed = { " ": "pause", u: "plug", f: "flip-all", r: "restart" }[event.key];
-    const found = pressed === undefined ? null : document.getElementById(pressed);
-    if (found !== null) {
+    const id = { " ": "pause", u: "plug", f: "flip-all", r: "restart" }[key];
+    const button = id === undefined ? null : document.getElementById(id);
+    if (button !== null) {
       event.preventDefault();
-      found.click();
+      button.click();
     }
   };
 }
@@ -410,7 +462,9 @@ function robotsOf(stage: Stage): Robot[] {
 
 async function main(): Promise<void> {
   if (location.protocol === "file:") {
-    throw new Error("This page needs a server: spikepropamine play, or python -m http.server.");
+    throw new Error(
+      "This page needs a server: spikepropamine play, or python -m http.server.",
+    );
   }
   const index = await json<Index>(`${DATA}/index.json`);
   if (index.live === undefined) {
@@ -420,8 +474,14 @@ async function main(): Promise<void> {
   }
 }
 
-main().catch((error: unknown) => {
+/** Says what went wrong where the robots would be. */
+function complain(error: unknown): void {
   const place = byId("loading");
   place.hidden = false;
   place.textContent = error instanceof Error ? error.message : String(error);
+}
+
+window.addEventListener("unhandledrejection", ({ reason }) => {
+  complain(reason);
 });
+main().catch(complain);

@@ -1,14 +1,14 @@
 /**
  * What a visitor changes in the world, by the names of the catalogue in Python.
  *
- * Each family that the page has is one record here. Its name, unit and range come from Python.
+ * Each family that the page has is one record here. Name, unit and range are Python's.
  */
 
 import type { MjModel } from "@mujoco/mujoco";
 import type { Card, Catalogue, Motor } from "./card";
 import type { Random } from "./random";
 
-/** Of a family that scales or shifts arrays of the model, what it does to a nominal model. */
+/** What a family does to a nominal model. */
 type Edit = (model: MjModel, value: number, motor: Target) => void;
 
 interface Target {
@@ -216,7 +216,7 @@ export class World {
     this.changes += 1;
   }
 
-  /** Another order, in which no motor has its place; of two motors, the two change places. */
+  /** Another order, in which no motor keeps its place. */
   shuffle(random: Random): void {
     const size = this.order.length;
     let order = random.permutation(size);
@@ -240,10 +240,12 @@ export class World {
     if (size === 0) {
       return observation;
     }
-    return observation.map((x, index) => x + size * this.spread[index] * random.normal());
+    return observation.map(
+      (x, index) => x + size * this.spread[index] * random.normal(),
+    );
   }
 
-  /** What arrives in the task of what the policy does: noise, signs, order; as one text. */
+  /** What of an action arrives in the task: noise, signs and order, in this turn. */
   arrived(action: number[], random: Random): number[] {
     const size = this.motors.length > 0 ? this.value("action_noise") : 0;
     let arrived = action;
@@ -257,7 +259,7 @@ export class World {
     return size > 0 ? arrived.map((x) => Math.min(Math.max(x, -1), 1)) : arrived;
   }
 
-  /** Writes what is changed into a model that is nominal; whether constants are to be recomputed. */
+  /** Changes a nominal model; returns whether its constants have to be recomputed. */
   edit(model: MjModel): boolean {
     let constants = false;
     for (const { family, motor, value, angle } of this.settings.values()) {
@@ -272,7 +274,10 @@ export class World {
   /** The text that `--perturb` takes for the same; empty where nothing is changed. */
   text(): string {
     const terms: string[] = [];
-    const code = this.signs.reduce((sum, sign, bit) => sum + (sign < 0 ? 2 ** bit : 0), 0);
+    const code = this.signs.reduce(
+      (sum, sign, bit) => sum + (sign < 0 ? 2 ** bit : 0),
+      0,
+    );
     if (code > 0) {
       terms.push(`motor_signs=${String(code)}`);
     }

@@ -55,7 +55,7 @@ export class Physics {
     return this.model.body_subtreemass[0];
   }
 
-  /** Makes the model what the world says, from the nominal one on, so that nothing adds up. */
+  /** Makes the model what the world says; it starts from the nominal one each time. */
   apply(world: World): void {
     const { opt } = this.model;
     for (const name of EDITED) {

@@ -59,7 +59,7 @@ export class Trail {
   }
 }
 
-/** The pace of a robot: the reward per step, as a mean over the last two and a half seconds. */
+/** The pace of a robot: its mean reward over the last `WINDOW` steps. */
 export class Pace {
   private readonly rewards = new Trail(WINDOW);
   readonly curve = new Trail(SHOWN);
@@ -109,7 +109,10 @@ class Strip {
   }
 
   /** Adds a column with the values of the neurons, painted by `fill`. */
-  add(values: Float32Array, fill: (pixels: Uint32Array, shown: Float32Array) => void): void {
+  add(
+    values: Float32Array,
+    fill: (pixels: Uint32Array, shown: Float32Array) => void,
+  ): void {
     if (this.filled === SHOWN) {
       this.pen.drawImage(this.picture, -1, 0);
       this.filled -= 1;
@@ -272,8 +275,10 @@ export class Plots {
     const curves = [this.twinPace.curve.values, this.pace.curve.values];
     const all = [0, ...curves.flat()];
     const [low, high] = nice(Math.min(...all), Math.max(...all, 0.5));
-    const x = (index: number): number => left + ((width - left - 2) * index) / (SHOWN - 1);
-    const y = (value: number): number => height - 8 - ((height - 16) * (value - low)) / (high - low);
+    const x = (index: number): number =>
+      left + ((width - left - 2) * index) / (SHOWN - 1);
+    const y = (value: number): number =>
+      height - 8 - ((height - 16) * (value - low)) / (high - low);
     pen.clearRect(0, 0, width, height);
     pen.font = "11px system-ui, sans-serif";
     pen.textAlign = "right";

@@ -110,7 +110,8 @@ export class Runner {
     const { layer } = this.card;
     const field = (kind: string): Float32Array =>
       layer === null ? new Float32Array(0) : this.brain.field(`${layer.name}.${kind}`);
-    const potentials = layer?.spikes === true ? field("potential") : new Float32Array(0);
+    const potentials =
+      layer?.spikes === true ? field("potential") : new Float32Array(0);
     const modulators = field("modulation");
     const last = layer === null ? 0 : modulators.length - layer.neurons;
     return {
@@ -121,7 +122,7 @@ export class Runner {
   }
 }
 
-/** What the page shows: a robot, its twin without plasticity, and the world of both. */
+/** What pulls or pushes the robots. */
 export interface Hand {
   body: number;
   /** In N. */
@@ -134,6 +135,7 @@ const PUSH_SECONDS = 0.2;
 const PUSH_WEIGHTS = 1.5;
 const PULL_WEIGHTS = 3; // at most
 
+/** What the page shows: a robot, its twin without plasticity, and the world of both. */
 export class Stage {
   readonly world: World;
   readonly plastic: Runner;
@@ -147,7 +149,7 @@ export class Stage {
   constructor(
     readonly card: Card,
     catalogue: Catalogue,
-    network: Network,
+    private readonly network: Network,
     mujoco: Mujoco | null,
     xml: string,
   ) {
@@ -179,14 +181,17 @@ export class Stage {
     this.plastic.brain.plasticity = mode;
   }
 
-  /** Pulls a body of robot and twin, by so many m that a hand is away from it; null: lets go. */
+  /**
+   * Pulls a body of robot and twin towards a hand, so many m away; null: lets go.
+   */
   pull(body: number, metres: [number, number, number] | null): void {
     if (metres === null) {
       this.hand = null;
       return;
     }
     const length = Math.hypot(...metres);
-    const strength = (this.weight * Math.min(2 * length, PULL_WEIGHTS)) / Math.max(length, 1e-9);
+    const strength =
+      (this.weight * Math.min(2 * length, PULL_WEIGHTS)) / Math.max(length, 1e-9);
     const [x, y, z] = metres;
     this.hand = { body, force: [x * strength, y * strength, z * strength], left: null };
   }
@@ -255,11 +260,13 @@ export class Stage {
     return moments;
   }
 
+  /** Gives back the memory of MuJoCo and of the network. */
   delete(): void {
     for (const { task } of this.runners) {
       if (task instanceof Robot) {
         task.physics.delete();
       }
     }
+    void this.network.close();
   }
 }

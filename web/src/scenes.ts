@@ -32,11 +32,23 @@ export const SCENES: Scene[] = [
     policy: "cue-lesson",
     seed: 3,
     turns: [
-      { at: 0, say: "Two cues, A and B. One means forward, one backward; it is new every time. Each is told once." },
-      { at: 4, say: "From here on the cue alone is shown. The robot remembers; its twin, without plasticity, guesses." },
+      {
+        at: 0,
+        say:
+          "Two cues, A and B. One means forward, one backward; it is new every time. " +
+          "Each is told once.",
+      },
+      {
+        at: 4,
+        say:
+          "From here on the cue alone is shown. The robot remembers; its twin, " +
+          "without plasticity, guesses.",
+      },
       {
         at: 12,
-        say: "Now the meanings are swapped, and told once more. Watch the fast weights being written over.",
+        say:
+          "Now the meanings are swapped, and told once more. Watch the fast weights " +
+          "being written over.",
         do: (stage) => {
           for (const lesson of lessons(stage)) {
             lesson.swap();
@@ -59,18 +71,32 @@ export const SCENES: Scene[] = [
     policy: "motor-signs-alone",
     seed: 1,
     turns: [
-      { at: 0, say: "Nobody tells this robot how its motors are wired. It tries, feels, and finds out in a second or two." },
+      {
+        at: 0,
+        say:
+          "Nobody tells this robot how its motors are wired. It tries, feels, and " +
+          "finds out in a second or two.",
+      },
       {
         at: 9,
-        say: "All six motors are flipped: each does the opposite. Nothing tells it; its pace breaks down.",
+        say:
+          "All six motors are flipped: each does the opposite. Nothing tells it; its " +
+          "pace breaks down.",
         do: (stage) => {
           stage.world.flipAll();
         },
       },
-      { at: 14, say: "It has learned the new wiring, and runs as fast as before. Its twin never gets going." },
+      {
+        at: 14,
+        say:
+          "It has learned the new wiring, and runs as fast as before. Its twin never " +
+          "gets going.",
+      },
       {
         at: 20,
-        say: "The plug is pulled: the same robot, the same weights, but nothing learned. It stops.",
+        say:
+          "The plug is pulled: the same robot, the same weights, but nothing " +
+          "learned. It stops.",
         do: (stage) => {
           stage.plasticity = "off";
         },
@@ -91,23 +117,37 @@ export const SCENES: Scene[] = [
     policy: "robots/HalfCheetah",
     seed: 1,
     turns: [
-      { at: 0, say: "This robot sees all that it needs, and nothing is hidden. Its twin without plasticity runs about as fast." },
+      {
+        at: 0,
+        say:
+          "This robot sees all that it needs, and nothing is hidden. Its twin " +
+          "without plasticity runs about as fast.",
+      },
       {
         at: 10,
-        say: "The plug is pulled, and little happens. Its synapses had next to nothing to learn.",
+        say:
+          "The plug is pulled, and little happens. Its synapses had next to nothing " +
+          "to learn.",
         do: (stage) => {
           stage.plasticity = "off";
         },
       },
       {
         at: 17,
-        say: "Plugged in again, and all motors are flipped. It was never trained for that.",
+        say:
+          "Plugged in again, and all motors are flipped. It was never trained for " +
+          "that.",
         do: (stage) => {
           stage.plasticity = "on";
           stage.world.flipAll();
         },
       },
-      { at: 23, say: "Plasticity does not save it: what is learned inside an episode is what training made it learn." },
+      {
+        at: 23,
+        say:
+          "Plasticity does not save it: what is learned inside an episode is what " +
+          "training made it learn.",
+      },
     ],
   },
 ];
@@ -129,7 +169,7 @@ export class Play {
     return this.seconds >= LENGTH;
   }
 
-  /** Lets a step's time pass; what is said from now on, or null where nothing new is. */
+  /** Lets a step's time pass; returns what is said from now on; null: nothing new. */
   advance(seconds: number, stage: Stage): string | null {
     this.seconds += seconds;
     const turn = this.scene.turns[this.next];

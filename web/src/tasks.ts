@@ -8,7 +8,7 @@ export interface Outcome {
   reward: number;
   /** Whether the robot fell, so that the episode is over. */
   over: boolean;
-  /** Whether the answer was right, at the step that ends a trial that asks; else null. */
+  /** Whether the answer was right, at the end of a trial that asks; else null. */
   correct: boolean | null;
 }
 
@@ -27,7 +27,11 @@ export interface Task {
   end(): Outcome;
 }
 
-function within(x: number, range: [number | null, number | null] | null, ends = false): boolean {
+function within(
+  x: number,
+  range: [number | null, number | null] | null,
+  ends = false,
+): boolean {
   if (range === null) {
     return true;
   }
@@ -62,9 +66,13 @@ export class Robot implements Task {
     const random = new Random(seed);
     const noise = card.reset_noise;
     const shift = (): number => random.between(-noise, noise);
-    const kick = card.velocity_noise === "normal" ? () => noise * random.normal() : shift;
+    const kick =
+      card.velocity_noise === "normal" ? () => noise * random.normal() : shift;
     const positions = card.initial_positions.map((x) => x + shift());
-    this.place(positions, card.initial_velocities.map((x) => x + kick()));
+    this.place(
+      positions,
+      card.initial_velocities.map((x) => x + kick()),
+    );
   }
 
   /** Starts an episode in a posture. */
@@ -77,9 +85,15 @@ export class Robot implements Task {
     const { card } = this;
     const { data } = this.physics;
     const limit = card.velocity_limit ?? Infinity;
-    const velocities = Array.from(data.qvel as Float64Array, (x) => clip(x, -limit, limit));
+    const velocities = Array.from(data.qvel as Float64Array, (x) =>
+      clip(x, -limit, limit),
+    );
     const forces = card.observes_forces ? this.forces().slice(6) : [];
-    return Float64Array.from([...data.qpos.slice(card.skipped), ...velocities, ...forces]);
+    return Float64Array.from([
+      ...data.qpos.slice(card.skipped),
+      ...velocities,
+      ...forces,
+    ]);
   }
 
   begin(action: number[]): void {
@@ -114,7 +128,9 @@ export class Robot implements Task {
 
   private where(): number {
     const { data } = this.physics;
-    return this.card.place === "qpos" ? data.qpos[0] : data.xpos[3 * this.card.main_body];
+    return this.card.place === "qpos"
+      ? data.qpos[0]
+      : data.xpos[3 * this.card.main_body];
   }
 
   private forces(): number[] {
@@ -127,7 +143,8 @@ export class Robot implements Task {
     const { card } = this;
     const { data } = this.physics;
     const state = [...data.qpos, ...data.qvel] as number[];
-    const upright = card.angle === null || within(data.qpos[card.angle], card.angle_range);
+    const upright =
+      card.angle === null || within(data.qpos[card.angle], card.angle_range);
     const high =
       card.height === null ||
       within(data.qpos[card.height], card.height_range, card.ends_included);
@@ -145,8 +162,9 @@ export interface Trial {
 /**
  * A robot that runs where a cue says, which it is told once.
  *
- * An episode in Python has twelve trials; here the trials go on for as long as anybody watches:
- * each cue is told once, then asked for in random order. The visitor may tell, ask or swap.
+ * An episode in Python has twelve trials. Here they go on for as long as anybody
+ * watches: each cue is told once, then asked for in random order. The visitor may tell,
+ * ask or swap.
  */
 export class Lesson extends Robot {
   private random = new Random(0);
@@ -214,7 +232,11 @@ export class Lesson extends Robot {
 
   override observe(): Float64Array {
     const told = this.trial.told ? this.direction : 0;
-    return Float64Array.from([...super.observe(), ...this.patterns[this.trial.cue], told]);
+    return Float64Array.from([
+      ...super.observe(),
+      ...this.patterns[this.trial.cue],
+      told,
+    ]);
   }
 
   override end(): Outcome {
@@ -357,7 +379,9 @@ export function makeTask(mujoco: Mujoco | null, xml: string, card: TaskCard): Ta
   if (mujoco === null) {
     throw new Error("a robot needs MuJoCo");
   }
-  return card.kind === "lesson" ? new Lesson(mujoco, xml, card) : new Robot(mujoco, xml, card);
+  return card.kind === "lesson"
+    ? new Lesson(mujoco, xml, card)
+    : new Robot(mujoco, xml, card);
 }
 
 function clip(x: number, low: number, high: number): number {

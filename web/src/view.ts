@@ -3,6 +3,7 @@
 import * as THREE from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 import { colour } from "./colours";
+import { Floor } from "./floor";
 import type { Physics } from "./physics";
 import type { Robot } from "./tasks";
 import type { World } from "./perturbations";
@@ -15,11 +16,13 @@ const ELLIPSOID = 4;
 const CYLINDER = 5;
 const BOX = 6;
 
-const CELL = 1; // m, of the floor's pattern
-const FLOOR = 120; // m
-const PICTURES = 16; // of which the time is measured
 const LAG = 0.15; // s by which the camera is late
-const SLOW = 0.03; // s between two pictures
+const PICTURES = 30; // of which the time is measured
+const SLOW = 0.02; // s between two pictures
+// names of renderers
+const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i;
+const MASKED = "WebKit WebGL"; // what Chromium and Safari call each at first
+const COARSEST = 0.5; // pixels drawn for one of the screen, along a side
 
 /** Where the camera stands, relative to the robot, in m. */
 export interface Camera {
@@ -54,7 +57,10 @@ class Figure {
   ) {
     const { model } = robot.physics;
     for (let geom = 0; geom < model.ngeom; geom += 1) {
-      const shape = shapeOf(model.geom_type[geom], model.geom_size.slice(3 * geom, 3 * geom + 3));
+      const shape = shapeOf(
+        model.geom_type[geom],
+        model.geom_size.slice(3 * geom, 3 * geom + 3),
+      );
       const body: number = model.geom_bodyid[geom];
       if (shape === null || body === 0) {
         continue;
@@ -107,7 +113,22 @@ class Figure {
       const m = turns.subarray(9 * geom, 9 * geom + 9);
       const p = places.subarray(3 * geom, 3 * geom + 3);
       mesh.matrix.set(
-        m[0], m[1], m[2], p[0], m[3], m[4], m[5], p[1], m[6], m[7], m[8], p[2], 0, 0, 0, 1,
+        m[0],
+        m[1],
+        m[2],
+        p[0],
+        m[3],
+        m[4],
+        m[5],
+        p[1],
+        m[6],
+        m[7],
+        m[8],
+        p[2],
+        0,
+        0,
+        0,
+        1,
       );
       mesh.matrixWorldNeedsUpdate = true;
     });
@@ -131,16 +152,17 @@ class Figure {
 
 /** The shape of a geom, along z, as MuJoCo has it; null for what is not drawn. */
 function shapeOf(type: number, size: ArrayLike<number>): THREE.BufferGeometry | null {
-  const upright = (shape: THREE.BufferGeometry): THREE.BufferGeometry => shape.rotateX(Math.PI / 2);
+  const upright = (shape: THREE.BufferGeometry): THREE.BufferGeometry =>
+    shape.rotateX(Math.PI / 2);
   switch (type) {
     case SPHERE:
-      return new THREE.SphereGeometry(size[0], 24, 16);
+      return new THREE.SphereGeometry(size[0], 20, 14);
     case CAPSULE:
-      return upright(new THREE.CapsuleGeometry(size[0], 2 * size[1], 8, 20));
+      return upright(new THREE.CapsuleGeometry(size[0], 2 * size[1], 4, 16));
     case ELLIPSOID:
-      return new THREE.SphereGeometry(1, 24, 16).scale(size[0], size[1], size[2]);
+      return new THREE.SphereGeometry(1, 20, 14).scale(size[0], size[1], size[2]);
     case CYLINDER:
-      return upright(new THREE.CylinderGeometry(size[0], size[0], 2 * size[1], 24));
+      return upright(new THREE.CylinderGeometry(size[0], size[0], 2 * size[1], 20));
     case BOX:
       return new THREE.BoxGeometry(2 * size[0], 2 * size[1], 2 * size[2]);
     default:
@@ -161,7 +183,7 @@ export class View {
   private readonly camera = new THREE.PerspectiveCamera(40, 1, 0.1, 80);
   private readonly controls: OrbitControls;
   private readonly root = new THREE.Group();
-  private readonly floor: THREE.Mesh<THREE.PlaneGeometry, THREE.MeshLambertMaterial>;
+  private readonly floor = new Floor();
   private readonly sun = new THREE.DirectionalLight(0xffffff, 1.6);
   private readonly line: THREE.Line;
   private readonly streaks: THREE.LineSegments;
@@ -177,7 +199,8 @@ export class View {
   onGrip: (grip: Grip | null) => void = () => undefined;
 
   constructor(private readonly canvas: HTMLCanvasElement) {
-    this.renderer = new THREE.WebGLRenderer({ canvas, antialias: true });
+    const software = isDrawnInSoftware();
+    this.renderer = new THREE.WebGLRenderer({ canvas, antialias: !software });
     this.renderer.shadowMap.enabled = true;
     this.renderer.setScissorTest(true);
     this.camera.up.set(0, 0, 1);
@@ -186,13 +209,8 @@ export class View {
     this.controls.minDistance = 1.5;
     this.controls.maxDistance = 14;
     this.controls.maxPolarAngle = Math.PI / 2 - 0.03;
-    this.floor = new THREE.Mesh(
-      new THREE.PlaneGeometry(FLOOR, FLOOR),
-      new THREE.MeshLambertMaterial({ map: checks() }),
-    );
-    this.floor.receiveShadow = true;
     this.sun.position.set(-2, -3, 6);
-    this.sun.castShadow = true;
+    this.shade(!software);
     this.sun.shadow.mapSize.set(1024, 1024);
     const { camera } = this.sun.shadow;
     camera.left = camera.bottom = -3;
@@ -200,12 +218,15 @@ export class View {
     camera.far = 14;
     const sky = new THREE.HemisphereLight(0xffffff, 0xcfd6dd, 1.7);
     this.line = new THREE.Line(
-      new THREE.BufferGeometry().setFromPoints([new THREE.Vector3(), new THREE.Vector3()]),
+      new THREE.BufferGeometry().setFromPoints([
+        new THREE.Vector3(),
+        new THREE.Vector3(),
+      ]),
       new THREE.LineBasicMaterial(),
     );
     this.line.visible = false;
     this.streaks = streaks();
-    this.root.add(this.floor);
+    this.root.add(this.floor.group);
     this.scene.add(this.root, this.sun, sky, this.line, this.streaks);
     // what has been scrolled away need not be drawn
     new IntersectionObserver(([entry]) => {
@@ -223,7 +244,9 @@ export class View {
       this.root.remove(figure.group);
       figure.dispose();
     }
-    this.figures = robots.map((robot, index) => new Figure(robot, index === 0 ? "--learn" : "--twin"));
+    this.figures = robots.map(
+      (robot, index) => new Figure(robot, index === 0 ? "--learn" : "--twin"),
+    );
     for (const figure of this.figures) {
       this.root.add(figure.group);
     }
@@ -231,18 +254,18 @@ export class View {
     this.controls.target.set(0, 0, camera.height);
     this.camera.position.set(...camera.from).setZ(camera.from[2] + camera.height * 0.4);
     if (robots.length > 0) {
-      this.floor.position.z = floorOf(robots[0].physics);
+      this.floor.height = floorOf(robots[0].physics);
     }
     this.resize();
     this.controls.update();
   }
 
-  /** Colours of the page, which may be light or dark, and of what is changed in the world. */
+  /** Colours of the page, light or dark, and of what is changed in the world. */
   colour(world: World): void {
     const air = new THREE.Color(colour("--air"));
     this.scene.background = air;
     this.scene.fog = new THREE.Fog(air, 9, 26);
-    this.floor.material.color.set(colour("--floor"));
+    this.floor.colour = colour("--floor");
     (this.line.material as THREE.LineBasicMaterial).color.set(colour("--mark"));
     for (const figure of this.figures) {
       figure.colour(world);
@@ -287,9 +310,10 @@ export class View {
       this.root.rotation.set(-aside, -slope, 0);
       this.root.position.set(0, 0, 0);
       this.root.updateMatrix();
-      this.root.position.copy(new THREE.Vector3(-x, -y, 0).applyEuler(this.root.rotation));
-      this.floor.position.setX(Math.round(x / (2 * CELL)) * 2 * CELL);
-      this.floor.position.setY(Math.round(y / (2 * CELL)) * 2 * CELL);
+      this.root.position.copy(
+        new THREE.Vector3(-x, -y, 0).applyEuler(this.root.rotation),
+      );
+      this.floor.follow(x, y);
       this.figures.forEach((other) => {
         other.group.visible = other === figure;
       });
@@ -300,22 +324,25 @@ export class View {
     });
   }
 
-  /** Where pictures come too late, they are drawn with less: first shadows go, then pixels. */
+  /** Draws less where pictures come too late: first shadows go, then pixels. */
   private ease(seconds: number): void {
     this.late.push(seconds);
     if (this.late.length < PICTURES) {
       return;
     }
-    const [middle] = this.late.splice(0).sort((one, other) => one - other).slice(PICTURES / 2);
-    if (middle < SLOW) {
-      return;
-    }
-    if (this.sun.castShadow) {
-      this.sun.castShadow = false;
-    } else if (this.sharpness > 0.5) {
+    const ordered = this.late.splice(0).sort((one, other) => one - other);
+    const isLate = ordered[Math.floor(0.75 * PICTURES)] > SLOW;
+    if (isLate && this.sun.castShadow) {
+      this.shade(false);
+    } else if (isLate && this.sharpness > COARSEST) {
       this.sharpness -= 0.25;
       this.resize();
     }
+  }
+
+  private shade(on: boolean): void {
+    this.sun.castShadow = on;
+    this.floor.shaded = on;
   }
 
   /** The camera follows a little late, so that one sees the robot run. */
@@ -324,7 +351,10 @@ export class View {
     const before = this.follow[index] ?? [x, y];
     const far = Math.hypot(x - before[0], y - before[1]) > 3;
     const share = far ? 1 : 1 - Math.exp(-seconds / LAG);
-    this.follow[index] = [before[0] + share * (x - before[0]), before[1] + share * (y - before[1])];
+    this.follow[index] = [
+      before[0] + share * (x - before[0]),
+      before[1] + share * (y - before[1]),
+    ];
   }
 
   /** Streaks of wind. */
@@ -360,7 +390,13 @@ export class View {
   private bodyAt(index: number, body: number): THREE.Vector3 {
     const { data } = this.figures[index].robot.physics;
     const at = new THREE.Vector3(...data.xipos.slice(3 * body, 3 * body + 3));
-    return at.applyMatrix4(this.root.matrix.compose(this.root.position, this.root.quaternion, this.root.scale));
+    return at.applyMatrix4(
+      this.root.matrix.compose(
+        this.root.position,
+        this.root.quaternion,
+        this.root.scale,
+      ),
+    );
   }
 
   private point(event: PointerEvent): number {
@@ -388,14 +424,20 @@ export class View {
     this.controls.enabled = false;
     this.canvas.classList.add("held");
     this.canvas.setPointerCapture(event.pointerId);
-    this.grip = { figure: index, body: hit.object.userData.body as number, at: hit.point };
+    this.grip = {
+      figure: index,
+      body: hit.object.userData.body as number,
+      at: hit.point,
+    };
     this.tell();
   };
 
   /** Puts the world where the picture of a robot has it. */
   private settle(index: number): void {
     const [x, y] = this.follow[index] ?? [0, 0];
-    this.root.position.copy(new THREE.Vector3(-x, -y, 0).applyEuler(this.root.rotation));
+    this.root.position.copy(
+      new THREE.Vector3(-x, -y, 0).applyEuler(this.root.rotation),
+    );
     this.root.updateMatrixWorld(true);
   }
 
@@ -450,26 +492,19 @@ function floorOf(physics: Physics): number {
   return 0;
 }
 
-/** The floor's pattern: two greys, and a finer line, so that speed can be seen. */
-function checks(): THREE.CanvasTexture {
-  const drawn = document.createElement("canvas");
-  drawn.width = drawn.height = 256;
-  const pen = drawn.getContext("2d")!;
-  pen.fillStyle = "#ffffff";
-  pen.fillRect(0, 0, 256, 256);
-  pen.fillStyle = "#e9edf1";
-  pen.fillRect(0, 0, 128, 128);
-  pen.fillRect(128, 128, 128, 128);
-  pen.strokeStyle = "#d5dbe1";
-  pen.lineWidth = 2;
-  pen.strokeRect(0, 0, 128, 128);
-  pen.strokeRect(128, 128, 128, 128);
-  const texture = new THREE.CanvasTexture(drawn);
-  texture.wrapS = texture.wrapT = THREE.RepeatWrapping;
-  texture.repeat.set(FLOOR / (2 * CELL), FLOOR / (2 * CELL));
-  texture.anisotropy = 8;
-  texture.colorSpace = THREE.SRGBColorSpace;
-  return texture;
+/** Whether the processor draws, which is slow, for want of a graphics card. */
+function isDrawnInSoftware(): boolean {
+  const gl = document.createElement("canvas").getContext("webgl2");
+  if (gl === null) {
+    return false;
+  }
+  let name = String(gl.getParameter(gl.RENDERER));
+  const unmasked =
+    name === MASKED ? gl.getExtension("WEBGL_debug_renderer_info") : null;
+  if (unmasked !== null) {
+    name = String(gl.getParameter(unmasked.UNMASKED_RENDERER_WEBGL));
+  }
+  return SOFTWARE.test(name);
 }
 
 function streaks(): THREE.LineSegments {

@@ -1,8 +1,8 @@
 /**
  * The page does what Python does.
  *
- * `tests/test_page.py` writes what Python did in 200 steps into the folder that AGREE names, and
- * reads how far the page is from that.
+ * `tests/test_page.py` writes what Python did in 200 steps into the folder that AGREE
+ * names, and reads how far the page is from that.
  */
 
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
@@ -25,7 +25,8 @@ interface Trace {
 }
 
 const FOLDER = process.env.AGREE;
-const places = FOLDER === undefined ? [] : readdirSync(FOLDER).filter((x) => !x.includes("."));
+const places =
+  FOLDER === undefined ? [] : readdirSync(FOLDER).filter((x) => !x.includes("."));
 
 function apart(one: ArrayLike<number>, other: ArrayLike<number>): number {
   return Math.max(...Array.from(one, (x, index) => Math.abs(x - other[index])));
@@ -35,7 +36,7 @@ function stateOf({ physics }: Robot): number[] {
   return [...physics.data.qpos, ...physics.data.qvel] as number[];
 }
 
-/** Each step of Python's anew in the page's physics: from its state, with its action. */
+/** Each step of Python's in the page's physics: from its state, with its action. */
 function stepped(robot: Robot, trace: Trace): { states: number[]; rewards: number[] } {
   const found = { states: [] as number[], rewards: [] as number[] };
   robot.place(trace.positions, trace.velocities);
@@ -69,7 +70,10 @@ async function acted({ plastic: { brain } }: Stage, trace: Trace): Promise<numbe
 }
 
 /** Page and Python, each on its own, from the same start. */
-async function free(stage: Stage, trace: Trace): Promise<{ states: number[]; rewards: number[] }> {
+async function free(
+  stage: Stage,
+  trace: Trace,
+): Promise<{ states: number[]; rewards: number[] }> {
   const { plastic } = stage;
   const robot = plastic.task as Robot;
   plastic.place(trace.positions, trace.velocities);

@@ -1,4 +1,4 @@
-/** A stage outside of a browser, of data that `python -m spikepropamine.export.page` wrote. */
+/** A stage outside of a browser, of data that `spikepropamine.export.page` wrote. */
 
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -8,7 +8,9 @@ import { startMujoco } from "../src/physics";
 import { Stage } from "../src/runner";
 
 export async function load(folder: string, place: string): Promise<Stage> {
-  const { catalogue } = JSON.parse(readFileSync(join(folder, "index.json"), "utf8")) as Index;
+  const { catalogue } = JSON.parse(
+    readFileSync(join(folder, "index.json"), "utf8"),
+  ) as Index;
   const at = (name: string): string => join(folder, place, name);
   const card = JSON.parse(readFileSync(at("card.json"), "utf8")) as Card;
   await startRuntime();

@@ -10,7 +10,15 @@ const MOTORS = ["hip", "knee", "foot"].map((name, joint) => ({ name, joint }));
 const CATALOGUE: Catalogue = Object.fromEntries(
   Object.keys(RECORDS).map((name) => {
     const nominal = ["strength", "mass", "gravity", "friction"].includes(name) ? 1 : 0;
-    const family = { group: "", summary: "", unit: "", nominal, hardest: 2, other: null, whole: false };
+    const family = {
+      group: "",
+      summary: "",
+      unit: "",
+      nominal,
+      hardest: 2,
+      other: null,
+      whole: false,
+    };
     return [name, family];
   }),
 );
@@ -72,12 +80,22 @@ test("noise is clipped to what motors take", () => {
   one.set("action_noise", 2);
   const random = new Random(1);
   for (let step = 0; step < 50; step += 1) {
-    expect(Math.max(...one.arrived([0, 0, 0], random).map(Math.abs))).toBeLessThanOrEqual(1);
+    expect(
+      Math.max(...one.arrived([0, 0, 0], random).map(Math.abs)),
+    ).toBeLessThanOrEqual(1);
   }
 });
 
 test("the board pays for the action that a cue asks for, and swaps", () => {
-  const card = { kind: "board", cues: 2, bits: 8, actions: 2, cue_length: 1, feedback_length: 1, delay_length: 2 };
+  const card = {
+    kind: "board",
+    cues: 2,
+    bits: 8,
+    actions: 2,
+    cue_length: 1,
+    feedback_length: 1,
+    delay_length: 2,
+  };
   const board = new Board(card as ConstructorParameters<typeof Board>[0]);
   board.reset(4);
   expect([...board.observe()].slice(0, 9)).toEqual([...board.patterns[board.cue], 1]);
@@ -87,7 +105,11 @@ test("the board pays for the action that a cue asks for, and swaps", () => {
   };
   const right = board.meaning[board.cue];
   expect(answer(right)).toBe(1);
-  expect([...board.observe()].slice(9)).toEqual([right === 0 ? 1 : 0, right === 1 ? 1 : 0, 1]);
+  expect([...board.observe()].slice(9)).toEqual([
+    right === 0 ? 1 : 0,
+    right === 1 ? 1 : 0,
+    1,
+  ]);
   for (let step = 0; step < 3; step += 1) {
     answer(0);
   }
@@ -102,7 +124,10 @@ test("scenes last half a minute, and say something at the start", () => {
     expect(times[0]).toBe(0);
     expect([...times].sort((one, other) => one - other)).toEqual(times);
     expect(Math.max(...times)).toBeLessThan(LENGTH - 4);
-    const play = new Play({ ...scene, turns: scene.turns.map(({ at, say }) => ({ at, say })) });
+    const play = new Play({
+      ...scene,
+      turns: scene.turns.map(({ at, say }) => ({ at, say })),
+    });
     const said = Array.from({ length: LENGTH }, () => play.advance(1, {} as Stage));
     expect(said.filter((words) => words !== null)).toHaveLength(times.length);
     expect(play.over).toBe(true);
