@@ -90,11 +90,12 @@ def learned(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _is_higher(returns: pl.Series, others: pl.Series) -> bool:
-    samples = [returns.to_numpy(), others.to_numpy()]
-    tested = statistics.difference(*samples)
+    sample = returns.to_numpy()
+    other = others.to_numpy()
+    tested = statistics.difference(sample, other)
     p_values = [1.0]
     if tested.interval is not None:
-        _, p = statistics.welch(*samples)
+        _, p = statistics.welch(sample, other)
         p_values.append(p)
     # by rank it may be lower where a single episode makes the mean higher
     if tested.rank_p is not None and tested.better > 0.5:

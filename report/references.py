@@ -196,21 +196,23 @@ def _pooled(
     """The difference over all tasks of the files, relative to the mean return of
     `other` above that of random actions.
     """
-    lines = _trained(files, {"condition": CLEAN_KEY} | wanted | {"policy": other})
-    one = _trained(files, {"condition": CLEAN_KEY} | wanted)
+    filters = {"condition": CLEAN_KEY} | dict(wanted)
+    lines = _trained(files, filters | {"policy": other})
+    one = _trained(files, filters)
     unit = {}
-    samples: list[dict[str, np.ndarray]] = [{}, {}]
+    first: dict[str, np.ndarray] = {}
+    second: dict[str, np.ndarray] = {}
     for task, of_task in groups(lines, *TASK):
         name = str(task)
-        samples[1][name] = _runs(of_task, measure)
+        second[name] = _runs(of_task, measure)
         unit[name] = 1.0
         if measure == "return":
             random = of_task["random_return"].mean()
-            unit[name] = float(samples[1][name].mean()) - float(str(random))
+            unit[name] = float(second[name].mean()) - float(str(random))
     for task, of_task in groups(one, *TASK):
-        samples[0][str(task)] = _runs(of_task, measure)
-    shared = {task: scale for task, scale in unit.items() if task in samples[0]}
-    tested = statistics.pooled(*samples, shared)
+        first[str(task)] = _runs(of_task, measure)
+    shared = {task: scale for task, scale in unit.items() if task in first}
+    tested = statistics.pooled(first, second, shared)
     return Value(tested.mean, tested.interval)
 
 

@@ -197,11 +197,9 @@ def pooled(
         unit: by task, what differences are relative to, such as the mean return of a
             reference above that of random actions.
     """
-    means = [
-        np.array([np.mean(side[task]) / scale for task, scale in unit.items()])
-        for side in (one, other)
-    ]
-    return difference(*means, paired=True)
+    first = np.array([np.mean(one[task]) / scale for task, scale in unit.items()])
+    second = np.array([np.mean(other[task]) / scale for task, scale in unit.items()])
+    return difference(first, second, paired=True)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
