@@ -90,10 +90,13 @@ def learned(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _is_higher(returns: pl.Series, others: pl.Series) -> bool:
-    tested = statistics.difference(returns.to_numpy(), others.to_numpy())
+    sample = returns.to_numpy()
+    other = others.to_numpy()
+    tested = statistics.difference(sample, other)
     p_values = [1.0]
-    if tested.p is not None:
-        p_values.append(tested.p)
+    if tested.interval is not None:
+        _, p = statistics.welch(sample, other)
+        p_values.append(p)
     # by rank it may be lower where a single episode makes the mean higher
     if tested.rank_p is not None and tested.better > 0.5:
         p_values.append(tested.rank_p)

@@ -9,10 +9,8 @@ from typing import NamedTuple
 from spikepropamine.common import UsageError, check_known, shown
 from spikepropamine.options import Seed, updated
 from spikepropamine.reading import read_yaml
-from spikepropamine.training.sections import CONFIGS
+from spikepropamine.report.contrasts import MATRICES, Contrast, contrasts_of
 
-MATRICES = CONFIGS / "matrices"
-"""Those of this project."""
 AXES = ("envs", "policies", "settings", "seeds")
 RESERVED = "training"
 """No name of a matrix: of the files beside old runs, it is that of another one."""
@@ -25,15 +23,6 @@ class Labels(NamedTuple):
     setting: str
     env: str
     policy: str
-
-
-class Contrast(NamedTuple):
-    """A comparison that was planned before the runs."""
-
-    policy: str
-    """Label of the policy of interest."""
-    baseline: str
-    """Label of the policy that it is held against."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +93,7 @@ class Matrix:
 
     def planned(self) -> list[Contrast]:
         """The contrasts, in the order of the file."""
-        return [
-            Contrast(policy, baseline)
-            for policy, baselines in self.contrasts.items()
-            for baseline in baselines
-        ]
+        return contrasts_of(self.contrasts)
 
 
 def load_matrix(name: str) -> Matrix:
@@ -141,20 +126,6 @@ def load_matrix(name: str) -> Matrix:
     _check_names(matrix, where)
     _check_contrasts(matrix, where)
     return matrix
-
-
-def planned_contrasts(results: Path) -> list[Contrast]:
-    """The contrasts that were planned for the results of a matrix of this project.
-
-    Args:
-        results: its file, NAME.csv.
-
-    Returns:
-        The contrasts; none where no matrix has this name, or where it plans none.
-    """
-    if not (MATRICES / f"{results.stem}.yaml").is_file():
-        return []
-    return load_matrix(results.stem).planned()
 
 
 def _with_labels(content: Mapping[str, object]) -> dict[str, object]:

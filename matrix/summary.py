@@ -9,20 +9,22 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from spikepropamine import statistics
+from spikepropamine import power, statistics
 from spikepropamine.common import CLEAN_KEY, UsageError, write_text
 from spikepropamine.evaluation.measure import Measure
 from spikepropamine.evaluation.measures import DIVERGED, telling
-from spikepropamine.matrix.definition import Contrast, Matrix
+from spikepropamine.matrix.definition import Matrix
 from spikepropamine.report import figures, page
 from spikepropamine.report.cells import cell
 from spikepropamine.report.charts import Axes, Chart, Line
 from spikepropamine.report.columns import Column, markdown
+from spikepropamine.report.contrasts import Contrast
 from spikepropamine.report.estimates import (
     Comparison,
     Estimate,
     corrected,
     estimate,
+    with_worst,
 )
 from spikepropamine.report.page import Plots, Section, Table, Text
 from spikepropamine.report.plots import plotted
@@ -34,7 +36,7 @@ from spikepropamine.report.results import (
     task_name,
     values_of,
 )
-from spikepropamine.statistics import Difference
+from spikepropamine.statistics import FEWEST, Difference
 from spikepropamine.table import TASK, read, where
 from spikepropamine.words import p_value, plural, with_interval
 
@@ -42,8 +44,8 @@ REPORT = "report.html"
 FIGURE = "figure.png"
 KINDS = (figures.learning, figures.conditions, figures.returns)
 """Of figures; the first one for which the results suffice is drawn."""
-FEWEST = 2
-"""Runs of a policy that can be compared."""
+FEWEST_COMPARED = 2
+"""Runs of a policy between which there is a difference with an interval."""
 
 Show = Callable[[Estimate | Difference | None, bool], object]
 """Makes a cell of a number with its interval, which may be a share, or of none."""
@@ -57,13 +59,13 @@ class TaskResults:
     measure: Measure
     condition: str
     values: Mapping[str, np.ndarray]
-    """By policy, float64 [runs]."""
+    """By policy, float64 [runs]. A run that diverged has the worst value of all."""
     runs: Mapping[str, int]
     """By policy, how many have a value; an ideal observer or a teacher has none."""
     without_plasticity: Mapping[str, np.ndarray]
     """The same weights with plasticity off; empty of a policy that has none."""
     diverged: Mapping[str, int]
-    """By policy, how many more runs diverged, and have no value."""
+    """By policy, how many more runs diverged."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class PlannedComparison:
     results: TaskResults
     contrast: Contrast
     comparison: Comparison | None
-    """None where one of the two has fewer than `FEWEST` runs."""
+    """None where one of the two has fewer than `FEWEST_COMPARED` runs."""
 
 
 def results_by_task(frame: pl.DataFrame) -> list[TaskResults]:
@@ -111,15 +113,16 @@ def results_by_task(frame: pl.DataFrame) -> list[TaskResults]:
             keys.append("plasticity-off")
         off = where(known, condition=keys, lesion="off", suite=suite)
         broke = where(frame, measure=DIVERGED.name, **dict(zip(TASK, task)))
+        diverged = dict(broke.group_by("policy").len().iter_rows())
         results.append(
             TaskResults(
                 task=task_name(task),
                 measure=measure,
                 condition=condition,
-                values=_by_policy(intact, measure),
+                values=with_worst(_by_policy(intact, measure), diverged),
                 runs=dict(trained.iter_rows()),
                 without_plasticity=_by_policy(off, measure),
-                diverged=dict(broke.group_by("policy").len().iter_rows()),
+                diverged=diverged,
             )
         )
     return results
@@ -158,7 +161,7 @@ def planned_comparisons(
         compared: dict[Contrast, Comparison] = {}
         for contrast in contrasts:
             one, other = (of_task.values.get(name, np.array([])) for name in contrast)
-            if min(len(one), len(other)) >= FEWEST:
+            if min(len(one), len(other)) >= FEWEST_COMPARED:
                 difference = statistics.difference(one, other)
                 name = of_task.measure.name
                 compared[contrast] = Comparison(*contrast, name, difference)
@@ -184,8 +187,22 @@ def table_of(matrix: Matrix, frame: pl.DataFrame) -> str:
     text = markdown(_standing_columns(_text), standings(results))
     planned = planned_comparisons(results, matrix.planned())
     if planned:
-        text += f"\n\n{markdown(_contrast_columns(_text), planned)}"
+        text += f"\n\n{_power(planned)}\n\n"
+        text += markdown(_contrast_columns(_text), planned)
     return text
+
+
+def _power(planned: Sequence[PlannedComparison]) -> str:
+    """What the contrasts can see, in words."""
+    runs = []
+    for row in planned:
+        of_task = [other for other in planned if other.results is row.results]
+        tested = sum(other.comparison is not None for other in of_task)
+        values = row.results.values
+        if row.comparison is not None:
+            one, other = (len(values[policy]) for policy in row.contrast)
+            runs.append((one, other, tested))
+    return power.sentence(runs)
 
 
 def write_figure(file: Path, picture: Path) -> None:
@@ -294,7 +311,9 @@ def _contrast_columns(show: Show) -> list[Column[PlannedComparison]]:
 
     def verdict(row: PlannedComparison) -> str:
         if row.comparison is None:
-            return f"not tested: fewer than {FEWEST} runs"
+            return f"not compared: fewer than {FEWEST_COMPARED} runs"
+        if row.comparison.p is None:
+            return f"{row.comparison.verdict}: fewer than {FEWEST} runs"
         return row.comparison.verdict
 
     return [
@@ -314,7 +333,7 @@ def _contrast_columns(show: Show) -> list[Column[PlannedComparison]]:
 def _results(results: Sequence[TaskResults]) -> Section:
     text = (
         "In each task, what tells most about a policy: the mean over training runs, "
-        "with its 95 % interval. Runs that diverged have no value, and are counted."
+        "with its 95 % interval. A run that diverged counts as the worst of all."
     )
     table = Table(_standing_columns(cell), standings(results))
     return Section("Results", [Text([text]), table])
@@ -327,7 +346,7 @@ def _contrasts(planned: Sequence[PlannedComparison]) -> Section:
         "others."
     )
     table = Table(_contrast_columns(cell), planned)
-    return Section("Planned contrasts", [Text([text]), table])
+    return Section("Planned contrasts", [Text([text, _power(planned)]), table])
 
 
 def _learning(frame: pl.DataFrame) -> Section:

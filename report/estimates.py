@@ -5,7 +5,7 @@ runs. Where a policy was trained once, the units are its episodes, and nothing i
 about other runs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -117,7 +117,7 @@ class Comparison(NamedTuple):
     other: str
     measure: str
     difference: Difference  # the first less the other
-    p: float | None = None  # corrected for all comparisons beside it (Holm)
+    p: float | None = None  # corrected for the comparisons planned beside it (Holm)
     # whether one of the two was trained once, so that episodes are compared, not runs
     once: bool = False
 
@@ -132,3 +132,20 @@ def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
     decisive = [statistics.decisive(one.difference) for one in comparisons]
     p_values = statistics.holm(decisive)
     return [one._replace(p=p) for one, p in zip(comparisons, p_values)]
+
+
+def with_worst(
+    values: Mapping[str, np.ndarray], diverged: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """Values of policies, to which runs that diverged have been added: each has the
+    worst value of all policies.
+
+    Args:
+        values: by policy, float64 [runs].
+        diverged: by policy, how many runs diverged; policies without values stay out.
+    """
+    every = [value for of_policy in values.values() for value in of_policy]
+    return {
+        policy: np.append(of_policy, [min(every)] * diverged.get(policy, 0))
+        for policy, of_policy in values.items()
+    }

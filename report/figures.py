@@ -10,7 +10,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -34,7 +34,7 @@ from spikepropamine.report.results import (
     task_name,
     values_of,
 )
-from spikepropamine.statistics import Difference, difference, pooled
+from spikepropamine.statistics import Difference, difference
 
 CHART = "chart"  # the name of the digest in a PNG file
 CHANCE = 0.5  # of the cue tasks, which have two answers
@@ -43,7 +43,6 @@ CURVE = (190, 150)  # width and height of a panel of curves
 STATIC = ("snn-sized", "mlp-sized")
 RECURRENT = ("rsnn-sized", "rsnn")
 AGAINST = {"static": STATIC, "recurrent": RECURRENT, "LSTM": ("lstm",)}
-POOLED = "all tasks"
 LATE = MEASURES["late_accuracy"]
 
 
@@ -176,18 +175,10 @@ def _of_runs(
     )
 
 
-class Sample(NamedTuple):
-    """What is compared in a figure of differences, by task."""
-
-    plastic: dict[str, np.ndarray]  # values of runs
-    other: dict[str, np.ndarray]
-    unit: dict[str, float]  # that differences are relative to
-
-
 def forest(files: Sequence[Path], **wanted: str) -> Chart:
-    """What plasticity adds, a row for each file of results and one for all: the first
-    plastic policy of the file less a static one of a like size, a recurrent one and an
-    LSTM.
+    """What plasticity adds, a row for each task: the first plastic policy of the file
+    less a static one of a like size, a recurrent one and an LSTM. There is no row for
+    all, as tasks have different units.
 
     Late accuracies are above chance and relative to 1, paces as they are, and returns
     above random actions and relative to the mean of the static policy.
@@ -201,7 +192,6 @@ def forest(files: Sequence[Path], **wanted: str) -> Chart:
         UsageError: there are no such results.
         KeyError: a policy is missing.
     """
-    samples = {name: Sample({}, {}, {}) for name in AGAINST}
     points = []
     labels = []
     added = wanted.get("with", "").split(",")
@@ -218,14 +208,8 @@ def forest(files: Sequence[Path], **wanted: str) -> Chart:
                 other = next((policy for policy in others if policy in values), None)
                 if other is None:
                     continue
-                samples[name].plastic[label] = values[plastic]
-                samples[name].other[label] = values[other]
-                samples[name].unit[label] = unit
                 score = difference(values[plastic], values[other])
                 points.append(_point(name, label, score, unit))
-    for name, sample in samples.items():
-        if len(sample.unit) > 1:
-            points.append(_point(name, POOLED, pooled(*sample), 1.0))
     return chart(
         "forest",
         values=points,
@@ -235,8 +219,8 @@ def forest(files: Sequence[Path], **wanted: str) -> Chart:
             "1 is from chance to the best possible, or the static policy's return",
         ],
         panels=list(AGAINST),
-        tasks=[*labels, POOLED],
-        height=22 * (len(labels) + 1),
+        tasks=labels,
+        height=22 * len(labels),
         colour=colour_of("ndp-oja"),
     )
 

@@ -11,9 +11,12 @@ that took.
 
 A marker names a kind, files of results without `.csv`, and what their rows are to have,
 in quotes where there is a space in it. A figure is drawn to the path of the picture
-below its marker, and remembers the definition and the numbers that it shows.
+below its marker, and remembers the definition and the numbers that it shows. Numbers in
+sentences refer to rows in the same way, or are on file in a list:
+`spikepropamine.report.references`.
 """
 
+import difflib
 import re
 import shlex
 import sys
@@ -24,15 +27,24 @@ from typing import Any
 
 import polars as pl
 
+from spikepropamine import table
 from spikepropamine.common import Parser, UsageError, check_known, shown, write_text
 from spikepropamine.reading import read_text
+from spikepropamine.report.contrasts import MATRICES
 from spikepropamine.report.figures import FIGURES, agrees, draw
+from spikepropamine.report.references import LIST, listed_numbers, with_references
+from spikepropamine.report.results import SHORT, matching
 from spikepropamine.report.tables import TABLES
 from spikepropamine.table import RESULTS, read, where
+from spikepropamine.words import plural
 
-MATRICES = Path("configs/matrices")
 BENCHMARKS = Path("benchmarks")
 TABLE = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- end -->|\Z)", re.DOTALL)
+WITHOUT_RUNS = ("revisions", "speed", "costs", "simulated")
+"""Kinds of table that are not of training runs, or have their revisions in them."""
+DIRTY = "-dirty"
+SHORTEST = 7  # digits of a revision, of which some have more
+MARKS = ("+++", "---")  # heads of a list of differences
 FIGURE = re.compile(r"<!-- figure: (.*?) -->\s*!\[.*?\]\((.*?)\)")
 
 
@@ -41,6 +53,12 @@ def pages_of(root: Path) -> list[Path]:
     README.
     """
     return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+
+
+def listed_pages(root: Path) -> list[Path]:
+    """The pages whose numbers refer to rows, or are on file in a list."""
+    results = sorted((root / "docs" / "results").glob("*.md"))
+    return [root / "README.md", root / "docs" / "results.md", *results]
 
 
 def made(
@@ -95,9 +113,42 @@ def with_tables(page: str, results: Path) -> str:
             raise UsageError(
                 f"<!-- table: {text} -->: there is no <!-- end --> after it"
             )
-        return f"{start}\n{made('table', text, results, TABLES)}\n\n{end}"
+        parts = [made("table", text, results, TABLES)]
+        origin = _origin(text, results)
+        if origin:
+            parts.insert(0, origin)
+        body = "\n\n".join(parts)
+        return f"{start}\n{body}\n\n{end}"
 
     return TABLE.sub(replaced, page)
+
+
+def _origin(text: str, results: Path) -> str:
+    """Says that the runs of a table are not of one clean revision; empty where they
+    are, or where there are no runs.
+
+    Args:
+        text: of its marker, which is right.
+        results: folder of the files.
+    """
+    kind, *words = shlex.split(text)
+    if kind in WITHOUT_RUNS:
+        return ""
+    files = [results / f"{word}.csv" for word in words if "=" not in word]
+    wanted = dict(word.split("=", 1) for word in words if "=" in word)
+    of_run = {SHORT.get(name, name): given for name, given in wanted.items()}
+    of_run = {name: given for name, given in of_run.items() if name in table.RUN}
+    rows = matching(table.read(files), of_run)
+    rows = rows.filter(pl.col("seed").is_not_null(), pl.col("revision").is_not_null())
+    runs = rows.select(*table.RUN, "revision").unique()
+    dirty = runs.filter(pl.col("revision").str.ends_with(DIRTY)).height
+    revisions = runs["revision"].str.head(SHORTEST).n_unique()
+    if revisions <= 1 and not dirty:
+        return ""
+    return (
+        f"*Not run from one clean revision: {plural(revisions, 'revision')}, "
+        f"{dirty} of {plural(runs.height, 'run')} with uncommitted changes.*"
+    )
 
 
 def make_anew(page: Path, results: Path, check: bool) -> list[str]:
@@ -116,7 +167,7 @@ def make_anew(page: Path, results: Path, check: bool) -> list[str]:
     """
     stale: dict[Path, Callable[[], None]] = {}
     before = read_text(page)
-    after = with_tables(before, results)
+    after = with_references(with_tables(before, results), results)
     if after != before:
         stale[page] = partial(write_text, page, after)
     for text, path in FIGURE.findall(before):
@@ -138,6 +189,31 @@ def make_anew(page: Path, results: Path, check: bool) -> list[str]:
         make()
         print(f"{file}: made anew")
     return []
+
+
+def numbers_on_file(pages: Sequence[Path]) -> str:
+    """The list of numbers that refer to no rows, as it should be.
+
+    Args:
+        pages: all that it is about.
+    """
+    parts = []
+    for page in pages:
+        parts += [f"# {page}", *listed_numbers(read_text(page), TABLE), ""]
+    return "\n".join(parts)
+
+
+def _unlisted(pages: Sequence[Path], file: Path) -> list[str]:
+    """A line for each place at which a list of numbers is not what pages have."""
+    before = read_text(file).splitlines() if file.is_file() else []
+    after = numbers_on_file(pages).splitlines()
+    changed = difflib.unified_diff(before, after, lineterm="", n=0)
+    lines = [line for line in changed if line[:1] in "+-" and line[:3] not in MARKS]
+    return [
+        f"{file}: {line}: a number without rows has changed: let it refer to rows, or "
+        "run `spikepropamine claims --accept`"
+        for line in lines
+    ]
 
 
 def _files_of(page: Path) -> list[str]:
@@ -200,6 +276,11 @@ def main(arguments: Sequence[str], program: str = "spikepropamine claims") -> in
         metavar="FOLDER",
         help="of the CSV files that `spikepropamine matrix` writes (%(default)s)",
     )
+    add(
+        "--accept",
+        action="store_true",
+        help="put the numbers that refer to no rows on file, in docs/numbers.txt",
+    )
     add("--check", action="store_true", help="change nothing; 1 where not up to date")
     options = parser.parse_args(arguments)
     for page in options.pages:
@@ -208,6 +289,11 @@ def main(arguments: Sequence[str], program: str = "spikepropamine claims") -> in
     wrong = []
     for page in options.pages:
         wrong += make_anew(page, options.results, options.check)
+    mine = [page for page in listed_pages(Path()) if page.is_file()]
+    if set(mine) & set(options.pages):
+        if options.accept:
+            write_text(LIST, numbers_on_file(mine))
+        wrong += _unlisted(mine, LIST)
     for line in wrong:
         print(line, file=sys.stderr)
     print("| page | results | made by | runs | core hours |\n|---|---|---|---|---|")

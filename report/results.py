@@ -15,7 +15,7 @@ import polars as pl
 from spikepropamine import table
 from spikepropamine.common import CLEAN_KEY, UsageError, check_known
 from spikepropamine.evaluation.measure import SHARE, Measure
-from spikepropamine.evaluation.measures import DERIVED, telling
+from spikepropamine.evaluation.measures import DERIVED, DIVERGED, telling
 from spikepropamine.table import CONDITION, EVALUATION, RUN, TASK
 
 PERTURBED = "perturbed"
@@ -177,6 +177,23 @@ def groups(
     order = [place.over(columns[: i + 1]) for i in range(len(columns))]
     lines = lines.with_row_index("place").sort(order, maintain_order=True).drop("place")
     yield from lines.group_by(columns, maintain_order=True)
+
+
+def diverged_runs(
+    files: Sequence[Path], wanted: Mapping[str, str]
+) -> dict[tuple[Any, ...], int]:
+    """How many runs diverged, by environment, setting and policy.
+
+    Args:
+        files: tables of results.
+        wanted: what rows have to have; conditions do not matter, as such runs have
+            none.
+    """
+    rows = table.where(table.read(files), measure=DIVERGED.name)
+    of_run = {SHORT.get(name, name): text for name, text in wanted.items()}
+    known = {name: text for name, text in of_run.items() if name in RUN}
+    count = matching(rows, known).group_by(*TASK, "policy").len()
+    return {tuple(key): number for *key, number in count.rows()}
 
 
 def values_of(lines: pl.DataFrame, measure: str) -> np.ndarray:

@@ -6,7 +6,7 @@ Statistics are those of `report.estimates`, of one value for each training seed.
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,15 +14,22 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from spikepropamine import statistics, table
+from spikepropamine import power, statistics, table
 from spikepropamine.common import CLEAN_KEY, UsageError, check_known
 from spikepropamine.evaluation.judge.cost import KINDS, PARTS
 from spikepropamine.report.columns import Column, markdown
-from spikepropamine.report.estimates import Comparison, corrected, estimate
+from spikepropamine.report.contrasts import planned_contrasts
+from spikepropamine.report.estimates import (
+    Comparison,
+    corrected,
+    estimate,
+    with_worst,
+)
 from spikepropamine.report.results import (
     PERTURBED,
     accuracy_or_return,
     decimals_of,
+    diverged_runs,
     groups,
     has,
     lines_on_file,
@@ -204,66 +211,152 @@ class TaskComparison(NamedTuple):
     decimals: int
 
 
-def _comparisons(title: str, rows: Sequence[TaskComparison]) -> str:
-    """A table of comparisons; `title` heads the column of tasks."""
+def _comparisons(rows: Sequence[TaskComparison], planned: bool) -> str:
+    """A table of comparisons.
+
+    Args:
+        rows: all planned, or all exploratory.
+        planned: whether they are; then they have a corrected p and a result in words.
+    """
 
     def difference(row: TaskComparison) -> str:
         of = row.comparison.difference
         return _between(of.mean, of.interval, row.decimals)
 
+    def better(row: TaskComparison) -> str:
+        of = row.comparison.difference
+        return _between(of.better, of.better_interval, 2)
+
     def p(value: float | None) -> str:
         return "" if value is None else p_value(value)
 
     columns: list[Column[TaskComparison]] = [
-        Column(title, lambda row: row.task),
+        Column("task", lambda row: row.task),
         Column("policy", lambda row: row.comparison.policy),
-        Column("result", lambda row: row.comparison.verdict),
+    ]
+    if planned:
+        columns.append(Column("result", lambda row: row.comparison.verdict))
+    columns += [
         Column("other", lambda row: row.comparison.other),
         Column("difference", difference),
         Column("p", lambda row: p(row.comparison.difference.p)),
-        Column("p (Holm)", lambda row: p(row.comparison.p)),
+    ]
+    if planned:
+        columns.append(Column("p (Holm)", lambda row: p(row.comparison.p)))
+    columns += [
         Column("p (rank)", lambda row: p(row.comparison.difference.rank_p)),
-        Column(
-            "probability of improvement",
-            lambda row: f"{row.comparison.difference.better:.2f}",
-        ),
+        Column("probability of improvement", better),
     ]
     return markdown(columns, rows)
 
 
+class TaskValues(NamedTuple):
+    """The runs of a task that are compared."""
+
+    name: str
+    values: Mapping[str, np.ndarray]
+    """By policy, as it is named in the files."""
+    shown: Mapping[str, str]
+    """By policy, its name in a table."""
+    measure: str
+    decimals: int
+
+    def compared(self, pairs: Sequence[tuple[str, str]]) -> list[Comparison]:
+        """Pairs of policies; those stay out of which one has a single run."""
+        return [
+            Comparison(
+                self.shown[one],
+                self.shown[other],
+                self.measure,
+                statistics.difference(self.values[one], self.values[other]),
+            )
+            for one, other in pairs
+            if one in self.values and other in self.values
+        ]
+
+    def runs(self, pair: tuple[str, str]) -> list[int]:
+        """Of the policies of a pair, how many runs there are."""
+        return [len(self.values[policy]) for policy in pair if policy in self.values]
+
+
 def comparisons(files: Sequence[Path], **wanted: str) -> str:
-    """Each two policies that have several seeds, in the clean task or another
-    condition, by `measure` where one is given; where the condition is "perturbed",
-    suite by suite, by the mean over all conditions that perturb. Holm's correction is
-    over the comparisons of a task.
+    """The planned contrasts of the matrices, in the clean task or another condition, by
+    `measure` where one is given; where the condition is "perturbed", suite by suite, by
+    the mean over all conditions that perturb. Holm's correction is over the contrasts
+    of a task. All other pairs that have several seeds follow, uncorrected. A sentence
+    says which differences the contrasts can see.
     """
-    given = wanted.pop("measure", None)
-    lines = lines_on_file(files, {"condition": CLEAN_KEY} | wanted)
-    condition = wanted.get("condition")
+    contrasts = [pair for file in files for pair in planned_contrasts(file)]
+    planned = []
+    exploratory = []
+    runs: list[tuple[int, int, int]] = []
+    for task in _task_values(files, wanted):
+        of_task = corrected(task.compared(contrasts))
+        planned += [TaskComparison(task.name, one, task.decimals) for one in of_task]
+        counts = [task.runs(pair) for pair in contrasts]
+        known = [count for count in counts if len(count) == 2]
+        runs += [(one, other, len(known)) for one, other in known]
+        others = [
+            pair
+            for pair in itertools.combinations(task.values, 2)
+            if pair not in contrasts and pair[::-1] not in contrasts
+        ]
+        exploratory += [
+            TaskComparison(task.name, one, task.decimals)
+            for one in task.compared(others)
+        ]
+    parts = []
+    if planned:
+        parts += [f"Planned contrasts. {power.sentence(runs)}"]
+        parts += [_comparisons(planned, planned=True)]
+    if exploratory:
+        parts += ["Exploratory: no contrasts of the matrix, p uncorrected."]
+        parts += [_comparisons(exploratory, planned=False)]
+    if not parts:
+        raise UsageError("no two policies have several seeds here")
+    return "\n\n".join(parts)
+
+
+def _task_values(
+    files: Sequence[Path], wanted: Mapping[str, str]
+) -> Iterator[TaskValues]:
+    """Of each task, the values of the policies that have several runs. Those that
+    diverged count as the worst.
+    """
+    filters = dict(wanted)
+    given = filters.pop("measure", None)
+    condition = filters.get("condition")
+    lines = lines_on_file(files, {"condition": CLEAN_KEY} | filters)
     apart = list(table.TASK)
     if condition == PERTURBED:
         apart.append("suite")
     else:
         once(lines)
+    diverged = diverged_runs(files, filters)
     lines = lines.filter(pl.col("seed").is_not_null())
-    rows = []
     for task, of_task in groups(lines, *apart):
         measure = given or accuracy_or_return(of_task)
-        values: dict[str, np.ndarray] = {}
+        values = {}
+        shown = {}
+        broke = {}
         for (policy,), of_policy in groups(of_task, "policy"):
             sample = values_of(of_policy, measure)
-            if len(sample) > 1:
-                name = f"`{policy}`" + _without_a_value(len(sample), of_policy)
-                values[name] = sample
-        compared = [
-            Comparison(x, y, measure, statistics.difference(values[x], values[y]))
-            for x, y in itertools.combinations(values, 2)
-        ]
+            worst = diverged.get((*task[: len(table.TASK)], policy), 0)
+            if not len(sample) or len(sample) + worst < 2:
+                continue
+            values[policy] = sample
+            broke[policy] = worst
+            shown[policy] = f"`{policy}`" + _without_a_value(len(sample), of_policy)
+            if worst:
+                shown[policy] += f" ({worst} more diverged)"
         words = [condition, given.replace("_", " ") if given else None]
-        name = task_name([*task, *words])
-        decimals = decimals_of(of_task, measure)
-        rows += [TaskComparison(name, one, decimals) for one in corrected(compared)]
-    return _comparisons("task", rows)
+        yield TaskValues(
+            name=task_name([*task, *words]),
+            values=with_worst(values, broke),
+            shown=shown,
+            measure=measure,
+            decimals=decimals_of(of_task, measure),
+        )
 
 
 def overall(files: Sequence[Path], reference: str = "mlp-sized", **wanted: str) -> str:
@@ -282,7 +375,7 @@ def overall(files: Sequence[Path], reference: str = "mlp-sized", **wanted: str) 
     values: dict[str, dict[str, np.ndarray]] = {}
     for (*task, policy), some in groups(lines, *table.TASK, "policy"):
         sample = values_of(some, measure)
-        if len(sample) > 1:
+        if len(sample):
             values.setdefault(policy, {})[task_name(task)] = sample
     if measure != "return":
         tasks = {task for by_task in values.values() for task in by_task}
@@ -306,8 +399,12 @@ def overall(files: Sequence[Path], reference: str = "mlp-sized", **wanted: str) 
         if len(shared) > 1:
             pooled = statistics.pooled(values[one], values[other], shared)
             compared.append(Comparison(names[one], names[other], measure, pooled))
-    rows = [TaskComparison("all", comparison, 2) for comparison in corrected(compared)]
-    return _comparisons("tasks", rows)
+    rows = [TaskComparison("all", comparison, 2) for comparison in compared]
+    text = (
+        "Exploratory: no contrasts of the matrix, p uncorrected. The units are tasks, "
+        "so the intervals count the choice of tasks."
+    )
+    return f"{text}\n\n{_comparisons(rows, planned=False)}"
 
 
 def _units(
@@ -569,19 +666,34 @@ def answers(files: Sequence[Path], **wanted: str) -> str:
     return _grouped(lines, ["setting", "name"], shown, columns)
 
 
-def simulated(files: Sequence[Path], **wanted: str) -> str:
-    """Shares of simulations of `benchmarks.coverage`, by population and seeds."""
+def simulated(files: Sequence[Path], measures: str = "", **wanted: str) -> str:
+    """Shares of simulations of `benchmarks.coverage`, by population and runs.
+
+    Args:
+        files: tables of results.
+        measures: how the names of those that are shown begin.
+        wanted: what rows have to have.
+    """
     cases = _cases(files, wanted)
+    measured = [name for name in cases[0] if name not in CASE]
+    shown = [name for name in measured if name.startswith(measures)]
+    known = [
+        case for case in cases if any(case.get(name) is not None for name in shown)
+    ]
 
     def share(name: str) -> Column[Row]:
-        return Column(name, lambda case: f"{case[name]:.3f}")
+        def cell(case: Row) -> str:
+            value = case.get(name)
+            return "" if value is None else f"{value:.3f}"
+
+        return Column(name.removeprefix(measures).lstrip(", ") or name, cell)
 
     columns: list[Column[Row]] = [
         Column("population", lambda case: case["environment"]),
-        Column("seeds", lambda case: case["at"]),
-        *map(share, list(cases[0])[len(CASE) :]),
+        Column("runs", lambda case: case["condition"]),
+        *map(share, shown),
     ]
-    return markdown(columns, cases)
+    return markdown(columns, known)
 
 
 TABLES = {

@@ -85,8 +85,9 @@ def matrices() -> Rows:
     """What `matrix` takes, besides files, with how many of its cells have rows on
     file.
     """
-    from spikepropamine.matrix.definition import MATRICES, load_matrix
+    from spikepropamine.matrix.definition import load_matrix
     from spikepropamine.matrix.rows import missing
+    from spikepropamine.report.contrasts import MATRICES
 
     for file in sorted(MATRICES.glob("*.yaml")):
         matrix = load_matrix(file.stem)

@@ -2,22 +2,28 @@
 
 The unit is a training run: one value for each, the mean over its episodes. Where there
 is a single run, its episodes are the units, and nothing is said about other runs.
-`benchmarks.coverage` simulates how often the tests err; docs/statistics.md has its
-table.
+`benchmarks.coverage` simulates how often the tests err, and `benchmarks.choice` those
+that were not chosen; docs/statistics.md has their tables.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
+from spikepropamine import ranks
+from spikepropamine.resampling import studentised
+
 LEVEL = 0.05  # of significance; intervals are of 95 %
 HIGHER, LOWER = "significantly higher", "significantly lower"
-NO_DIFFERENCE = "no significant difference"
-UNTESTED = "not tested"
-RESAMPLES = 10_000
-MANY = 20  # values from which on rank tests take the normal approximation
+NO_DIFFERENCE, UNTESTED = "no significant difference", "not tested"
+FEWEST = 4
+"""Runs of each policy from which on they are tested. With fewer there are an estimate
+and an interval, and nothing is significant."""
+MANY = 20
+"""Values up to which the bootstrap-t and exact ranks are used; beyond, Welch's test and
+the normal approximation of ranks."""
 ROUNDING = 1e-9  # relative difference of values that are equal but for rounding
 
 Values = Sequence[float] | np.ndarray
@@ -27,18 +33,32 @@ class Difference(NamedTuple):
     """Of two samples of runs, `one` less `other`."""
 
     mean: float  # of the means
-    # 95 % (Welch); None where a sample has one value, or none of the two varies
+    # 95 %, of the bootstrap-t, or Welch's of fewer than FEWEST and more than MANY
+    # values; None where a sample has one value, or none of the two varies
     interval: tuple[float, float] | None
-    # of Welch's test, None where there is no interval; of the bootstrap where tasks are
-    # pooled
+    # of the same test; None where there is no interval, or fewer than FEWEST values
     p: float | None
     # of the exact rank test of Mann and Whitney, or of Wilcoxon for pairs; None where
-    # tasks are pooled
+    # there are fewer than FEWEST values
     rank_p: float | None
-    # probability that a run of `one` has the higher value, ties counting half: the
-    # effect size. Hedges' g would follow a single failed run, and has no value where
+    # probability of improvement: that a run of `one` has the higher value, ties
+    # counting half. Hedges' g would follow a single failed run, and has no value where
     # none varies
     better: float
+    better_interval: tuple[float, float] = (0.0, 1.0)  # 95 %
+
+
+class Equivalence(NamedTuple):
+    """Whether a difference is smaller than a margin, whatever its sign."""
+
+    margin: float
+    p: float  # the larger one of two one-sided tests
+    interval: tuple[float, float]  # 90 %: within the margin where p is below 0.05
+
+    @property
+    def shown(self) -> bool:
+        """Whether equivalence within the margin is significant."""
+        return self.p < LEVEL
 
 
 def interval(values: Values) -> tuple[float, float] | None:
@@ -62,25 +82,86 @@ def difference(one: Values, other: Values, paired: bool = False) -> Difference:
             lesion.
 
     Returns:
-        The difference; interval and p are Welch's, or Student's of the differences
-        where the values are paired.
+        The difference; where the values are paired, interval and p are those of the
+        mean of the differences.
     """
     one = np.asarray(one, dtype=float)
     other = np.asarray(other, dtype=float)
-    gap = float(one.mean() - other.mean())
     better = _better(one if paired else one[:, None], other)
-    rank_p = _rank_p(one, other, paired)
     samples = [one - other] if paired else [one, other]
-    if min(map(len, samples)) < 2 or not any(map(_varies, samples)):
-        return Difference(gap, None, None, rank_p, better)
+    counts = [len(values) for values in samples]
+    if paired:
+        around = ranks.share_interval(better, len(one), LEVEL)
+    else:
+        around = ranks.improvement_interval(better, len(one), len(other), LEVEL)
+    tested = Difference(
+        mean=float(np.sort(one).mean() - np.sort(other).mean()),
+        interval=None,
+        p=None,
+        rank_p=_rank_p(one, other, paired) if min(counts) >= FEWEST else None,
+        better=better,
+        better_interval=around,
+    )
+    if min(counts) < 2 or not any(map(_varies, samples)):
+        return tested
+    if min(counts) < FEWEST or max(counts) > MANY:
+        interval, p = welch(*samples)
+    else:
+        resampled = studentised(*samples)
+        interval = resampled.interval(LEVEL)
+        p = resampled.p()
+    if min(counts) < FEWEST:
+        return tested._replace(interval=interval)
+    return tested._replace(interval=interval, p=p)
+
+
+def welch(*samples: np.ndarray) -> tuple[tuple[float, float], float]:
+    """The 95 % interval and p value of Welch's test of two means; of a single sample,
+    those of Student's.
+
+    Args:
+        samples: one or two, float64 [runs], of two values or more, at least one of
+            which varies.
+    """
+    mean, error, freedom = _error_of(samples)
+    half = float(stats.t.ppf(1 - LEVEL / 2, freedom) * error)
+    p = float(2 * stats.t.sf(abs(mean) / error, freedom))
+    return (mean - half, mean + half), p
+
+
+def _error_of(samples: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    """The difference of two means, or the one mean; its standard error; and the degrees
+    of freedom (Welch and Satterthwaite).
+    """
+    mean = float(samples[0].mean())
+    if len(samples) == 2:
+        mean = float(samples[0].mean() - samples[1].mean())
     squares = np.array([np.var(values, ddof=1) / len(values) for values in samples])
     freedoms = np.array([len(values) - 1 for values in samples])
-    error = np.sqrt(squares.sum())
-    # Welch and Satterthwaite
     freedom = squares.sum() ** 2 / (squares**2 / freedoms).sum()
-    half = float(stats.t.ppf(1 - LEVEL / 2, freedom) * error)
-    p = float(2 * stats.t.sf(abs(gap) / error, freedom))
-    return Difference(gap, (gap - half, gap + half), p, rank_p, better)
+    return mean, float(np.sqrt(squares.sum())), float(freedom)
+
+
+def equivalence(one: Values, other: Values, margin: float) -> Equivalence | None:
+    """Whether two policies differ by less than a margin: two one-sided tests
+    (Schuirmann 1987), with Welch's error.
+
+    Args:
+        one: finite values, one for each run.
+        other: the same of the other policy.
+        margin: above 0; a difference as large as this would matter.
+
+    Returns:
+        The tests; None where one of the two has fewer than `FEWEST` runs, or none
+        varies.
+    """
+    samples = [np.asarray(one, dtype=float), np.asarray(other, dtype=float)]
+    if min(map(len, samples)) < FEWEST or not any(map(_varies, samples)):
+        return None
+    mean, error, freedom = _error_of(samples)
+    p = float(stats.t.sf((margin - abs(mean)) / error, freedom))
+    half = float(stats.t.ppf(1 - LEVEL, freedom) * error)
+    return Equivalence(margin, p, (mean - half, mean + half))
 
 
 def _better(one: np.ndarray, other: np.ndarray) -> float:
@@ -89,18 +170,16 @@ def _better(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _rank_p(one: np.ndarray, other: np.ndarray, paired: bool) -> float:
-    if paired:
-        if (one == other).all():
-            return 1.0
-        return float(stats.wilcoxon(one, other).pvalue)
-    if max(len(one), len(other)) > MANY:
-        return float(stats.mannwhitneyu(one, other, method="asymptotic").pvalue)
-    method: Any = "exact"
-    ties = len(np.unique([*one, *other])) < len(one) + len(other)
-    if ties and min(len(one), len(other)) > 1:
-        random = np.random.default_rng(0)
-        method = stats.PermutationMethod(n_resamples=RESAMPLES, rng=random)
-    return float(stats.mannwhitneyu(one, other, method=method).pvalue)
+    many = max(len(one), len(other)) > MANY
+    if not paired:
+        if many:
+            return float(stats.mannwhitneyu(one, other, method="asymptotic").pvalue)
+        return ranks.rank_sum_p(one, other)
+    if (one == other).all():
+        return 1.0
+    if many:
+        return float(stats.wilcoxon(one, other, method="asymptotic").pvalue)
+    return ranks.signed_rank_p(one - other)
 
 
 def pooled(
@@ -108,51 +187,19 @@ def pooled(
 ) -> Difference:
     """The mean difference over tasks, each in a unit of its own.
 
-    The interval is of a bootstrap that resamples the runs of each policy within each
-    task (Agarwal et al. 2021, arXiv:2108.13264). Deviations are enlarged by
-    sqrt(n / (n - 1)) and by the ratio of Student's quantile to the normal one, without
-    which it would be too narrow for few runs (Hesterberg 2015,
-    doi:10.1080/00031305.2015.1089789).
+    The unit of this comparison is a task: its value is the difference of the means over
+    runs. So the interval counts the choice of tasks as well as that of seeds, and the
+    probability of improvement is that of a task.
 
     Args:
-        one: by task, values of two runs or more.
+        one: by task, values of its runs.
         other: the same of the other policy.
         unit: by task, what differences are relative to, such as the mean return of a
             reference above that of random actions.
     """
-    random = np.random.default_rng(0)
-    freedom = sum(len(side[task]) - 1 for side in (one, other) for task in unit)
-    wider = stats.t.ppf(1 - LEVEL / 2, freedom) / stats.norm.ppf(1 - LEVEL / 2)
-
-    def resampled_means(sample: Values) -> np.ndarray:
-        values = np.asarray(sample, dtype=float)
-        count = len(values)
-        mean = values.mean()
-        spread = (values - mean) * wider * np.sqrt(count / (count - 1))
-        drawn = random.integers(count, size=(RESAMPLES, count))
-        means: np.ndarray = mean + spread[drawn].mean(axis=1)
-        return means
-
-    gaps = []
-    means = []
-    better = []
-    for task, scale in unit.items():
-        first = resampled_means(one[task])
-        second = resampled_means(other[task])
-        gaps.append((first - second) / scale)
-        of_task = difference(one[task], other[task])
-        means.append(of_task.mean / scale)
-        better.append(of_task.better)
-    resampled = np.mean(gaps, axis=0)
-    low, high = np.quantile(resampled, [LEVEL / 2, 1 - LEVEL / 2])
-    tail = min(np.mean(resampled <= 0), np.mean(resampled >= 0))
-    return Difference(
-        mean=float(np.mean(means)),
-        interval=(float(low), float(high)),
-        p=min(1.0, 2 * max(float(tail), 1 / RESAMPLES)),
-        rank_p=None,
-        better=float(np.mean(better)),
-    )
+    first = np.array([np.mean(one[task]) / scale for task, scale in unit.items()])
+    second = np.array([np.mean(other[task]) / scale for task, scale in unit.items()])
+    return difference(first, second, paired=True)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -169,7 +216,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def decisive(tested: Difference) -> float | None:
-    """The p that decides: Welch's; that of the rank test where no value varies."""
+    """The p that decides; that of the rank test where no value varies."""
     return tested.rank_p if tested.p is None else tested.p
 
 

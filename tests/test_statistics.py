@@ -1,9 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from spikepropamine import power, ranks
 from spikepropamine.statistics import (
     HIGHER,
     LOWER,
@@ -11,10 +14,12 @@ from spikepropamine.statistics import (
     UNTESTED,
     decisive,
     difference,
+    equivalence,
     holm,
     interval,
     pooled,
     verdict,
+    welch,
 )  # fmt: skip
 
 SAMPLES = st.lists(
@@ -34,17 +39,66 @@ def test_values_that_do_not_vary_have_no_interval(values):
     assert interval(values) is None
 
 
-def test_a_difference_is_welchs():
-    one, other = [1, 2, 3, 4, 5], [3.5, 7, 9, 11, 14.5]
+@pytest.mark.parametrize(("count", "tests"), [(2, False), (3, False), (21, True)])
+def test_a_difference_of_few_or_of_many_runs_is_welchs(count, tests):
+    random = np.random.default_rng(0)
+    one, other = random.normal(size=count), random.normal(1, 3, size=count)
     found, tested = difference(one, other), stats.ttest_ind(one, other, equal_var=False)
-    assert found.mean == -6
     assert found.interval == pytest.approx(tested.confidence_interval())
-    assert found.p == pytest.approx(tested.pvalue)
+    assert welch(one, other)[1] == pytest.approx(tested.pvalue)
+    assert found.p == (pytest.approx(tested.pvalue) if tests else None)
+
+
+def test_three_runs_are_never_significant():
+    found = difference([1.0, 1.01, 1.02], [0.0, 0.01, 0.02])
+    assert found.interval[0] > 0.9
+    assert found.p is None and found.rank_p is None and verdict(found) == UNTESTED
+
+
+def test_the_bootstrap_t_counts_every_resample():
+    one, other = np.array([1.0, 2.0, 4.0, 9.0]), np.array([3.0, 3.5, 4.0, 8.0])
+
+    def moments(sample):
+        every = np.array(list(itertools.product(sample - sample.mean(), repeat=4)))
+        return every.mean(axis=1), every.var(axis=1, ddof=1) / 4
+
+    (first, first_error), (second, second_error) = moments(one), moments(other)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        resampled = np.subtract.outer(first, second) / np.sqrt(
+            np.add.outer(first_error, second_error)
+        )  # a floor of the errors makes those of equal values finite, but large
+    error = np.sqrt(one.var(ddof=1) / 4 + other.var(ddof=1) / 4)
+    statistic = (one.mean() - other.mean()) / error  # below 0
+    of_size = np.mean(np.abs(resampled) >= -statistic - 1e-9)
+    on_side = np.mean(resampled <= statistic + 1e-9)
+    found = difference(one, other)
+    assert found.p == pytest.approx(max(of_size, 2 * on_side), abs=1e-4)
+    for aside in (0.999, 1.001):  # just inside and just outside of the interval
+        moved = one - found.mean + aside * (found.mean - found.interval[0])
+        assert (difference(moved, other).p < 0.05) == (aside > 1)
+
+
+def test_runs_that_are_nearly_all_equal_can_differ_significantly():
+    found = difference([1.0, 1.0, 1.0, 1.0, 0.99], [0.5, 0.5, 0.5, 0.5, 0.51])
+    assert verdict(found) == HIGHER and found.interval[0] > 0.3
+    same = difference([1.0, 1.0, 1.0, 1.0, 0.99], [1.0] * 5)
+    assert verdict(same) == NO_DIFFERENCE and np.isfinite(same.interval).all()
+
+
+def test_the_order_of_runs_does_not_matter():
+    random = np.random.default_rng(0)
+    one, other = random.normal(size=10), random.normal(size=9)
+    found = difference(one, other)
+    turned = difference(one[::-1], other[::-1])
+    assert (turned.p, turned.interval) == (found.p, found.interval)
+    back = difference(other, one)
+    assert back.p == found.p
+    assert back.interval == (-found.interval[1], -found.interval[0])
 
 
 def test_the_rank_test_counts_the_ways_to_order_the_runs():
-    above = difference([4, 5, 6], [1, 2, 3])
-    assert above.rank_p == pytest.approx(2 / 20)  # 1 of C(6, 3) orders, on both sides
+    above = difference([4, 5, 6, 7], [0, 1, 2, 3])
+    assert above.rank_p == pytest.approx(2 / 70)  # 1 of C(8, 4) orders, on both sides
     assert above.better == 1.0
     tied = difference([1, 1, 1, 1, 1], [0, 0, 0, 0, 0])
     assert tied.rank_p == pytest.approx(2 / 252)
@@ -55,28 +109,81 @@ def test_the_rank_test_counts_the_ways_to_order_the_runs():
 def test_pairs_are_compared_with_one_another():
     one, other = [10.0, 20.0, 30.0, 40.0], [9.0, 18.9, 29.1, 39.0]
     found = difference(one, other, paired=True)
-    assert found.interval == pytest.approx(interval(np.subtract(one, other)))
+    many = np.tile(one, 6), np.tile(other, 6)
+    alone = difference(*many, paired=True)
+    assert alone.interval == pytest.approx(interval(np.subtract(*many)))
     assert verdict(found) == HIGHER and verdict(difference(one, other)) == NO_DIFFERENCE
     assert found.rank_p == pytest.approx(2 / 2**4)  # all four signs alike
-    assert difference(one, one, paired=True)[1:] == (None, None, 1.0, 0.5)
+    assert difference(one, one, paired=True)[1:5] == (None, None, 1.0, 0.5)
 
 
 @settings(max_examples=25, deadline=None)
 @given(SAMPLES, SAMPLES)
 def test_turned_round_a_difference_changes_its_sign(one, other):
+    assume(sorted(one) != sorted(other))
     there, back = difference(one, other), difference(other, one)
     assert there.mean == pytest.approx(-back.mean)
     assert there.better == pytest.approx(1 - back.better)
     assert there.rank_p == pytest.approx(back.rank_p)
-    if there.interval is not None:
+    if there.p is not None:
         assert there.interval == pytest.approx((-back.interval[1], -back.interval[0]))
         assert (there.p < 0.05) == (there.interval[0] > 0 or there.interval[1] < 0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.integers(0, 3), min_size=4, max_size=5),
+    st.lists(st.integers(0, 3), min_size=4, max_size=5),
+)
+def test_ranks_with_ties_are_those_of_all_ways_to_deal_them_out(one, other):
+    ranked = stats.rankdata([*one, *other])
+    ways = itertools.combinations(ranked, len(one))
+    sums = np.array([sum(way) for way in ways])
+    far = np.abs(sums - sums.mean()) >= abs(sum(ranked[: len(one)]) - sums.mean())
+    assert ranks.rank_sum_p(np.array(one), np.array(other)) == pytest.approx(far.mean())
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(-3, 3), min_size=4, max_size=7))
+def test_signed_ranks_are_those_of_all_ways_to_sign_them(differences):
+    known = np.array([value for value in differences if value])
+    ranked = stats.rankdata(np.abs(known))
+    signs = np.array(list(itertools.product([0, 1], repeat=len(known))))
+    sums = signs @ ranked
+    far = np.abs(sums - sums.mean()) >= abs(ranked[known > 0].sum() - sums.mean())
+    found = ranks.signed_rank_p(np.array(differences))
+    assert found == pytest.approx(far.mean())
 
 
 def test_one_run_is_not_tested():
     for other in ([2.0, 3.0], [1.0, 3.0], [1.0]):
         found = difference([1.0], other)
-        assert found.interval is None and found.p is None and found.rank_p > 0.5
+        assert found.interval is None and found.p is None and found.rank_p is None
+
+
+def test_the_probability_of_improvement_has_an_interval_with_a_width():
+    low, high = difference([4, 5, 6, 7, 8], [0, 1, 2, 3, 3.5]).better_interval
+    assert 0.5 < low < 0.75 and high == 1
+    low, high = difference([1, 2, 3, 4], [1, 2, 3, 4]).better_interval
+    assert low == pytest.approx(1 - high) and low < 0.25
+    low, high = difference([2, 3, 4, 5], [1, 1, 1, 1], paired=True).better_interval
+    assert low == pytest.approx(1 / (1 + 1.96**2 / 4), abs=0.01) and high == 1
+
+
+def test_equivalence_needs_a_small_difference_and_a_small_error():
+    near = [1.0, 1.01, 0.99, 1.0, 1.02]
+    found = equivalence(near, [1.0, 1.0, 1.01, 0.99, 1.0], margin=0.05)
+    assert found.shown and max(map(abs, found.interval)) < 0.05
+    assert not equivalence(near, [1.3, 0.7, 1.0, 1.1, 0.9], margin=0.05).shown
+    assert not equivalence(near, [value + 0.1 for value in near], margin=0.05).shown
+    assert equivalence(near[:3], near[:3], margin=0.05) is None
+
+
+def test_more_contrasts_and_fewer_runs_see_less():
+    assert power.visible(3, 10, 1) is None
+    assert power.visible(10, 10, 1) < power.visible(5, 5, 1) < power.visible(5, 5, 4)
+    assert power.visible(10, 10, 1) == pytest.approx(1.32, abs=0.25)  # Student's: 1.32
+    assert power.visible(30, 30, 1) == pytest.approx(0.72, abs=0.02)
 
 
 def test_a_verdict_follows_the_p_value_that_is_given():
@@ -99,22 +206,14 @@ def test_a_corrected_p_is_no_smaller_and_keeps_its_rank(p_values):
     assert (np.diff(corrected[np.argsort(p_values)]) >= 0).all()
 
 
-def test_pooled_tasks_count_in_their_own_units():
-    random = np.random.default_rng(0)
-    one = {"a": random.normal(3, 1, 40), "b": random.normal(100, 10, 40)}
-    other = {"a": random.normal(1, 1, 40), "b": random.normal(100, 10, 40)}
-    found = pooled(one, other, {"a": 2.0, "b": 50.0})
-    gaps = [np.mean(one[t]) - np.mean(other[t]) for t in "ab"]
-    assert found.mean == pytest.approx((gaps[0] / 2 + gaps[1] / 50) / 2)
-    error = np.sqrt(2 * (1 / 2**2 + 10**2 / 50**2) / 40) / 2
-    assert np.subtract(*found.interval[::-1]) == pytest.approx(
-        2 * 1.96 * error, rel=0.2
-    )
-    assert verdict(found) == HIGHER
-    assert pooled(other, one, {"a": 2.0, "b": 50.0}).p < 0.05
-
-
-def test_the_pooled_interval_of_one_task_is_as_wide_as_welchs_though_runs_are_few():
-    one, other = [1, 2, 3, 4, 5], [2, 3, 4, 5, 6]
-    found, welch = pooled({"a": one}, {"a": other}, {"a": 1.0}), difference(one, other)
-    assert np.ptp(found.interval) == pytest.approx(np.ptp(welch.interval), rel=0.06)
+def test_pooled_tasks_count_in_their_own_units_and_are_sampled_too():
+    one = {"a": [1.0, 3.0], "b": [110.0], "c": [4.0], "d": [7.0], "e": [5.0, 5.0]}
+    other = {"a": [1.0], "b": [100.0, 100.0], "c": [3.0], "d": [7.5], "e": [4.0]}
+    unit = {"a": 2.0, "b": 50.0, "c": 1.0, "d": 1.0, "e": 10.0}
+    found = pooled(one, other, unit)
+    gaps = [0.5, 0.2, 1.0, -0.5, 0.1]
+    assert found.mean == pytest.approx(np.mean(gaps))
+    assert found.interval == pytest.approx(difference(gaps, [0] * 5, True).interval)
+    assert found.better == 0.8  # of the tasks
+    more = pooled({t: one[t] * 9 for t in one}, {t: other[t] * 9 for t in one}, unit)
+    assert more.interval == pytest.approx(found.interval)  # runs are not the units

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spikepropamine import power
 from spikepropamine.colours import POLICIES, colour_of
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation.derived import late_accuracy, retention
-from spikepropamine.report import figures, pages
+from spikepropamine.report import contrasts, figures, pages
 from spikepropamine.report.tables import TABLES
 from spikepropamine.statistics import difference, interval, pooled
 from spikepropamine.table import table, where, write
@@ -141,46 +142,95 @@ def test_a_relative_return_is_1_at_the_mean_of_the_reference_and_0_at_random_act
     assert [row[1].split()[0] for row in found] == ["1.00", "0.25"]
 
 
-def test_a_comparison_has_its_tests_corrected_within_its_task(made):
-    samples = {
-        "a": [0.9, 0.91, 0.93],
-        "b": [0.5, 0.51, 0.52],
-        "c": [0.45, 0.5, 0.6],
-        "d": [0.7],
-    }
-    rows = made("comparisons", rows_of(samples))
-    assert [(row[1], row[2], row[3]) for row in rows] == [
-        ("`a`", "significantly higher", "`b`"),
-        ("`a`", "significantly higher", "`c`"),
-        ("`b`", "no significant difference", "`c`"),
+SAMPLES = {
+    "a": [0.9, 0.91, 0.93, 0.92],
+    "b": [0.5, 0.51, 0.52, 0.5],
+    "c": [0.45, 0.5, 0.6, 0.55],
+    "d": [0.7],
+}
+
+
+@pytest.fixture
+def plans(tmp_path, monkeypatch):
+    """Writes the contrasts of the matrix whose results `made` writes."""
+    monkeypatch.setattr(contrasts, "MATRICES", tmp_path)
+
+    def plan(text):
+        (tmp_path / "some.yaml").write_text(f"contrasts: {text}")
+
+    return plan
+
+
+def test_planned_contrasts_are_corrected_for_one_another_and_others_are_not(
+    made, plans
+):
+    plans("{a: [b, c, d]}")
+    rows = made("comparisons", rows_of(SAMPLES))
+    # without its head, the sentence is left out, too
+    planned = [row for row in rows if len(row) == 9 and row[0] == "Cue"]
+    assert [row[1:4] for row in planned] == [
+        ["`a`", "significantly higher", "`b`"],
+        ["`a`", "significantly higher", "`c`"],
     ]  # one seed is not tested
-    found = difference(samples["a"], samples["c"])
-    assert rows[1][4] == "{:.2f} [{:.2f}, {:.2f}]".format(found.mean, *found.interval)
-    assert rows[1][5:] == [
-        f"{found.p:.3f}",
-        f"{2 * found.p:.3f}",
-        f"{found.rank_p:.3f}",
-        "1.00",
-    ]
+    found = difference(SAMPLES["a"], SAMPLES["c"])
+    assert planned[1][4] == "{:.2f} [{:.2f}, {:.2f}]".format(
+        found.mean, *found.interval
+    )
+    other = difference(SAMPLES["a"], SAMPLES["b"])
+    assert planned[1][5] == f"{found.p:.3f}"
+    assert float(planned[1][6]) == pytest.approx(
+        max(min(found.p, other.p) * 2, found.p, other.p), abs=0.001
+    )
+    assert planned[1][7] == f"{found.rank_p:.3f}" == "0.029"
+    assert planned[1][8].startswith("1.00 [0.")
+    (exploratory,) = [row for row in rows if len(row) == 7 and row[0] == "Cue"]
+    assert exploratory[1:3] == ["`b`", "`c`"]
+    assert "significant" not in str(exploratory)
+
+
+def test_a_table_says_which_differences_it_can_see(tmp_path, plans):
+    plans("{a: [b, c]}")
+    write(tmp_path / "some.csv", table(rows_of(SAMPLES)))
+    text = TABLES["comparisons"]([tmp_path / "some.csv"])
+    seen = power.visible(4, 4, contrasts=2)
+    assert f"can see differences of {seen:.1f} standard deviations" in text
+    few = {policy: values[:3] for policy, values in SAMPLES.items()}
+    write(tmp_path / "some.csv", table(rows_of(few)))
+    text = TABLES["comparisons"]([tmp_path / "some.csv"])
+    assert "With fewer than 4 runs of a policy nothing is tested" in text
+    assert "significantly" not in text and text.count("not tested") == 2
+
+
+def test_runs_that_diverged_count_as_the_worst(made, plans):
+    plans("{a: [b]}")
+    broke = {"environment": "Cue", "policy": "a", "measure": "diverged", "value": 1.0}
+    rows = rows_of(SAMPLES) + [broke | {"seed": seed} for seed in (4, 5)]
+    (row,) = [row for row in made("comparisons", rows) if row[3:4] == ["`b`"]]
+    found = difference(SAMPLES["a"] + [0.45, 0.45], SAMPLES["b"])
+    assert row[1] == "`a` (2 more diverged)"
+    assert row[4] == "{:.2f} [{:.2f}, {:.2f}]".format(found.mean, *found.interval)
 
 
 def test_tasks_together_count_relative_to_a_reference(made):
     random = np.random.default_rng(0)
-    values = {env: {name: random.normal(at, 1, 5) * size for name,
-                    at in (("a", 9), ("b", 5))}
-              for env, size in (("A", 1), ("B", 100))}  # fmt: skip
+    means = {"a": 9, "b": 5}
+    values = {
+        env: {name: random.normal(at, 1, 5) * size for name, at in means.items()}
+        for env, size in (("A", 1), ("B", 100), ("C", 1), ("D", 10))
+    }
     rows = []
     for env, of in values.items():
         rows += rows_of(of, "return", env=env)
         rows += rows_of(
             {name: [0.0] * 5 for name in of}, "random_return", None, env=env
         )
-    ((_, one, said, other, gap, *_),) = made("overall", rows, reference="b")
+    (row,) = [row for row in made("overall", rows, reference="b") if row[0] == "all"]
+    _, one, other, gap, *_ = row
     unit = {env: of["b"].mean() for env, of in values.items()}
     found = pooled(
         *({env: of[name] for env, of in values.items()} for name in "ab"), unit
     )
-    assert (one, said, other) == ("`a`", "significantly higher", "`b`")
+    assert (one, other) == ("`a`", "`b`")
     assert gap == "{:.2f} [{:.2f}, {:.2f}]".format(found.mean, *found.interval)
     with pytest.raises(UsageError, match="reference=POLICY"):
         made("overall", rows)
@@ -195,7 +245,8 @@ def test_tasks_together_tell_of_runs_without_a_value(made):
         rows += rows_of({"a": [1.0, 2.0, 3.0], "b": [1.0, 2.0, 3.0]}, "return", env=env)
     rows += rows_of({"a": [0.9, 0.8], "b": [0.5, 0.6, 0.7]}, "regained", env="A")
     rows += rows_of({"a": [0.9, 0.8, 0.7], "b": [0.5, 0.6, 0.7]}, "regained", env="B")
-    ((_, one, _, other, *_),) = made("overall", rows, measure="regained")
+    row = made("overall", rows, measure="regained")[-1]
+    _, one, other, *_ = row
     assert (one, other) == ("`a` (5 of 6 seeds)", "`b`")
 
 
@@ -308,6 +359,27 @@ def test_a_page_is_made_and_checked_from_the_command_line(tmp_path, made, capsys
     )
 
 
+@pytest.mark.parametrize(
+    ("revisions", "said"),
+    [
+        (["1234567", "1234567a"], None),
+        (["1234567", "abcdef0"], "2 revisions, 0 of 10 runs"),
+        (["1234567-dirty", "1234567"], "1 revision, 5 of 10 runs"),
+    ],
+)
+def test_a_table_says_that_it_is_not_of_one_clean_revision(
+    tmp_path, made, revisions, said
+):
+    first, second = revisions
+    rows = rows_of({"snn": CUES["snn"]}, revision=first)
+    rows += rows_of({"ndp_oja": CUES["ndp_oja"]}, revision=second)
+    made("seeds", rows)
+    page = "<!-- table: seeds some -->\n<!-- end -->\n"
+    text = pages.with_tables(page, tmp_path)
+    assert ("Not run from one clean revision" in text) == (said is not None)
+    assert said is None or f"{said} with uncommitted changes.*" in text
+
+
 # figures
 
 
@@ -317,7 +389,7 @@ def test_figures_of_the_pages_are_those_of_the_committed_results():
         assert pages.make_anew(page, COMMITTED, check=True) == []
 
 
-def test_a_forest_has_a_row_for_each_task_and_one_for_all(tmp_path):
+def test_a_forest_has_a_row_for_each_task(tmp_path):
     rows = rows_of(CUES | {"mlp_sized": [0.5, 0.49, 0.52]})
     write(tmp_path / "cue.csv", table(rows))
     returns = {"ndp_oja": [8.0, 10.0], "mlp_sized": [9.0, 11.0]}
@@ -339,7 +411,7 @@ def test_a_forest_has_a_row_for_each_task_and_one_for_all(tmp_path):
     cue = (np.mean(CUES["ndp_oja"]) - np.mean([0.5, 0.49, 0.52])) / 0.5
     assert found == pytest.approx({
         ("static", "Cue"): cue, ("static", "Ant-v5"): -0.1,
-        ("static", "all tasks"): (cue - 0.1) / 2, ("LSTM", "Ant-v5"): 0.4,
+        ("LSTM", "Ant-v5"): 0.4,
     }, rel=1e-4)  # fmt: skip
 
 

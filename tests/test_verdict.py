@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from evaluation_of_arrays import condition, evaluation
-from example_evaluation import example
+from example_evaluation import example, with_lesion
 
 from spikepropamine.report.sentences import sentences
-from spikepropamine.statistics import HIGHER, LOWER, NO_DIFFERENCE
+from spikepropamine.statistics import HIGHER, LOWER, NO_DIFFERENCE, UNTESTED
 from spikepropamine.words import listed, number, p_value, percent, plural, with_interval
 
 
@@ -64,7 +64,19 @@ def test_what_a_plastic_policy_keeps_and_what_comes_back():
     assert f"at the highest severities, {whole} [" in said
     assert f"(plasticity off: {without} [" in said
     assert "81 % [" in said and "230 steps (plasticity off: 0 %" in said
-    assert "lower in 8 of 8" in said
+    assert "cannot be tested with so few runs" in said
+
+
+@pytest.mark.parametrize(("runs", "effect"), [(3, UNTESTED), (4, HIGHER)])
+def test_the_effect_of_a_lesion_is_tested_from_four_runs_on(runs, effect):
+    off = with_lesion(condition(), "off")
+    returns = np.arange(float(runs))[:, None] + np.zeros(5)
+    measured = {}
+    for key, value in ((off["key"], returns), ("clean", returns + 9 + returns / 9)):
+        measured["ndp-oja", key, "return"] = value
+        measured["ndp-oja", key, "length"] = np.full(value.shape, 100.0)
+    found = evaluation([condition(), off], measured)
+    assert found.effects("ndp-oja", "off") == [effect]
 
 
 def test_nothing_is_said_of_the_plasticity_of_a_static_policy():
