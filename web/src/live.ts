@@ -161,6 +161,7 @@ export class Live {
   private begin(start: Start): void {
     this.begun = start;
     this.steps = 0;
+    byId("clock").textContent = "0.0";
     this.known = false;
     byId("loading").hidden = true;
     byId("twin-half").hidden = !start.twin;
