@@ -266,8 +266,13 @@ def test_a_policy_folder_takes_its_normalisation_along(
 
     raw = recorded(make_venv(observation, "box"))
     expected = actions_along(normalising, raw)
-    np.testing.assert_array_equal(expected, actions_along(deployed.predict, raw))
-    assert not np.array_equal(expected, actions_along(model.predict, raw))
+    acted = actions_along(deployed.predict, raw)
+    if policy in ("MlpLstmPolicy", "GruPolicy"):
+        # training and a deployed policy round their ticks in different orders
+        np.testing.assert_allclose(acted, expected, rtol=0, atol=1e-5)
+    else:
+        np.testing.assert_array_equal(acted, expected)
+    assert not np.allclose(expected, actions_along(model.predict, raw), atol=1e-3)
 
 
 def test_a_normalisation_of_nothing_is_none(tmp_path):
