@@ -3,6 +3,7 @@ common.
 """
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -38,13 +39,13 @@ if TYPE_CHECKING:
     # a mixin over several algorithms; to the type checker it is over one
     _Base = SAC
 else:
-    _Base = object
+    _Base = ABC
 
 
 @contextlib.contextmanager
 def fast_products(device: torch.device) -> Iterator[None]:
-    """On a CPU, has oneDNN make matrix products instead of MKL, which on AMD takes
-    twice as long for the same precision.
+    """On a CPU, has oneDNN make matrix products instead of MKL, which on some AMD
+    processors takes twice as long for the same precision, and on others as long.
 
     Not on a CPU with AMX, where it would round to bfloat16, nor where a precision was
     chosen by PyTorch's newer settings, which do not go with this one.
@@ -536,23 +537,23 @@ class SequenceLearning(_Base):
         )
         return values, next_values
 
+    @abstractmethod
     def _targets(self, transitions: Transitions, next_values: Tensor) -> Tensor:
         """What the critics should give for the steps, [N, any number of targets]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _critic_loss(
         self, values: Tensor, targets: Tensor, weights: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Of values [critics, N, outputs] and targets [N, any], with weights [N]; and
         its gradient to the values.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _actor_loss(self, values: Tensor, transitions: Transitions) -> ActorLoss:
         """What the actor lowers, where the critics say [critics, N, outputs] of its
         actions.
         """
-        raise NotImplementedError
 
     def _after_actor(self, transitions: Transitions) -> dict[str, Tensor]:
         """What else learns with the actor; returns what is logged."""
