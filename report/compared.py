@@ -1,0 +1,251 @@
+"""Tables of differences between policies: planned contrasts of each task, all other
+pairs, and pairs over all tasks together.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from spikepropamine import power, statistics, table
+from spikepropamine.common import CLEAN_KEY, UsageError
+from spikepropamine.report.columns import Column, markdown
+from spikepropamine.report.contrasts import planned_contrasts
+from spikepropamine.report.estimates import Comparison, corrected, with_worst
+from spikepropamine.report.grouped import count_of_runs, with_interval
+from spikepropamine.report.results import (
+    PERTURBED,
+    accuracy_or_return,
+    decimals_of,
+    diverged_runs,
+    groups,
+    lines_on_file,
+    once,
+    task_name,
+    values_of,
+)
+from spikepropamine.words import p_value
+
+
+class TaskComparison(NamedTuple):
+    """A row of a table of comparisons."""
+
+    task: str
+    comparison: Comparison
+    decimals: int
+
+
+def _table(rows: Sequence[TaskComparison], planned: bool) -> str:
+    """A table of comparisons.
+
+    Args:
+        rows: all planned, or all exploratory.
+        planned: whether they are; then they have a corrected p and a result in words.
+    """
+
+    def difference(row: TaskComparison) -> str:
+        of = row.comparison.difference
+        return with_interval(of.mean, of.interval, row.decimals)
+
+    def better(row: TaskComparison) -> str:
+        of = row.comparison.difference
+        return with_interval(of.better, of.better_interval, 2)
+
+    def p(value: float | None) -> str:
+        return "" if value is None else p_value(value)
+
+    columns: list[Column[TaskComparison]] = [
+        Column("task", lambda row: row.task),
+        Column("policy", lambda row: row.comparison.policy),
+    ]
+    if planned:
+        columns.append(Column("result", lambda row: row.comparison.verdict))
+    columns += [
+        Column("other", lambda row: row.comparison.other),
+        Column("difference", difference),
+        Column("p", lambda row: p(row.comparison.difference.p)),
+    ]
+    if planned:
+        columns.append(Column("p (Holm)", lambda row: p(row.comparison.p)))
+    columns += [
+        Column("p (rank)", lambda row: p(row.comparison.difference.rank_p)),
+        Column("probability of improvement", better),
+    ]
+    return markdown(columns, rows)
+
+
+class TaskValues(NamedTuple):
+    """The runs of a task that are compared."""
+
+    name: str
+    values: Mapping[str, np.ndarray]
+    """By policy, as it is named in the files."""
+    shown: Mapping[str, str]
+    """By policy, its name in a table."""
+    measure: str
+    decimals: int
+
+    def compared(self, pairs: Sequence[tuple[str, str]]) -> list[Comparison]:
+        """Pairs of policies; those stay out of which one has a single run."""
+        return [
+            Comparison(
+                self.shown[one],
+                self.shown[other],
+                self.measure,
+                statistics.difference(self.values[one], self.values[other]),
+            )
+            for one, other in pairs
+            if one in self.values and other in self.values
+        ]
+
+    def runs(self, pair: tuple[str, str]) -> list[int]:
+        """Of the policies of a pair, how many runs there are."""
+        return [len(self.values[policy]) for policy in pair if policy in self.values]
+
+
+def comparisons(files: Sequence[Path], **wanted: str) -> str:
+    """The planned contrasts of the matrices, in the clean task or another condition, by
+    `measure` where one is given; where the condition is "perturbed", suite by suite, by
+    the mean over all conditions that perturb. Holm's correction is over the contrasts
+    of a task. All other pairs that have several seeds follow, uncorrected. A sentence
+    says which differences the contrasts can see.
+    """
+    contrasts = [pair for file in files for pair in planned_contrasts(file)]
+    planned = []
+    exploratory = []
+    runs: list[tuple[int, int, int]] = []
+    for task in _task_values(files, wanted):
+        of_task = corrected(task.compared(contrasts))
+        planned += [TaskComparison(task.name, one, task.decimals) for one in of_task]
+        counts = [task.runs(pair) for pair in contrasts]
+        known = [count for count in counts if len(count) == 2]
+        runs += [(one, other, len(known)) for one, other in known]
+        others = [
+            pair
+            for pair in itertools.combinations(task.values, 2)
+            if pair not in contrasts and pair[::-1] not in contrasts
+        ]
+        exploratory += [
+            TaskComparison(task.name, one, task.decimals)
+            for one in task.compared(others)
+        ]
+    parts = []
+    if planned:
+        parts += [f"Planned contrasts. {power.sentence(runs)}"]
+        parts += [_table(planned, planned=True)]
+    if exploratory:
+        parts += ["Exploratory: no contrasts of the matrix, p uncorrected."]
+        parts += [_table(exploratory, planned=False)]
+    if not parts:
+        raise UsageError("no two policies have several seeds here")
+    return "\n\n".join(parts)
+
+
+def _task_values(
+    files: Sequence[Path], wanted: Mapping[str, str]
+) -> Iterator[TaskValues]:
+    """Of each task, the values of the policies that have several runs. Those that
+    diverged count as the worst.
+    """
+    filters = dict(wanted)
+    given = filters.pop("measure", None)
+    condition = filters.get("condition")
+    lines = lines_on_file(files, {"condition": CLEAN_KEY} | filters)
+    apart = list(table.TASK)
+    if condition == PERTURBED:
+        apart.append("suite")
+    else:
+        once(lines)
+    diverged = diverged_runs(files, filters)
+    lines = lines.filter(pl.col("seed").is_not_null())
+    for task, of_task in groups(lines, *apart):
+        measure = given or accuracy_or_return(of_task)
+        values = {}
+        shown = {}
+        broke = {}
+        for (policy,), of_policy in groups(of_task, "policy"):
+            sample = values_of(of_policy, measure)
+            worst = diverged.get((*task[: len(table.TASK)], policy), 0)
+            if not len(sample) or len(sample) + worst < 2:
+                continue
+            values[policy] = sample
+            broke[policy] = worst
+            shown[policy] = f"`{policy}`" + count_of_runs(len(sample), of_policy)
+            if worst:
+                shown[policy] += f" ({worst} more diverged)"
+        words = [condition, given.replace("_", " ") if given else None]
+        yield TaskValues(
+            name=task_name([*task, *words]),
+            values=with_worst(values, broke),
+            shown=shown,
+            measure=measure,
+            decimals=decimals_of(of_task, measure),
+        )
+
+
+def overall(files: Sequence[Path], reference: str = "mlp-sized", **wanted: str) -> str:
+    """Each two policies over all tasks together: their returns in the clean task, above
+    that of random actions, relative to the mean return of a reference.
+
+    Args:
+        files: tables of results.
+        reference: the policy that returns are relative to.
+        wanted: `condition` and `measure` as in `comparisons`; other measures than the
+            return are compared as they are.
+    """
+    measure = wanted.pop("measure", "return")
+    lines = once(lines_on_file(files, {"condition": CLEAN_KEY} | wanted))
+    lines = lines.filter(pl.col("seed").is_not_null())
+    values: dict[str, dict[str, np.ndarray]] = {}
+    for (*task, policy), some in groups(lines, *table.TASK, "policy"):
+        sample = values_of(some, measure)
+        if len(sample):
+            values.setdefault(policy, {})[task_name(task)] = sample
+    if measure != "return":
+        tasks = {task for by_task in values.values() for task in by_task}
+        unit = dict.fromkeys(tasks, 1.0)
+    elif reference in values:
+        unit = _units(lines, values[reference], reference)
+    else:
+        raise UsageError(
+            f"no runs of the reference {reference!r}: add reference=POLICY"
+        )
+    names = {}
+    for policy, by_task in values.items():
+        count = sum(map(len, by_task.values()))
+        of_policy = lines.filter(pl.col("policy") == policy)
+        names[policy] = f"`{policy}`" + count_of_runs(count, of_policy)
+    order = [task_name(task) for task, _ in groups(lines, *table.TASK)]
+    compared = []
+    for one, other in itertools.combinations(values, 2):
+        both = values[one].keys() & values[other].keys() & unit.keys()
+        shared = {task: unit[task] for task in order if task in both}
+        if len(shared) > 1:
+            pooled = statistics.pooled(values[one], values[other], shared)
+            compared.append(Comparison(names[one], names[other], measure, pooled))
+    rows = [TaskComparison("all", comparison, 2) for comparison in compared]
+    text = (
+        "Exploratory: no contrasts of the matrix, p uncorrected. The units are tasks, "
+        "so the intervals count the choice of tasks."
+    )
+    return f"{text}\n\n{_table(rows, planned=False)}"
+
+
+def _units(
+    lines: pl.DataFrame, values: Mapping[str, np.ndarray], reference: str
+) -> dict[str, float]:
+    """By task, the mean return of a reference above that of random actions."""
+    units = {}
+    for task, of_task in groups(lines, *table.TASK):
+        name = task_name(task)
+        if name not in values:
+            continue
+        units[name] = float(values[name].mean() - of_task["random_return"].mean())
+        if units[name] <= 0:
+            raise UsageError(
+                f"{name}: {reference!r} earns no more than random actions there"
+            )
+    return units

@@ -1,0 +1,119 @@
+"""Tables of what benchmarks measured, a row for each case: speed, the cost of an
+action, shares of simulations.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from spikepropamine import table
+from spikepropamine.common import UsageError
+from spikepropamine.evaluation.judge.cost import KINDS, PARTS
+from spikepropamine.report.columns import Column, markdown
+from spikepropamine.report.grouped import Row
+from spikepropamine.report.results import matching
+from spikepropamine.words import number, percent
+
+CASE = [*table.RUN, "condition", "at"]  # what tells the cases of a benchmark apart
+
+
+def _cases(files: Sequence[Path], wanted: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Of a benchmark: columns of the case, and all that was measured in it."""
+    rows = matching(table.read(files), wanted)
+    if rows.is_empty():
+        raise UsageError(f"no rows with {dict(wanted)} in {', '.join(map(str, files))}")
+    cases = rows.pivot("measure", index=CASE, values="value", maintain_order=True)
+    return cases.to_dicts()
+
+
+def speed(files: Sequence[Path], **wanted: str) -> str:
+    """Environment steps per second of training, by policy and size, and where the time
+    goes.
+    """
+    cases = _cases(files, wanted)
+
+    def column(title: str, form: str) -> Column[Row]:
+        return Column(title, lambda case: form.format(**case))
+
+    columns = [
+        column("policy", "`{policy}`"),
+        column("settings", "{setting}"),
+        column("steps a second", "{steps_per_second:,.0f}"),
+        column("times SB3's", "{relative_to_sb3:.2f}"),
+    ]
+    if "share_of_physics_limit" in cases[0]:
+        limit = column("of the physics limit", "{share_of_physics_limit:.2f}")
+        columns.append(limit)
+    for name in cases[0]:
+        if name.endswith("_us"):
+            title = f"{name.removesuffix('_us')}, µs"
+            columns.append(column(title, f"{{{name}:.1f}}"))
+    columns.append(column("parameters of the actor", "{actor_parameters:,.0f}"))
+    return markdown(columns, cases)
+
+
+def actions(files: Sequence[Path], **wanted: str) -> str:
+    """Microseconds of one action, beside ONNX Runtime, by policy."""
+
+    def column(title: str, form: str) -> Column[Row]:
+        return Column(title, lambda case: form.format(**case))
+
+    columns = [
+        column("task", "{environment}"),
+        column("policy", "`{policy}`"),
+        column("`act`, µs", "{act_microseconds:.1f}"),
+        column("ONNX Runtime, µs", "{onnx_microseconds:.1f}"),
+        column("`act` relative to ONNX Runtime", "{act_relative_to_onnx:.2f}"),
+    ]
+    return markdown(columns, _cases(files, wanted))
+
+
+def costs(files: Sequence[Path], **wanted: str) -> str:
+    """Accumulates + multiply-accumulates per environment step, and memory."""
+
+    def operations(part: str) -> Column[Row]:
+        def cell(case: Row) -> str:
+            return " + ".join(number(case[f"{part}_{kind}"]) for kind in KINDS)
+
+        return Column(part, cell)
+
+    columns: list[Column[Row]] = [
+        Column("task", lambda case: case["environment"]),
+        Column("policy", lambda case: f"`{case['policy']}`"),
+        *map(operations, PARTS),
+        Column("energy, nJ", lambda case: number(case["energy_nJ"])),
+        Column("weights, kB", lambda case: number(case["parameter_bytes"] / 1000)),
+        Column("state, kB", lambda case: number(case["state_bytes"] / 1000)),
+        Column("silent", lambda case: percent(case["activation_sparsity"])),
+    ]
+    return markdown(columns, _cases(files, {"setting": ""} | wanted))
+
+
+def simulated(files: Sequence[Path], measures: str = "", **wanted: str) -> str:
+    """Shares of simulations of `benchmarks.coverage`, by population and runs.
+
+    Args:
+        files: tables of results.
+        measures: how the names of those that are shown begin.
+        wanted: what rows have to have.
+    """
+    cases = _cases(files, wanted)
+    measured = [name for name in cases[0] if name not in CASE]
+    shown = [name for name in measured if name.startswith(measures)]
+    known = [
+        case for case in cases if any(case.get(name) is not None for name in shown)
+    ]
+
+    def share(name: str) -> Column[Row]:
+        def cell(case: Row) -> str:
+            value = case.get(name)
+            return "" if value is None else f"{value:.3f}"
+
+        return Column(name.removeprefix(measures).lstrip(", ") or name, cell)
+
+    columns: list[Column[Row]] = [
+        Column("population", lambda case: case["environment"]),
+        Column("runs", lambda case: case["condition"]),
+        *map(share, shown),
+    ]
+    return markdown(columns, known)
