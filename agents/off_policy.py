@@ -439,7 +439,8 @@ class SequenceLearning(_Base):
     @torch.no_grad()
     def _actor_learns(self, transitions: Transitions) -> Tensor:
         """Moves the actor, and returns its loss."""
-        states, actions = transitions.states, transitions.new_actions
+        states = transitions.states
+        actions = transitions.new_actions
         critics = self._pass_of("critic", len(states))
         values = critics.forward(states, actions)
         loss = self._actor_loss(values, transitions)
@@ -572,7 +573,8 @@ class SequenceLearning(_Base):
 
     def _move_critics(self) -> None:
         """Moves the target critics towards the critics, after a pass through both."""
-        target, source = self._passes["critic_target"], self._passes["critic"]
+        target = self._passes["critic_target"]
+        source = self._passes["critic"]
         self._move(target.parameters, source.parameters)
 
     def _discounted(self, transitions: Transitions, next_values: Tensor) -> Tensor:

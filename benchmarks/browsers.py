@@ -20,7 +20,8 @@ from selenium import webdriver
 from selenium.webdriver.remote.command import Command
 from selenium.webdriver.remote.remote_connection import RemoteConnection
 
-CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+CHROMIUM = shutil.which("chromium")
+CHROMEDRIVER = shutil.which("chromedriver")
 HAS_CHROMIUM = CHROMIUM is not None and CHROMEDRIVER is not None
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
 SCREEN = shutil.which("Xvfb")  # without any screen Firefox has no WebGL

@@ -198,7 +198,8 @@ def permutation_p(one: np.ndarray, other: np.ndarray) -> float:
     both = np.concatenate([one, other])
     orders = random.permuted(np.tile(both, (SHUFFLED, 1)), axis=1)
     orders = np.concatenate([both[None], orders])
-    first, second = orders[:, : len(one)], orders[:, len(one) :]
+    first = orders[:, : len(one)]
+    second = orders[:, len(one) :]
     errors = [part.var(axis=1, ddof=1) / part.shape[1] for part in (first, second)]
     with np.errstate(divide="ignore"):
         statistics = (first.mean(axis=1) - second.mean(axis=1)) / np.sqrt(sum(errors))

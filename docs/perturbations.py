@@ -29,7 +29,8 @@ from spikepropamine.policies.export import load_policy
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "reference" / "perturbations.md"
 PICTURES = ROOT / "docs" / "perturbations"
-START, END = "<!-- made by `python docs/perturbations.py` -->\n", "<!-- end -->\n"
+START = "<!-- made by `python docs/perturbations.py` -->\n"
+END = "<!-- end -->\n"
 ONSET = 40
 STEPS = 160
 SEED = 3

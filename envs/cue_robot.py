@@ -190,7 +190,8 @@ class CueRobot(RobotTask):
             )
         if reversal == "random":
             return reversal
-        first, last = self._reversals[0], self._reversals[-1]
+        first = self._reversals[0]
+        last = self._reversals[-1]
         trial: Any = reversal
         return check_integer("reversal", trial, first, last)
 

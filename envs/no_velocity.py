@@ -22,7 +22,8 @@ class NoVelocity(Env):
         # a copy of a robot is made from its arguments in their order
         super().__init__(*arguments, **named)
         space: Any = self.observation_space
-        low, high = space.low[self.positions], space.high[self.positions]
+        low = space.low[self.positions]
+        high = space.high[self.positions]
         self.observation_space = spaces.Box(low, high, dtype=space.dtype)
 
     def reset(

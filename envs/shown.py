@@ -106,12 +106,11 @@ class PreviousActionAndReward(_Wider):
             None if isinstance(actions, gym.spaces.Box) else int(actions.start)
         )
         if isinstance(actions, gym.spaces.Box):
-            low, high = (
-                np.minimum(actions.low.ravel(), 0),
-                np.maximum(actions.high.ravel(), 0),
-            )
+            low = np.minimum(actions.low.ravel(), 0)
+            high = np.maximum(actions.high.ravel(), 0)
         else:
-            low, high = np.zeros(actions.n), np.ones(actions.n)
+            low = np.zeros(actions.n)
+            high = np.ones(actions.n)
         self._channels = low.size
         self._widen([*low, -np.inf], [*high, np.inf])
 

@@ -23,7 +23,8 @@ from spikepropamine.folder import RETURN, RunFolder, read_curve, seconds_of
 from spikepropamine.policies.spaces import stacked
 
 MOST_COUNTED = 1000  # steps in which operations are counted
-FIRST, LATER = "", "later_"
+FIRST = ""
+LATER = "later_"
 """Prefixes of measures: of contexts that begin with an episode, or within it."""
 
 Outcomes = Mapping[str, Outcome]

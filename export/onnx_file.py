@@ -92,7 +92,8 @@ class Step(nn.Module):
         logits, _, after = self.actor(features, before, starts)
         actions = self.actions.mode(logits).reshape(-1, *space.shape)
         if isinstance(space, spaces.Box):
-            low, high = torch.as_tensor(space.low), torch.as_tensor(space.high)
+            low = torch.as_tensor(space.low)
+            high = torch.as_tensor(space.high)
             actions = torch.minimum(torch.maximum(actions, low), high)
         return (actions,) if self.layout is None else (actions, self._after(after))
 

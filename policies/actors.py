@@ -217,7 +217,8 @@ class SquashedMlp(Squashed, ActorCriticPolicy):
     def rectified_layers(self) -> list[nn.Linear]:
         """See `Squashed`."""
         modules = list(self.mlp_extractor.policy_net)
-        linear, activations = modules[::2], modules[1::2]
+        linear = modules[::2]
+        activations = modules[1::2]
         is_rectified = all(type(x) is nn.ReLU for x in activations)
         return linear if is_rectified else []
 

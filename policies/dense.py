@@ -117,7 +117,8 @@ class Dense(torch.autograd.Function):
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients to inputs and parameters."""
         layers = len(ctx.saved_tensors) // 2
-        seen, weights = ctx.saved_tensors[:layers], ctx.saved_tensors[layers:]
+        seen = ctx.saved_tensors[:layers]
+        weights = ctx.saved_tensors[layers:]
         slopes = layers_backward(d, seen, weights, ctx.rectified)
         gradients: list[Tensor | None] = []
         for k in range(layers):
@@ -143,7 +144,8 @@ def layers_forward(
         rooms: for what each layer gives.
     """
     linear: Any = torch.addmm if x.dim() == 2 else torch.baddbmm
-    weights, biases = parameters[::2], parameters[1::2]
+    weights = parameters[::2]
+    biases = parameters[1::2]
     rooms = rooms or [None] * len(weights)
     seen = [x]
     for weight, bias, room in zip(weights, biases, rooms, strict=True):
@@ -177,7 +179,8 @@ def layers_backward(
     through = _through_relu if rectified else _through_tanh
     slopes = [d]
     for k in reversed(range(1, len(weights))):
-        weight, room = weights[k], rooms[k - 1]
+        weight = weights[k]
+        room = rooms[k - 1]
         if weight.shape[-2] == 1:
             # a product of matrices takes three times as long
             to_hidden = torch.mul(d, weight, out=room)

@@ -423,7 +423,8 @@ def narrowed(policy: ActorCriticPolicy, channels: int) -> ActorCriticPolicy:
         channels: how many there are.
     """
     space: Any = policy.observation_space
-    low, high = space.low[:channels], space.high[:channels]
+    low = space.low[:channels]
+    high = space.high[:channels]
     classes = (cls.__name__ for cls in type(policy).__mro__)
     description = {
         "policy": next(name for name in classes if name in POLICIES),

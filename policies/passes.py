@@ -235,7 +235,8 @@ class ActorPass:
         """
         self._layers.backward(self._to_logits(of_actions, of_log_probs))
         *_, weight, bias = self._layers.parameters
-        of_weight, of_bias = torch.empty_like(weight), torch.empty_like(bias)
+        of_weight = torch.empty_like(weight)
+        of_bias = torch.empty_like(bias)
         self._layers.to_parameters([*gradient_rooms(self.hidden), of_weight, of_bias])
         first = 0
         for head in self.heads:

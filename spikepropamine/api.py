@@ -206,10 +206,8 @@ class Run:
         check_known("column", column, self.progress.columns)
         rows = self.progress.select(steps, column).drop_nulls()
         named = rows.rename({steps: "steps", column: "value"})
-        x, y = (
-            alt.X("steps:Q").title("environment steps"),
-            alt.Y("value:Q").title(column),
-        )
+        x = alt.X("steps:Q").title("environment steps")
+        y = alt.Y("value:Q").title(column)
         return alt.Chart(named).mark_line().encode(x, y)
 
 

@@ -6,12 +6,22 @@ import zlib
 
 import numpy as np
 
-BLUE, SKY, GREEN, YELLOW = "#0072B2", "#56B4E9", "#009E73", "#F0E442"
-ORANGE, RED, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
-BLACK, GREY, WHITE = "#000000", "#7F7F7F", "#FFFFFF"
-INK, QUIET, LINE = "#222222", "#6E6E6E", "#D8D8D8"
+BLUE = "#0072B2"
+SKY = "#56B4E9"
+GREEN = "#009E73"
+YELLOW = "#F0E442"
+ORANGE = "#E69F00"
+RED = "#D55E00"
+PURPLE = "#CC79A7"
+BLACK = "#000000"
+GREY = "#7F7F7F"
+WHITE = "#FFFFFF"
+INK = "#222222"
+QUIET = "#6E6E6E"
+LINE = "#D8D8D8"
 """Of text, of text that stands back, and of the lines of axes and grids."""
-BELOW, ABOVE = "#2166AC", "#B2182B"
+BELOW = "#2166AC"
+ABOVE = "#B2182B"
 """Ends of the scale of numbers that are below and above zero, which is white."""
 POLICIES = {
     "ndp-oja": BLUE,

@@ -16,8 +16,10 @@ from spikepropamine import ranks
 from spikepropamine.resampling import studentised
 
 LEVEL = 0.05  # of significance; intervals are of 95 %
-HIGHER, LOWER = "significantly higher", "significantly lower"
-NO_DIFFERENCE, UNTESTED = "no significant difference", "not tested"
+HIGHER = "significantly higher"
+LOWER = "significantly lower"
+NO_DIFFERENCE = "no significant difference"
+UNTESTED = "not tested"
 FEWEST = 4
 """Runs of each policy from which on they are tested. With fewer there are an estimate
 and an interval, and nothing is significant."""

@@ -127,7 +127,8 @@ class RandomEnv(gym.Env):
     def __init__(self, observation="box", action="discrete", length=5, truncates=False):
         self.observation_space = OBSERVATIONS[observation]
         self.action_space = ACTIONS[action]
-        self.length, self.truncates = length, truncates
+        self.length = length
+        self.truncates = truncates
 
     def _draw(self, space):
         if isinstance(space, spaces.Dict):
@@ -259,7 +260,8 @@ def same(one, other, rounding=0.0):
         return len(one) == len(other) and all(
             same(part, counterpart, rounding) for part, counterpart in zip(one, other)
         )
-    one, other = np.asarray(one), np.asarray(other)
+    one = np.asarray(one)
+    other = np.asarray(other)
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
     if rounding and one.dtype.kind == "f":

@@ -44,7 +44,9 @@ class Commands:
     """
 
     def __init__(self):
-        self.seen, self.failing, self.diverging = [], set(), set()
+        self.seen = []
+        self.failing = set()
+        self.diverging = set()
 
     def __call__(self, command, cell, stopped):
         self.seen.append(command.words)

@@ -18,8 +18,10 @@ from spikepropamine.policies.spiking import PlasticSpikingPolicy
 from spikepropamine.report import evaluate
 from spikepropamine.report.evaluation import EvaluationResults
 
-CUES, PENDULUM = "CueAssociation-v0", "Pendulum-v1"
-ROBOT, LESSON = "HalfCheetahCue-v0", "HalfCheetahCueLesson-v0"
+CUES = "CueAssociation-v0"
+PENDULUM = "Pendulum-v1"
+ROBOT = "HalfCheetahCue-v0"
+LESSON = "HalfCheetahCueLesson-v0"
 ARGUMENTS = {
     CUES: {"trials": 4},
     ROBOT: {"trials": 4, "cue_length": 3, "feedback_length": 2, "told": 0.5},

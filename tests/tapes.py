@@ -18,7 +18,8 @@ class Mirror(gym.Env):
         -1.0, 1.0, (3,), dtype=np.float32
     )  # what to do, and clock
     action_space = gym.spaces.Box(-1.0, 1.0, (2,), dtype=np.float32)
-    length, changes = 6, (0,)
+    length = 6
+    changes = (0,)
 
     def _answer(self):
         self.shown = self.np_random.uniform(-1.0, 1.0, 2)
@@ -26,12 +27,14 @@ class Mirror(gym.Env):
             [*self.shown, self.clock / self.length], dtype=np.float32
         )
         if self.clock in self.changes:
-            self.sign, self.began = self.np_random.choice([-1.0, 1.0]), self.clock
+            self.sign = self.np_random.choice([-1.0, 1.0])
+            self.began = self.clock
         return observation, {"context": [self.sign], "context_began": self.began}
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.clock, self.log = 0, []
+        self.clock = 0
+        self.log = []
         return self._answer()
 
     def step(self, action):
@@ -58,7 +61,8 @@ class Noise(gym.Env):
     """Random observations, episodes of 70 steps."""
 
     def __init__(self, observation_space, action_space):
-        self.observation_space, self.action_space = observation_space, action_space
+        self.observation_space = observation_space
+        self.action_space = action_space
 
     def reset(self, *, seed=None, options=None):
         self.observation_space.seed(seed)
@@ -91,7 +95,10 @@ def play(env, steps=STEPS, seed=0):
 def run_episode(env, policy=lambda observation: 0, seed=None):
     """Observations [steps + 1, channels], rewards [steps] and infos of an episode."""
     observation, _ = env.reset(seed=seed)
-    observations, rewards, infos, terminated = [observation], [], [], False
+    observations = [observation]
+    rewards = []
+    infos = []
+    terminated = False
     while not terminated:
         observation, reward, terminated, truncated, info = env.step(policy(observation))
         assert not truncated

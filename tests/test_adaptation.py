@@ -50,14 +50,17 @@ def test_rewards_are_lined_up_where_contexts_begin():
 
 
 def test_pace_is_between_random_actions_and_the_teacher():
-    rates, random, teacher = np.array([1.0, 3.0, 5.0]), np.ones(3), np.full(3, 5.0)
+    rates = np.array([1.0, 3.0, 5.0])
+    random = np.ones(3)
+    teacher = np.full(3, 5.0)
     np.testing.assert_array_equal(pace(rates, random, teacher), [0.0, 0.5, 1.0])
     assert np.isnan(pace(rates, teacher, teacher)).all()
 
 
 def test_the_time_to_identify_is_where_nine_tenths_of_the_settled_pace_are_reached():
     steps = np.arange(200)
-    random, teacher = np.zeros(200), np.full(200, 5.0)
+    random = np.zeros(200)
+    teacher = np.full(200, 5.0)
     found = np.where(
         steps < 40, -1.0, 4.0
     )  # wrong for 40 steps, and then 0.8 of the teacher
@@ -73,7 +76,8 @@ def test_the_time_to_identify_is_where_nine_tenths_of_the_settled_pace_are_reach
 
 
 def test_regained_are_nine_tenths_of_the_rate_before_a_change():
-    random, teacher = np.zeros((3, 200)), np.full((3, 200), 5.0)
+    random = np.zeros((3, 200))
+    teacher = np.full((3, 200), 5.0)
     rewards = np.full((1, 3, 200), 4.0)
     rewards[0, 0, 100:150], rewards[0, 1, 100:] = (
         0.0,
@@ -126,7 +130,8 @@ def evaluated(earned, began, of_random=None, horizon=300):
         outcomes=[found],
         references={"random": {"signs": outcome(0.0, of_random or began)}},
     )
-    stretches, means = contexts_of(measured, SIGNS), {}
+    stretches = contexts_of(measured, SIGNS)
+    means = {}
     for c in measured.conditions:
         acted = Acted(measured.task, c, measured.conditions, found,
                       measured.references, stretches)  # fmt: skip

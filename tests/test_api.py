@@ -39,7 +39,10 @@ def test_the_names_at_the_front_are_there_and_editors_know_them():
 
 def test_a_loop_of_act_is_one_of_predict_with_the_state_carried():
     policy = sp.load(NAME)
-    env, state, start, over = policy.make_env(), None, np.ones(1, bool), False
+    env = policy.make_env()
+    state = None
+    start = np.ones(1, bool)
+    over = False
     observation, _ = env.reset(seed=3)
     assert policy.state == {}
     while not over:
@@ -49,7 +52,8 @@ def test_a_loop_of_act_is_one_of_predict_with_the_state_carried():
         )
         assert expected[0] == action
         observation, _, terminated, truncated, _ = env.step(action)
-        over, start = terminated or truncated, np.zeros(1, bool)
+        over = terminated or truncated
+        start = np.zeros(1, bool)
     assert policy.state["layer1.fast_weights"].any()
 
 
@@ -196,7 +200,8 @@ def test_training_and_evaluating_return_tables(tmp_path):
         "runs": tmp_path,
         "env_kwargs": {"trials": 3},
     }
-    network, trainer = {"hidden": [8]}, {"n_steps": 40, "batch_size": 160}
+    network = {"hidden": [8]}
+    trainer = {"n_steps": 40, "batch_size": 160}
     run = sp.train(
         "CueAssociation-v0", "snn", network=network, trainer=trainer, **settings
     )

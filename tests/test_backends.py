@@ -51,7 +51,8 @@ class Case:
     """A layer with random numbers, a sequence for it, and gradients from above."""
 
     def __init__(self, spec, ticks, batch, seed, dtype=torch.float64, starts=0.15):
-        self.spec, self.dtype = spec, dtype
+        self.spec = spec
+        self.dtype = dtype
         generator = torch.Generator().manual_seed(seed)
 
         def normal(*shape):
@@ -62,7 +63,8 @@ class Case:
         def uniform(*shape):
             return torch.rand(shape, generator=generator, dtype=torch.float64).to(dtype)
 
-        neurons, channels = spec.neurons, spec.inputs
+        neurons = spec.neurons
+        channels = spec.inputs
         tensors = {
             "weight": 1.5 * normal(neurons, channels) / channels**0.5,
             "bias": 0.3 * normal(neurons),
@@ -200,7 +202,8 @@ def test_gradients_of_the_reference_are_those_of_finite_differences(kind, monkey
     [(False, [1.2, 1.2, 1.2]), (True, [1.2, 0.8, 1.6])],
 )
 def test_reset_has_known_values(soft_reset, potentials):
-    one, starts = torch.ones(1, 1), torch.zeros(3, 1)
+    one = torch.ones(1, 1)
+    starts = torch.zeros(3, 1)
     parameters = LayerParameters(1.2 * one, 0.0 * one[0], 0.5 * one[0])
     spikes, values, _ = reference.layer_sequence(
         LayerSpec(1, 1, soft_reset=soft_reset), parameters, one.expand(3, 1, 1), starts,
@@ -224,10 +227,8 @@ def test_a_static_layer_is_a_plastic_one_without_gain(rule, recurrent):
         case.parameters["plasticity_gain"]
     )
     spikes, potentials, _ = case.forward("reference")
-    case.spec, case.state = (
-        LayerSpec(4, 3, recurrent=recurrent),
-        {"potential": case.state["potential"]},
-    )
+    case.spec = LayerSpec(4, 3, recurrent=recurrent)
+    case.state = {"potential": case.state["potential"]}
     expected = case.forward("reference")
     assert torch.equal(spikes, expected[0]) and not torch.equal(spikes, with_gain)
     torch.testing.assert_close(potentials, expected[1], rtol=0, atol=1e-12)
@@ -309,7 +310,8 @@ def test_agrees_whether_inputs_are_sparse_or_not(name, share):
 def test_agrees_without_gradients(name, ticks, kind):
     case = Case(spec_of(kind, 9, 7), ticks, 3, seed=2, starts=0.4)
     with torch.no_grad():
-        expected, got = case.forward("reference"), case.forward(name)
+        expected = case.forward("reference")
+        got = case.forward(name)
     assert torch.equal(expected[0], got[0])
     torch.testing.assert_close(got[1:], expected[1:], rtol=1e-10, atol=1e-10)
 
@@ -453,7 +455,9 @@ def test_leaky_integration_agrees_with_the_reference(ticks, rng):
 
     spikes = rng.random((ticks, 3, 5))
     starts_array = (rng.random((ticks, 3)) < 0.3).astype(float)
-    decay, value, weight = rng.random(5), rng.random((3, 5)), rng.random((ticks, 3, 5))
+    decay = rng.random(5)
+    value = rng.random((3, 5))
+    weight = rng.random((ticks, 3, 5))
     for found, expected in zip(run("numba"), run("reference")):
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
@@ -494,7 +498,8 @@ print(sum(rows.count_active.stats.cache_hits.values()))
 def networks(draw):
     """A network of any kind, with numbers far from their initial ones."""
     rule, modulation, recurrent, decay = draw(st.sampled_from(KINDS))
-    layers, ticks = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    layers = draw(st.integers(1, 3))
+    ticks = draw(st.integers(1, 3))
     several = {"min_size": layers, "max_size": layers}
     plastic = draw(st.lists(st.booleans(), **several))
     settings = {

@@ -14,7 +14,9 @@ from spikepropamine.agents.rollout_buffer import (
     SequenceRolloutBuffer,
 )
 
-STEPS, ENVS, LENGTH = 12, 3, 4
+STEPS = 12
+ENVS = 3
+LENGTH = 4
 SPACES = {
     "box": spaces.Box(0.0, np.inf, (2,)),
     "dict": spaces.Dict(
@@ -118,7 +120,8 @@ def test_epochs_differ_in_order_and_a_seed_repeats_them():
 
     buffer = filled()
     torch.manual_seed(0)
-    first, second = order(), order()
+    first = order()
+    second = order()
     torch.manual_seed(0)
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(order(), first)

@@ -120,7 +120,8 @@ class Misbehaving(RandomEnv):
 
     def __init__(self, answer="", value=None, render_mode=None):
         super().__init__("box", "box", length=10)
-        self.answer, self.value = answer, value
+        self.answer = answer
+        self.value = value
 
     def step(self, action):
         good = super().step(action)
@@ -196,7 +197,8 @@ def test_judging_and_watching_say_so(tmp_path, capsys):
 
 @pytest.mark.parametrize("observation", OBSERVATIONS)
 def test_what_is_right_comes_through_unchanged(observation):
-    env, plain = Checked(RandomEnv(observation)), RandomEnv(observation)
+    env = Checked(RandomEnv(observation))
+    plain = RandomEnv(observation)
     np.testing.assert_equal(env.reset(seed=1), plain.reset(seed=1))
     np.testing.assert_equal(env.step(0), plain.step(0))
 
@@ -206,7 +208,8 @@ class Answering(RandomEnv):
 
     def __init__(self, answer, info=None):
         super().__init__("box", "box")
-        self.answer, self.info = answer, info or {}
+        self.answer = answer
+        self.info = info or {}
 
     def step(self, action):
         return super().step(action)[0], *self.answer, self.info

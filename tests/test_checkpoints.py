@@ -245,7 +245,8 @@ def test_new_columns_keep_all_rows(tmp_path):
 
 
 def test_a_stored_policy_acts_as_it_did():
-    policy, expected = load_policy(DATA), json.loads((DATA / "acts.json").read_text())
+    policy = load_policy(DATA)
+    expected = json.loads((DATA / "acts.json").read_text())
     state = None
     for observation, action in zip(expected["observations"], expected["actions"]):
         acted, state = policy.predict(
@@ -288,7 +289,8 @@ def damaged(path, draw, other):
 
 
 def same_policy(one, other):
-    ours, theirs = one.policy.state_dict(), other.policy.state_dict()
+    ours = one.policy.state_dict()
+    theirs = other.policy.state_dict()
     return (
         ours.keys() == theirs.keys()
         and all(np.array_equal(ours[name], theirs[name]) for name in ours)
@@ -314,7 +316,8 @@ def test_a_hundred_kinds_of_damage(trained, tmp_path):
         else:
             names = ["policy.json", "weights.safetensors", "normalisation.safetensors"]
             name, another = draw.sample(names, 2)
-            file, other = folder / "policy" / name, folder / "policy" / another
+            file = folder / "policy" / name
+            other = folder / "policy" / another
         kind = damaged(file, draw, draw.choice([other, watched]))
         try:
             if number % 2:
@@ -348,10 +351,8 @@ def test_a_checkpoint_gives_a_new_algorithm_what_was_learned(run):
     model = zoo.build(
         settings.policy, make_envs(settings), settings.network, settings.trainer
     )
-    before, state = (
-        load_policy(folder / "policy"),
-        read(listed(folder / "checkpoints")[0]).state,
-    )
+    before = load_policy(folder / "policy")
+    state = read(listed(folder / "checkpoints")[0]).state
     checkpoints.restore(model, state)
     weights = model.policy.state_dict()
     assert all(
@@ -373,7 +374,8 @@ def test_a_checkpoint_gives_a_new_algorithm_what_was_learned(run):
 
 @pytest.mark.parametrize("seed", [0, 3])
 def test_episodes_begin_anew_as_seed_and_steps_say(run, seed):
-    settings, seen = parse(TINY), []
+    settings = parse(TINY)
+    seen = []
     for steps in (64, 64, 96):
         model = zoo.build(
             settings.policy, make_envs(settings), settings.network, settings.trainer

@@ -59,7 +59,8 @@ def test_nothing_is_written_over_what_is_no_regular_file(tmp_path, write):
 
 
 def test_a_folder_is_replaced_as_a_whole_and_no_link_is_followed(tmp_path):
-    place, mine = tmp_path / "place", tmp_path / "mine"
+    place = tmp_path / "place"
+    mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "file").touch()
     place.symlink_to(mine)

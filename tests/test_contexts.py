@@ -16,7 +16,8 @@ def contexts_of(text, seeds=200, steps=0):
     """The contexts of episodes, as a list for each: of their first step, and every new
     one.
     """
-    env, found = Perturbed(make("HalfCheetah-v5"), text), []
+    env = Perturbed(make("HalfCheetah-v5"), text)
+    found = []
     for seed in range(seeds):
         _, info = env.reset(seed=seed)
         rows = [(info["context_began"], tuple(info["context"]))]
@@ -167,7 +168,8 @@ def test_who_is_told_moves_as_in_the_plain_task(text):
     """Bit for bit, whatever the contexts: their inverse is exact, that of a composition
     too.
     """
-    plain, env = make("HalfCheetah-v5"), Perturbed(make("HalfCheetah-v5"), text)
+    plain = make("HalfCheetah-v5")
+    env = Perturbed(make("HalfCheetah-v5"), text)
     random = np.random.default_rng(0)
     expected, (observation, _) = plain.reset(seed=0)[0], env.reset(seed=0)
     for _ in range(12):

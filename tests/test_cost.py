@@ -45,7 +45,8 @@ def outputs_of(
 
 
 def test_spikes_that_meet_weights_are_accumulates_and_currents_multiply_accumulates():
-    policy, observations = spiking(rule="none"), episode()
+    policy = spiking(rule="none")
+    observations = episode()
     with torch.no_grad():
         policy.network.layers[1].weight[:, 2] = 0.0  # synapses that are not there
     first, second = outputs_of(policy, observations)

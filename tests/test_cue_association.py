@@ -48,7 +48,8 @@ def test_observations_and_rewards_by_hand():
     silence = [0, 0, 0, 0, 0, 0]
     # first trial right, second wrong; the actions at other steps differ and must not
     # matter
-    right_a, wrong_b = right[cue_a], 1 - right[cue_b]
+    right_a = right[cue_a]
+    wrong_b = 1 - right[cue_b]
     hot = np.eye(2, dtype=int).tolist()
     expected = [
         [*bits_a, 0, 0, 0, 0],
@@ -104,7 +105,8 @@ def test_cues_are_distinct_and_new_in_every_episode():
 def test_mapping_is_balanced_and_varies(cues, actions):
     env = CueAssociation(cues=cues, actions=actions)
     env.reset(seed=0)
-    counts, mappings = np.zeros((cues, actions)), set()
+    counts = np.zeros((cues, actions))
+    mappings = set()
     episodes = 300
     for _ in range(episodes):
         env.reset()
@@ -162,7 +164,8 @@ def by_enumeration(mappings, noise, shown, feedback):
     Of the last pattern shown; the mappings are alike in probability, cues are drawn
     with replacement, and so are patterns.
     """
-    cues, bits = len(mappings[0]), shown.shape[1]
+    cues = len(mappings[0])
+    bits = shown.shape[1]
     every = np.array(list(itertools.product((0, 1), repeat=bits)))
     flips = (every[None] != shown[:, None]).sum(axis=2)  # [trials, patterns]
     likely = noise**flips * (1 - noise) ** (bits - flips)

@@ -130,7 +130,8 @@ def test_units_without_spikes_have_no_firing_rate():
 @pytest.mark.parametrize("observation", ["discrete", "dict"])
 def test_the_replay_of_a_rollout_is_the_rollout(observation):
     model = make_model(make_venv(observation))
-    network, seen = model.policy.network, []
+    network = model.policy.network
+    seen = []
     network.backend = "reference"  # which steps by `run`
     run = network.run
 

@@ -81,7 +81,8 @@ def test_steps_outside_an_episode_or_the_action_space_are_refused(task):
     ],
 )
 def test_equal_seeds_are_equal_tasks_in_all_conditions(task, knobs, names):
-    plain, other = task(), task(**knobs)
+    plain = task()
+    other = task(**knobs)
     for seed in (7, None, None):  # later episodes, too
         plain.reset(seed=seed)
         other.reset(seed=seed)
@@ -167,7 +168,8 @@ def test_an_answer_is_drawn_green_or_red(right):
     target = int(task.targets[0])
     task.step(target if right else 1 - target)
     picture = task.render()
-    green, red = pixels(picture, (0, 158, 115)), pixels(picture, (213, 94, 0))
+    green = pixels(picture, (0, 158, 115))
+    red = pixels(picture, (213, 94, 0))
     assert green[0].size > 200 if right else red[0].size > 200
     assert not (red if right else green)[0].size
 
@@ -176,9 +178,14 @@ def test_an_answer_is_drawn_green_or_red(right):
 def test_a_dictionary_answers_every_question(ask):
     env = KeyValue(ask=ask, steps=400)
     observation, _ = env.reset(seed=3)
-    memory, counts, last, rewards, asked = {}, {}, {}, [], 0
+    memory = {}
+    counts = {}
+    last = {}
+    rewards = []
+    asked = 0
     for step in range(400):
-        key, value = observation[:20].tobytes(), observation[20:24]
+        key = observation[:20].tobytes()
+        value = observation[20:24]
         writes, asks = observation[24:]
         assert writes + asks == 1 and value.sum() == writes
         assert asks == 0 or key in memory  # nothing is asked that was not told

@@ -127,9 +127,11 @@ def undisturbed(tmp_path_factory):
             shutil.copytree(home / "train-whole" / RUN, folder / RUN)
         return folder
 
-    took, left = {}, {}
+    took = {}
+    left = {}
     for name, (command, _) in COMMANDS.items():
-        folder, begun = make(name, "whole"), time.monotonic()
+        folder = make(name, "whole")
+        begun = time.monotonic()
         assert start(folder, command).wait(PATIENCE) == 0, (folder / "said").read_text()
         took[name], left[name] = time.monotonic() - begun, results(folder)
     return make, took, left
@@ -165,7 +167,8 @@ def test_an_end_loses_nothing_and_the_next_start_does_the_rest(undisturbed, name
             else command
         )
         again = [*again, "--overwrite"] if name == "evaluate" else again
-        code, said = start(folder, again).wait(PATIENCE), (folder / "said").read_text()
+        code = start(folder, again).wait(PATIENCE)
+        said = (folder / "said").read_text()
         assert code == 0 and "Traceback" not in said and (folder / last).exists(), said
         assert before.items() <= finished(folder).items()
         assert results(folder) == left[name]

@@ -88,7 +88,8 @@ def test_trained_policies_have_names():
 
 def test_nothing_is_written_through_a_link(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(enjoy, "has_display", lambda: False)
-    run, elsewhere = save_run(tmp_path, CUES, "ndp-oja"), tmp_path / "elsewhere"
+    run = save_run(tmp_path, CUES, "ndp-oja")
+    elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     for name, command in (
         ("videos", ["enjoy"]),

@@ -144,7 +144,8 @@ def test_what_a_run_says_of_itself_is_checked(tmp_path, capsys, key, value, mess
 
 
 def test_nothing_is_written_through_a_link(tmp_path, capsys):
-    run, elsewhere = save_run(tmp_path, CUES, "mlp"), tmp_path / "elsewhere"
+    run = save_run(tmp_path, CUES, "mlp")
+    elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     target = elsewhere / "precious"
     target.write_text("precious")
@@ -181,7 +182,8 @@ def test_a_task_without_a_time_limit_gets_one(tmp_path, capsys):
 def test_a_policy_that_is_replaced_meanwhile_is_measured_as_it_was(
     tmp_path, monkeypatch
 ):
-    run, run_job = save_run(tmp_path, CUES, "snn"), episodes.run_job
+    run = save_run(tmp_path, CUES, "snn")
+    run_job = episodes.run_job
     other = save_run(tmp_path, CUES, "snn", seed=1)
     asked = [
         run,

@@ -105,7 +105,9 @@ def test_a_policy_that_is_replaced_while_it_is_read_is_the_newer_one(
     tmp_path, monkeypatch
 ):
     folder = save_run(tmp_path, CUES, "mlp") / "policy"
-    policy, load, left = load_policy(folder).policy, export._load, [1]
+    policy = load_policy(folder).policy
+    load = export._load
+    left = [1]
 
     def replaced(*arguments):
         if left:
@@ -263,7 +265,8 @@ def test_a_limit_of_trials_is_multiplied_too():
     done = False
     while not done:
         *_, terminated, truncated, _ = env.step(env.action_space.sample())
-        done, steps = terminated or truncated, steps + 1
+        done = terminated or truncated
+        steps = steps + 1
     assert steps == task.horizon
 
 

@@ -40,7 +40,8 @@ def standard(task):
 
 def run(policy, environment, name, seeds, width=50, **arguments):
     task = task_of(environment, {})
-    condition, layout = standard(task)[name], layout_of(policy)
+    condition = standard(task)[name]
+    layout = layout_of(policy)
     state = None if layout is None else policy.policy.initial_state(width)
     hooks = [] if condition.lesion is None else [PlasticityOff(layout, 0)]
     return run_episodes(
@@ -62,7 +63,8 @@ def run(policy, environment, name, seeds, width=50, **arguments):
      (PENDULUM, "mlp")],
 )  # fmt: skip
 def test_equals_sb3(environment, kind, width):
-    policy, first = make_policy(environment, kind), 800
+    policy = make_policy(environment, kind)
+    first = 800
     venv = make_vec_env(environment, width, seed=first)
     theirs = evaluate_policy(policy, venv, width, return_episode_rewards=True)
     episodes = run(
@@ -111,7 +113,8 @@ def test_random_actions_are_a_matter_of_the_episodes_seed():
     job = Job(
         None, False, task_of(PENDULUM, {}), CLEAN, (3, 4), 20, True, baseline="random"
     )
-    both, one = run_job(job), run_job(replace(job, seeds=(4,)))
+    both = run_job(job)
+    one = run_job(replace(job, seeds=(4,)))
     assert both["return"][1] == one["return"][0] != both["return"][0]
 
 
@@ -210,7 +213,8 @@ def test_clean_is_clean_for_policies_trained_with_noise_or_help():
 
 def test_noise_is_a_perturbation_where_the_task_has_none_of_its_own():
     task = task_of(PENDULUM, {})
-    noisy, plain = make_env(task, standard(task)["noise-0.2"]), make_env(task, CLEAN)
+    noisy = make_env(task, standard(task)["noise-0.2"])
+    plain = make_env(task, CLEAN)
     difference = noisy.reset(seed=3)[0] - plain.reset(seed=3)[0]
     _, _, _, _, info = noisy.step(np.zeros(1, np.float32))
     assert info["perturbations"]["obs_noise"]["value"] == 0.2
@@ -223,7 +227,8 @@ def test_recording_sees_what_predict_does():
     env = make_env(task_of(CUES, {}), CLEAN)
     _, *moments = watch(policy, env, 4)
     assert len(moments) == 40 and recorded_layer(policy)[0] == 1
-    state, start = policy.policy.initial_state(1), np.ones(1, bool)
+    state = policy.policy.initial_state(1)
+    start = np.ones(1, bool)
     observation = env.reset(seed=4)[0]
     for moment in moments:
         assert moment.spikes.shape == moment.modulator.shape == (2, 16)
@@ -266,7 +271,8 @@ def test_watched_is_evaluated_where_weights_are_drawn_too():
 
 
 def test_stochastic_actions_are_drawn_and_leave_pytorchs_generator_alone():
-    policy, before = make_policy(CUES), torch.get_rng_state()
+    policy = make_policy(CUES)
+    before = torch.get_rng_state()
     with torch.no_grad():
         policy.policy.action_net.weight.mul_(0.01)
     one, again, other = (

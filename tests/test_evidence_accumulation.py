@@ -69,7 +69,10 @@ def test_firing_rates():
 def test_noise_moves_spikes_and_keeps_their_number(noise):
     env = EvidenceAccumulation(step_ms=50, noise=noise, side_probability=0)
     env.reset(seed=0)
-    on, off, total, episodes = 0.0, 0.0, 0.0, 40
+    on = 0.0
+    off = 0.0
+    total = 0.0
+    episodes = 40
     for _ in range(episodes):
         raster = spikes(env)
         shown = (

@@ -84,7 +84,8 @@ class KillsOne(BaseCallback):
 def test_workers_and_their_deaths_change_nothing(monkeypatch):
     monkeypatch.setattr(members, "TOGETHER", 2)
     more = [*RULES_ALONE, "--normalize-observations"]
-    alone, several = algorithm("ndp-oja", *more), algorithm("ndp-oja", *more)
+    alone = algorithm("ndp-oja", *more)
+    several = algorithm("ndp-oja", *more)
     before = parameters(alone)
     alone.learn(2 * GENERATION)
     several.workers = 2
@@ -98,7 +99,8 @@ def test_workers_and_their_deaths_change_nothing(monkeypatch):
 class RemovesNode(BaseCallback):
     def __init__(self, cluster, node):
         super().__init__()
-        self.cluster, self.node = cluster, node
+        self.cluster = cluster
+        self.node = node
 
     def _on_step(self):
         if self.num_timesteps == GENERATION // 5:
@@ -110,7 +112,8 @@ class RemovesNode(BaseCallback):
 def test_a_machine_of_a_ray_cluster_that_is_lost_changes_nothing(monkeypatch):
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     monkeypatch.setattr(members, "TOGETHER", 1)
-    alone, cluster = algorithm(), algorithm()
+    alone = algorithm()
+    cluster = algorithm()
     alone.learn(2 * GENERATION)
     machines = cluster_utils.Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1}
@@ -148,7 +151,8 @@ def test_members_side_by_side_are_each_as_if_alone(policy, more):
         model.env.unwrapped.envs,
         model.env.unwrapped.makers,
     )
-    one, several = members.Worker(*parts), members.Worker(*parts)
+    one = members.Worker(*parts)
+    several = members.Worker(*parts)
     assert several.together
     one.together = False
     job = members.Job(vectors, records=True)
@@ -198,7 +202,8 @@ def test_observations_are_normalised_by_what_members_have_seen():
 
 
 def test_a_loaded_algorithm_goes_on_with_its_search(tmp_path):
-    whole, halves = algorithm(), algorithm()
+    whole = algorithm()
+    halves = algorithm()
     whole.learn(3 * GENERATION)
     halves.learn(GENERATION).save(tmp_path / "model")
     again = Evolution.load(tmp_path / "model", env=halves.get_env())
@@ -278,11 +283,15 @@ def drawing(**changes):
 
 @torch.no_grad()
 def test_every_episode_has_weights_of_its_own():
-    network, plain = drawing(fresh_weights="random"), drawing()
+    network = drawing(fresh_weights="random")
+    plain = drawing()
     plain.load_state_dict(network.state_dict())
     observations = torch.randn(6, 1, 4, 3)
-    flat, seeds = torch.zeros(1, 4, network.hidden_size), torch.zeros(1, 4, 1)
-    state, drawn, features = (flat, seeds), [], []
+    flat = torch.zeros(1, 4, network.hidden_size)
+    seeds = torch.zeros(1, 4, 1)
+    state = (flat, seeds)
+    drawn = []
+    features = []
     for step, x in enumerate(observations):
         starts = torch.tensor([[float(step == 0)] * 3 + [float(step in (0, 3))]])
         output, state = network(x, state, starts)

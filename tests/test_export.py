@@ -84,10 +84,8 @@ def test_a_nir_file_is_kept_where_its_spikes_are_the_policys(tmp_path, capsys):
 def test_a_file_that_does_not_act_as_the_policy_is_not_kept(
     tmp_path, capsys, monkeypatch
 ):
-    run, other = (
-        save_run(tmp_path, PENDULUM, "mlp"),
-        save_run(tmp_path, PENDULUM, "mlp", seed=1),
-    )
+    run = save_run(tmp_path, PENDULUM, "mlp")
+    other = save_run(tmp_path, PENDULUM, "mlp", seed=1)
     (wrong,), _ = load_runs([other])
     to_onnx = onnx_file.to_onnx
     monkeypatch.setattr(

@@ -67,7 +67,8 @@ class Witness(BaseCallback):
 
     def __init__(self, names):
         super().__init__()
-        self.names, self.found = names, []
+        self.names = names
+        self.found = []
 
     def _on_step(self):
         self.found += [_kept(self.locals[name]) for name in self.names]
@@ -135,10 +136,8 @@ def test_rollouts_are_the_same_to_the_last_bit(kind, observation, action, monkey
 def test_updates_are_those_of_stable_baselines(kind, action, chosen, monkeypatch):
     found = []
     for _ in range(2):
-        model, logger = (
-            model_of(kind, action=action, **SETTINGS[chosen]),
-            Logger(None, []),
-        )
+        model = model_of(kind, action=action, **SETTINGS[chosen])
+        logger = Logger(None, [])
         model.set_logger(logger)
         model.learn(3 * 16 * 3)
         logged = {
@@ -160,15 +159,15 @@ def test_a_policy_predicts_as_stable_baselines(
     kind, observation, action, alone, monkeypatch
 ):
     model = model_of(kind, observation, action).learn(48)
-    deployed, space, found = (
-        DeployedPolicy(model.policy, None, {}),
-        model.observation_space,
-        [],
-    )
+    deployed = DeployedPolicy(model.policy, None, {})
+    space = model.observation_space
+    found = []
     for _ in range(2):
         torch.manual_seed(0)
         space.seed(0)
-        state, starts, answers = None, None, []
+        state = None
+        starts = None
+        answers = []
         for step in range(12):
             several = [space.sample() for _ in range(5)]
             if alone:
@@ -234,7 +233,9 @@ def test_gradient_of_the_policys_loss_is_that_of_autograd(clip):
 
 
 def test_what_is_no_number_is_not_hidden_by_the_clip():
-    worse, old, third = torch.tensor([np.nan, 0.0]), torch.zeros(2), torch.ones(2)
+    worse = torch.tensor([np.nan, 0.0])
+    old = torch.zeros(2)
+    third = torch.ones(2)
     gradient = policy_loss(worse, old, third, 0.2)[1]
     assert torch.isnan(gradient[0]) and torch.isfinite(gradient[1])
 
@@ -253,7 +254,8 @@ def test_a_step_that_falls_stops_at_zero():
     assert model.policy.optimizer.param_groups[0]["lr"] == 0
 
 
-WHOLE, NARROW = spaces.Box(0, 255, (3,), np.uint8), spaces.Box(-1, 1, (2,), np.float16)
+WHOLE = spaces.Box(0, 255, (3,), np.uint8)
+NARROW = spaces.Box(-1, 1, (2,), np.float16)
 
 
 @pytest.mark.parametrize("space", [WHOLE, NARROW, spaces.Dict(z=WHOLE, a=NARROW)])

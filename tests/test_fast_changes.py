@@ -50,7 +50,8 @@ def test_parameters_changed_by_whatever_means_act_at_once(kind):
     observation = np.full((2, 3), 0.5, np.float32)
 
     def acted(policy):
-        state, found = None, []
+        state = None
+        found = []
         for _ in range(4):
             actions, state = DeployedPolicy(policy, None, {}).predict(
                 observation, state, deterministic=True
@@ -70,7 +71,8 @@ def test_parameters_changed_by_whatever_means_act_at_once(kind):
 @pytest.mark.parametrize("kind", ["mlp", "ndp"])
 def test_methods_and_hooks_of_a_policy_of_ones_own_are_called(kind):
     model = model_of(kind).learn(16)
-    policy, calls = model.policy, []
+    policy = model.policy
+    calls = []
     for name in ("forward", "evaluate_actions", "predict"):
         own = getattr(policy, name)
         setattr(policy, name, lambda *a, f=own, **k: (calls.append(1), f(*a, **k))[1])
@@ -111,7 +113,8 @@ def test_eight_threads_do_with_a_loaded_policy_what_one_does(
         monkeypatch.setattr("spikepropamine.policies.spiking.fast", lambda _: None)
 
     def episodes(seed):
-        random, answers = np.random.default_rng(seed), []
+        random = np.random.default_rng(seed)
+        answers = []
         for _ in range(count):
             state = None
             for _ in range(10):
@@ -147,7 +150,8 @@ def test_small_networks_learn_with_one_thread_and_give_the_others_back():
             counts.append(torch.get_num_threads())
             return True
 
-    counts, before = [], torch.get_num_threads()
+    counts = []
+    before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
         model_of("ndp").learn(48, callback=Threads())
@@ -190,6 +194,7 @@ def test_what_a_callback_freezes_in_mid_training_stays_as_it_is(kind):
                 frozen.extend(self.model.policy.value_net.parameters())
                 before.extend(x.requires_grad_(False).clone() for x in frozen)
 
-    frozen, before = [], []
+    frozen = []
+    before = []
     model_of(kind).learn(4 * 16 * 3, callback=Freeze())
     assert frozen and same(*([x.numpy() for x in some] for some in (frozen, before)))

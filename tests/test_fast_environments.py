@@ -44,7 +44,8 @@ def played(venv, steps=3 * LENGTH):
     for _ in range(steps):
         actions = [venv.action_space.sample() for _ in range(venv.num_envs)]
         if isinstance(venv.action_space, gym.spaces.Box):
-            low, high = venv.action_space.low, venv.action_space.high
+            low = venv.action_space.low
+            high = venv.action_space.high
             actions = random.uniform(low, high, (venv.num_envs, *low.shape)).astype(
                 np.float32
             )
@@ -95,7 +96,8 @@ class Asked(Perturbed):
 def test_so_is_a_perturbed_one_and_to_ask_terms_that_have_nothing_to_do_changes_nothing(
     family,
 ):
-    name, text = OTHER.get(family, "HalfCheetah-v5"), text_of(CATALOGUE[family])
+    name = OTHER.get(family, "HalfCheetah-v5")
+    text = text_of(CATALOGUE[family])
     check_task(task(name, text, previous=True))
 
     def rows(kind):

@@ -60,7 +60,8 @@ FRAGMENTS = [*string.printable[:97], "é", "\x00", "[", "]}", "- ", ": ", "\n", 
 def edited(draw, text):
     """A text with one to three places that are gone, or something else."""
     for _ in range(draw(st.integers(1, 3))):
-        at, gone = draw(st.integers(0, len(text))), draw(st.sampled_from([0, 0, 1, 10]))
+        at = draw(st.integers(0, len(text)))
+        gone = draw(st.sampled_from([0, 0, 1, 10]))
         text = text[:at] + draw(st.sampled_from(FRAGMENTS)) + text[at + gone :]
     return text
 
@@ -155,9 +156,12 @@ def judge(kind, case, action):
     """An action returns an exit code, or raises what is for people; anything but one
     line or success is a failure.
     """
-    output, errors = io.StringIO(), io.StringIO()
+    output = io.StringIO()
+    errors = io.StringIO()
     WRITTEN.clear()
-    outcome, said, code = "accepted", "", 0
+    outcome = "accepted"
+    said = ""
+    code = 0
     handlers = [
         signal.signal(number, hang) for number in (signal.SIGALRM, signal.SIGPROF)
     ]
@@ -169,11 +173,14 @@ def judge(kind, case, action):
     except (Reached, SystemExit):
         pass
     except Hang:
-        outcome, said = "hang", traceback.format_exc()[-1500:]
+        outcome = "hang"
+        said = traceback.format_exc()[-1500:]
     except ValueError as error:  # of a function that is called by itself
-        code, said = 2, f"error: {str(error)[:2000]}"
+        code = 2
+        said = f"error: {str(error)[:2000]}"
     except BaseException:
-        outcome, said = "traceback", traceback.format_exc()[-2500:]
+        outcome = "traceback"
+        said = traceback.format_exc()[-2500:]
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
@@ -184,7 +191,8 @@ def judge(kind, case, action):
         clear = "error: " in said and len(said) < 2500 and "\n" not in said
         outcome = "one line" if clear or code == 1 else "unclear"
     if WRITTEN:
-        outcome, said = "outside", "\n".join(WRITTEN)
+        outcome = "outside"
+        said = "\n".join(WRITTEN)
     assert outcome in ("accepted", "one line"), (
         f"{kind}: {outcome}\n{case!r:.3000}\n{said}"
     )
@@ -203,7 +211,8 @@ def room(tmp_path_factory):
     root = tmp_path_factory.mktemp("fuzz")
     work = root / "a" / "b" / "c"
     work.mkdir(parents=True)
-    patch, before = pytest.MonkeyPatch(), os.getcwd()
+    patch = pytest.MonkeyPatch()
+    before = os.getcwd()
     patch.chdir(work)
     patch.setenv("SPIKEPROPAMINE_CACHE", str(root / "cache"))
     patch.setattr("tempfile.tempdir", str(root))

@@ -11,7 +11,10 @@ from spikepropamine.policies.baselines import Gru
 from spikepropamine.policies.compiled import gated
 from spikepropamine.policies.fast.networks import by_pytorch, choose_memory, remember
 
-TICKS, BATCH, CHANNELS, WIDTH = 7, 3, 5, 11
+TICKS = 7
+BATCH = 3
+CHANNELS = 5
+WIDTH = 11
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 ROUNDED = {"rtol": 1e-5, "atol": 1e-5}
 

@@ -21,7 +21,8 @@ class Breaking(RandomEnv):
 
     def __init__(self, what, value, observation="box", length=10):
         super().__init__(observation, length=length)
-        self.what, self.value = what, value
+        self.what = what
+        self.value = value
 
     def step(self, action):
         observation, reward, *rest = super().step(action)

@@ -91,7 +91,8 @@ def evaluated(out: Path, *arguments) -> EvaluationResults:
 
 def test_programmed_drop_and_recovery(tmp_path):
     runs = [save_programmed(tmp_path, seed) for seed in (0, 1)]
-    late, early = "action_flip~1@200", "action_flip~1"
+    late = "action_flip~1@200"
+    early = "action_flip~1"
     found = evaluated(tmp_path / "out", *runs, "--perturb", late, early,
                       "--episodes", 6)  # fmt: skip
     assert found.description.window == 20 and found.description.horizon == 400
@@ -307,7 +308,8 @@ def test_waves_and_how_they_are_joined():
 @pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_numbers(tmp_path, monkeypatch):
     """Bit for bit."""
-    runs, found = [save_run(tmp_path, CUES, "ndp-oja", seed) for seed in (0, 1)], []
+    runs = [save_run(tmp_path, CUES, "ndp-oja", seed) for seed in (0, 1)]
+    found = []
     asked = [*runs, "--episodes", 400, "--lesions", "modulator-shuffled", "carry-over"]
     for count in (1, 2):
         monkeypatch.setenv(cache.VARIABLE, str(tmp_path / f"cache {count}"))
@@ -390,7 +392,9 @@ def test_other_processes_are_not_asked_for_what_was_changed_in_this_one(paying):
 def test_what_cannot_be_filmed_is_said_before_anything_is_run(
     tmp_path, monkeypatch, capsys
 ):
-    run, said, actual = save_programmed(tmp_path), [], episodes.run_job
+    run = save_programmed(tmp_path)
+    said = []
+    actual = episodes.run_job
 
     def running(job):
         said.append(capsys.readouterr().err)

@@ -37,7 +37,9 @@ def play(env, steps, seed=0, options=None, action=None):
     """Observations [steps + 1, channels], rewards and infos on a fixed tape."""
     random = np.random.default_rng(seed)
     observation, info = env.reset(seed=seed, options=options)
-    observations, rewards, infos = [observation], [], [info]
+    observations = [observation]
+    rewards = []
+    infos = [info]
     for _ in range(steps):
         drawn = random.uniform(-1, 1, env.action_space.shape)
         observation, reward, _, _, info = env.step(
@@ -95,7 +97,8 @@ def test_every_robot_can_be_told_to_go_back(body):
 
 @pytest.mark.parametrize("body", BODIES)
 def test_every_robot_can_have_a_target_velocity_and_a_cue(body):
-    plain, velocity = gym.make(f"{body}-v5"), gym.make(f"{body}Velocity-v0")
+    plain = gym.make(f"{body}-v5")
+    velocity = gym.make(f"{body}Velocity-v0")
     cue = gym.make(f"{body}CueLesson-v0").unwrapped
     expected, _ = plain.reset(seed=3)
     velocity.reset(seed=3, options={"target_velocity": 0.2})
@@ -227,7 +230,8 @@ def test_velocities_are_paid_as_they_should():
 
 @pytest.mark.parametrize("robot", ROBOTS)
 def test_latents_vary_between_episodes_and_follow_the_seed(robot):
-    env, name = gym.make(f"{robot}-v0"), FORCED[robot][0]
+    env = gym.make(f"{robot}-v0")
+    name = FORCED[robot][0]
     drawn = [env.reset(seed=seed)[1][name] for seed in range(200)]
     assert drawn[:20] == [env.reset(seed=seed)[1][name] for seed in range(20)]
     if robot == "HalfCheetahVelocity":
@@ -300,10 +304,12 @@ def test_messages_name_the_argument_and_its_range(task, arguments, options, mess
 )
 def test_a_told_episode_has_feedback_more_often_and_the_same_latent(task):
     arguments = {"feedback_opening": 5, "feedback_every": 8}
-    plain, told = gym.make(task, **arguments), gym.make(task, told=1, **arguments)
+    plain = gym.make(task, **arguments)
+    told = gym.make(task, told=1, **arguments)
     intervals = []
     for seed in range(40):
-        a, b = play(plain, 24, seed), play(told, 24, seed)
+        a = play(plain, 24, seed)
+        b = play(told, 24, seed)
         np.testing.assert_array_equal(a[0][:, :-1], b[0][:, :-1])
         np.testing.assert_array_equal(a[1], b[1])
         speeds = np.array([info["reward_forward"] for info in b[2][1:]])
@@ -337,7 +343,8 @@ def played(env, seed):
     the reset.
     """
     observation, info = env.reset(seed=seed)
-    rows, over = [(observation, info)], False
+    rows = [(observation, info)]
+    over = False
     while not over:
         observation, _, over, _, info = env.step(np.zeros(6, np.float32))
         rows.append((observation, info))
@@ -411,7 +418,8 @@ def test_a_settling_robot_is_not_evaluated():
 
 
 def test_what_is_faster_than_the_speed_limit_is_paid_no_more_but_is_felt():
-    plain, limited = cue_task(), cue_task(speed_limit=0.2, forward_reward_weight=3.0)
+    plain = cue_task()
+    limited = cue_task(speed_limit=0.2, forward_reward_weight=3.0)
     random = np.random.default_rng(0)
     for env in (plain, limited):
         env.reset(seed=0)
@@ -424,7 +432,8 @@ def test_what_is_faster_than_the_speed_limit_is_paid_no_more_but_is_felt():
         assert info["reward_forward"] == pytest.approx(3 * min(speed, 0.2))
         assert reward == pytest.approx(3 * min(speed, 0.2) + info["reward_ctrl"])
         assert info["feedback"] == expected["feedback"]
-        fast, slow = fast + (speed > 0.2), slow + (speed < 0.2)
+        fast = fast + (speed > 0.2)
+        slow = slow + (speed < 0.2)
     assert fast and slow
 
 
@@ -456,9 +465,11 @@ def test_equal_seeds_are_equal_tasks_whatever_is_told_and_flipped():
     ],
 )
 def test_a_task_without_velocities_is_the_same_otherwise(task, of, positions, limit):
-    plain, env = gym.make(of), gym.make(task)
+    plain = gym.make(of)
+    env = gym.make(task)
     for seed in range(3):
-        expected, observation = plain.reset(seed=seed)[0], env.reset(seed=seed)[0]
+        expected = plain.reset(seed=seed)[0]
+        observation = env.reset(seed=seed)[0]
         for step in range(10):
             np.testing.assert_array_equal(observation, expected[positions])
             assert observation in env.observation_space
@@ -472,7 +483,8 @@ def test_a_task_without_velocities_is_the_same_otherwise(task, of, positions, li
 def test_a_trial_shows_a_cue_and_then_the_outcome():
     env = cue_task()
     observations, _, infos = play(env, 36)
-    bits, outcome = observations[:, 17:25], observations[:, -1]
+    bits = observations[:, 17:25]
+    outcome = observations[:, -1]
     for step in range(36):
         trial, phase = divmod(step, 6)
         shown = env.patterns[env.order[trial]] if phase < 4 else np.zeros(8)
@@ -519,16 +531,20 @@ def test_mappings_are_new_in_every_episode_and_even():
 
 
 def test_a_reversal_turns_every_cue_and_nothing_else():
-    plain, reversed_ = cue_task(), cue_task(reversal=3)
-    a, b = play(plain, 36)[0], play(reversed_, 36)[0]
+    plain = cue_task()
+    reversed_ = cue_task(reversal=3)
+    a = play(plain, 36)[0]
+    b = play(reversed_, 36)[0]
     assert plain.targets[:3].tolist() == reversed_.targets[:3].tolist()
     assert plain.targets[3:].tolist() == (1 - reversed_.targets[3:]).tolist()
     np.testing.assert_array_equal(a[:, :-1], b[:, :-1])
 
 
 def test_noise_flips_bits_and_leaves_the_draws_alone():
-    clean, noisy = cue_task(trials=100), cue_task(trials=100, noise=0.2)
-    a, b = play(clean, 600)[0], play(noisy, 600)[0]
+    clean = cue_task(trials=100)
+    noisy = cue_task(trials=100, noise=0.2)
+    a = play(clean, 600)[0]
+    b = play(noisy, 600)[0]
     shows = np.arange(600) % 6 < 4
     assert (a[:-1][shows, 17:25] != b[:-1][shows, 17:25]).mean() == pytest.approx(
         0.2, abs=0.04
@@ -537,7 +553,8 @@ def test_noise_flips_bits_and_leaves_the_draws_alone():
 
 
 def test_told_trials_show_the_direction_with_the_cue_and_change_nothing_else():
-    plain, told = cue_task(trials=100), cue_task(trials=100, told=0.3)
+    plain = cue_task(trials=100)
+    told = cue_task(trials=100, told=0.3)
     (a, _, _), (b, _, infos) = play(plain, 600), play(told, 600)
     tells = np.array([info["told"] for info in infos if "told" in info])
     assert tells.mean() == pytest.approx(0.3, abs=0.1)
@@ -550,7 +567,8 @@ def test_told_trials_show_the_direction_with_the_cue_and_change_nothing_else():
 def test_cue_reversal_as_a_perturbation_is_the_reversal_of_the_task():
     theirs = cue_task(reversal=3)
     ours = Perturbed(cue_task(), "cue_reversal=1@18")
-    a, b = play(theirs, 36), play(ours, 36)
+    a = play(theirs, 36)
+    b = play(ours, 36)
     np.testing.assert_array_equal(a[0], b[0])
     np.testing.assert_array_equal(a[1], b[1])
 

@@ -39,7 +39,8 @@ from spikepropamine.evaluation.run.episodes import (
     run_job,
 )
 
-SEEDS, WIDTH = [13, 10, 18], 10
+SEEDS = [13, 10, 18]
+WIDTH = 10
 TASK = task_of(CUES, {"trials": 4})  # 16 steps
 
 
@@ -72,7 +73,8 @@ def lesioned(policy, name, freeze_at=8):
     """Episodes, and the fields of the state of the rows that have one, [steps, rows,
     ...].
     """
-    layout, states = layout_of(policy), States()
+    layout = layout_of(policy)
+    states = States()
     wave = Wave(layout, SEEDS, WIDTH, freeze_at, runner(policy))
     hook = LESIONS[name].hook(wave)
     episodes = run(policy, SEEDS, hook, states)
@@ -80,7 +82,8 @@ def lesioned(policy, name, freeze_at=8):
 
 
 def intact(policy):
-    layout, states = layout_of(policy), States()
+    layout = layout_of(policy)
+    states = States()
     return run(policy, SEEDS, states), fields(layout, states)
 
 
@@ -101,7 +104,8 @@ def before(plastic):
 
 def test_modulator_shuffled(plastic, before):
     _, state = lesioned(plastic, "modulator-shuffled")
-    shuffled, own = state["layer1.modulation"], before[1]["layer1.modulation"]
+    shuffled = state["layer1.modulation"]
+    own = before[1]["layer1.modulation"]
     for row in range(len(SEEDS)):
         assert (shuffled[:, row] != own[:, row]).any()
         steps = sorted(step.tobytes() for step in own[:, row])
@@ -127,7 +131,8 @@ def test_carry_over(plastic, before):
     class First(Hook):
         def before(self, step, state, starts, infos):
             if step == 0:
-                self.flat, self.starts = state[0][0].copy(), starts.copy()
+                self.flat = state[0][0].copy()
+                self.starts = starts.copy()
 
     first = First()
     hook = LESIONS["carry-over"].hook(
@@ -227,7 +232,8 @@ def test_all_that_a_measurement_depends_on_is_in_its_name():
 
 
 def test_a_file_that_a_registered_task_names_is_in_its_name(tmp_path, monkeypatch):
-    file, names = tmp_path / "robot.xml", []
+    file = tmp_path / "robot.xml"
+    names = []
     spec = EnvSpec(
         "Made-v0", PendulumEnv, max_episode_steps=20, kwargs={"xml_file": str(file)}
     )
@@ -282,7 +288,8 @@ def test_a_job_freezes_where_its_condition_says(tmp_path):
 def test_carry_over_begins_with_the_fast_weights_of_the_opposite_context(
     tmp_path, monkeypatch
 ):
-    asked, reset = [], Perturbed.reset
+    asked = []
+    reset = Perturbed.reset
 
     def spying(self, *, seed=None, options=None):
         asked.append((seed, options))

@@ -21,7 +21,9 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
-STEPS, SAMPLES, WIDTH = 200_000, 40, 64
+STEPS = 200_000
+SAMPLES = 40
+WIDTH = 64
 MOST = 30.0  # MiB a million steps: noise of the allocator, and not what a step takes
 
 
@@ -66,7 +68,9 @@ def test_nothing_is_left_over(tmp_path, policy):
     train(parse([*arguments, "--runs", str(tmp_path)]), callbacks=[held])
     held.check()
     (trained,) = tmp_path.rglob("policy")
-    policy, held, made = load_policy(trained), Held(), 0
+    policy = load_policy(trained)
+    held = Held()
+    made = 0
     for wave in range(STEPS):
         seeds = range(wave * WIDTH, (wave + 1) * WIDTH)
         episodes = run_episodes(

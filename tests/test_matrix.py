@@ -55,7 +55,8 @@ def test_a_cell_whose_results_are_of_something_else_is_not_finished(
 ):
     monkeypatch.setattr(stamp, "SUITES", Path.cwd())
     text = "train: {noise: obs_noise=0.1}\nheld-out: {bias: obs_bias=0.1}\n"
-    suite, of_suite = Path(what).with_suffix(".yaml"), what in ("own.yaml", "noise")
+    suite = Path(what).with_suffix(".yaml")
+    of_suite = what in ("own.yaml", "noise")
     suite.write_text(text)
     asked = [f"--suite {what} --episodes 2"] if of_suite else PLAIN["evaluate"]
     cell = next(c for c in of(file(evaluate=asked)) if c.labels.policy == "sized")

@@ -76,7 +76,8 @@ def test_what_ends_without_the_change_too_does_not_come_back():
 
 
 def test_recovery_needs_windows_before_and_after():
-    rewards, lengths = np.ones((1, 100)), np.array([100])
+    rewards = np.ones((1, 100))
+    lengths = np.array([100])
     found = [
         measures.recovery(rewards, rewards, lengths, onset, 10) for onset in (5, 81, 80)
     ]
@@ -87,7 +88,8 @@ def test_recovery_needs_windows_before_and_after():
 def test_units_without_a_value_are_as_if_they_were_not_there(shape):
     """Of episodes of one run, and of runs, in which there was nothing to measure."""
     values = np.array([1.0, np.nan, 3.0, np.nan, 2.0, 7.0, np.nan, np.nan])
-    found, known = estimate(values.reshape(shape)), values[np.isfinite(values)]
+    found = estimate(values.reshape(shape))
+    known = values[np.isfinite(values)]
     assert found.mean == pytest.approx(known.mean())
     assert found.interval == pytest.approx(statistics.interval(known))
     if shape[0] > 1:
@@ -118,7 +120,8 @@ def earning(policies=("own",), **returns):
     """An evaluation of three runs of each policy, whose returns are these: "a_off" is
     the condition a with plasticity off. Random actions earn 0.
     """
-    conditions, measured = [], {}
+    conditions = []
+    measured = {}
     more = {
         "a": {"severity": 0.5, "split": "train"},
         "b": {"severity": 1.0, "split": "held-out"},
@@ -221,7 +224,8 @@ def test_an_episode_without_a_value_keeps_its_place():
 
 
 def test_a_policy_that_never_answers_is_compared_by_its_returns():
-    names, values = ("a", "b"), np.arange(3.0)
+    names = ("a", "b")
+    values = np.arange(3.0)
     measured = {
         (name, "clean", "return"): np.stack([values, values + 1]) for name in names
     }
@@ -235,7 +239,8 @@ def test_a_policy_that_never_answers_is_compared_by_its_returns():
 
 
 def test_a_run_without_a_drop_does_not_hide_that_of_another():
-    one, two = changing(2.0, 0.5), changing(2.0, 0.5, more=np.full((1, 20), np.nan))
+    one = changing(2.0, 0.5)
+    two = changing(2.0, 0.5, more=np.full((1, 20), np.nan))
     assert one.fraction.mean == two.fraction.mean == pytest.approx(0.75)
 
 
@@ -246,7 +251,8 @@ def test_a_run_that_loses_nothing_has_no_share_of_it():
 
 def changing(lost, left, before=4.0, more=None):
     """A run of twenty episodes that loses so much when the world changes."""
-    key, spread = "changed", np.linspace(-1, 1, 20)[None]
+    key = "changed"
+    spread = np.linspace(-1, 1, 20)[None]
     measured = {
         ("own", "clean", "return"): 100 + spread,
         ("own", key, "return"): 50 + spread,
@@ -277,7 +283,8 @@ def changing(lost, left, before=4.0, more=None):
 def test_a_drop_that_is_not_shown_or_small_has_no_recovery(lost, left, fraction, time):
     found = changing(lost, left)
     assert found.drop.mean == pytest.approx(lost)
-    share, steps = found.fraction, found.recovery_time
+    share = found.fraction
+    steps = found.recovery_time
     assert (share and share.mean) == (
         fraction and pytest.approx(fraction)
     ) or fraction == 0

@@ -18,7 +18,9 @@ from spikepropamine.evaluation.run.episodes import explained_late, run_episodes
 def episode(env, seed=0, action=None):
     """Observations [T, channels], targets [T, motors] and infos of an episode."""
     observation, _ = env.reset(seed=seed)
-    observations, infos, ended = [observation], [], False
+    observations = [observation]
+    infos = []
+    ended = False
     while not ended:
         command = np.zeros(env.motors) if action is None else action
         observation, reward, ended, truncated, info = env.step(command)
@@ -85,7 +87,8 @@ def test_the_error_is_of_the_command_and_the_spread_of_a_command_of_zeros():
 
 def test_what_is_explained_is_a_share_of_the_last_quarter():
     # five steps: the last two count
-    errors, targets = [9.0, 9.0, 9.0, 1.0, 0.0], [1.0, 1.0, 1.0, 3.0, 1.0]
+    errors = [9.0, 9.0, 9.0, 1.0, 0.0]
+    targets = [1.0, 1.0, 1.0, 3.0, 1.0]
     assert explained_late(errors, targets) == pytest.approx(0.75)
     assert np.isnan(explained_late([], []))
     assert np.isnan(explained_late([1.0], [0.0]))
@@ -123,7 +126,8 @@ def test_least_squares_knows_the_wiring_after_as_many_steps_as_motors(wiring):
 
 def test_an_observer_does_not_look_ahead():
     observations, _, _ = episode(MotorMap(motors=4))
-    whole, first = least_squares(observations), least_squares(observations[:9])
+    whole = least_squares(observations)
+    first = least_squares(observations[:9])
     np.testing.assert_allclose(first, whole[:9])
 
 
@@ -155,7 +159,8 @@ def test_pictures_show_commands_that_are_close_as_right():
     env = MotorMap(motors=2, render_mode="rgb_array")
     observation, _ = env.reset(seed=0)
     env.step(np.linalg.solve(env.matrix, observation[:2]))
-    green, red = pixels(env.render(), (0, 158, 115)), pixels(env.render(), (213, 94, 0))
+    green = pixels(env.render(), (0, 158, 115))
+    red = pixels(env.render(), (213, 94, 0))
     assert green[0].size > 50
     env.step(-np.ones(2))
     assert pixels(env.render(), (213, 94, 0))[0].size > red[0].size

@@ -121,10 +121,8 @@ def test_an_unknown_field_is_named_with_the_fields_there_are():
 @pytest.mark.parametrize("readout", ["spikes", "spikes+potentials"])
 def test_a_step_of_several_ticks_is_that_many_steps_of_one_tick(readout):
     settings = {"readout": readout, "rule": "bcm", "hidden": (16, 16)}
-    several, single = (
-        make_network(ticks=3, **settings),
-        make_network(ticks=1, **settings),
-    )
+    several = make_network(ticks=3, **settings)
+    single = make_network(ticks=1, **settings)
     single.load_state_dict(several.state_dict())
     inputs = observations(4) * 2
     starts = torch.tensor([[0.0, 1.0], [0.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
@@ -227,7 +225,8 @@ def test_an_episode_start_forgets_everything():
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 def test_the_flat_call_is_the_run_on_packed_states(backend, steps, grad):
     network = make_network(backend=backend)
-    inputs, starts = observations(steps), torch.zeros(steps, 2)
+    inputs = observations(steps)
+    starts = torch.zeros(steps, 2)
     flat = features_of(network, observations(4))[1]
     expected, state = features_of(network, inputs, state=flat)
     flat = network.layout.pack(flat).unsqueeze(0)
@@ -248,7 +247,8 @@ def test_the_flat_call_is_the_run_on_packed_states(backend, steps, grad):
 
 def test_without_plasticity_fast_weights_stay_zero_across_episode_starts():
     network = make_network()
-    inputs, starts = observations(10) * 2, torch.zeros(10, 2)
+    inputs = observations(10) * 2
+    starts = torch.zeros(10, 2)
     starts[5] = 1.0
     state = zero_state(network, 2)
     state["plasticity_off"] = torch.tensor([[1.0], [0.0]])
@@ -300,7 +300,9 @@ def test_initial_weights_spread_as_their_gain_over_the_root_of_the_fan_in():
 
 
 def test_neuromodulators_begin_at_eta_and_their_spread_grows_with_the_gain():
-    inputs, starts, spreads = observations(50) * 2, torch.zeros(50, 2), []
+    inputs = observations(50) * 2
+    starts = torch.zeros(50, 2)
+    spreads = []
     for gain in (0.0, 0.1, 0.2):
         network = make_network(hidden=(64, 64), modulator_gain=gain, eta=0.05)
         with torch.no_grad():
@@ -313,7 +315,8 @@ def test_neuromodulators_begin_at_eta_and_their_spread_grows_with_the_gain():
 @pytest.mark.parametrize("modulation", ["direct", "retroactive"])
 def test_the_state_tells_what_the_neuromodulators_were(modulation):
     network = make_network(modulation=modulation)
-    inputs, starts = observations(5) * 2, torch.zeros(5, 2)
+    inputs = observations(5) * 2
+    starts = torch.zeros(5, 2)
     with torch.no_grad():
         _, outputs, state = network.run(inputs, starts, zero_state(network, 2))
     latest = outputs[1].rate[-2:].transpose(0, 1)  # two ticks
@@ -324,7 +327,8 @@ def test_the_state_tells_what_the_neuromodulators_were(modulation):
 @pytest.mark.parametrize("modulation", ["direct", "retroactive"])
 def test_a_held_neuromodulator_is_the_given_one_even_across_episode_starts(modulation):
     network = make_network(modulation=modulation)
-    inputs, starts = observations(6) * 2, torch.zeros(6, 2)
+    inputs = observations(6) * 2
+    starts = torch.zeros(6, 2)
     starts[3] = 1.0
     state = zero_state(network, 2)
     given = torch.rand(2, 2, 10) - 0.5
@@ -361,10 +365,12 @@ def test_a_neuromodulator_set_by_hand_is_the_feedback_and_is_not_trained():
 
 def test_tanh_units_are_leaky_and_graded_and_their_fast_weights_change():
     network = make_network(rule="hebb", units="tanh", ticks=1)
-    inputs, state = observations(3, batch=1), zero_state(network, 1)
+    inputs = observations(3, batch=1)
+    state = zero_state(network, 1)
     _, outputs, after = network.run(inputs, torch.zeros(3, 1), state)
     first = network.layers[0]
-    decay, potential = torch.sigmoid(first.membrane_decay), torch.zeros(1)
+    decay = torch.sigmoid(first.membrane_decay)
+    potential = torch.zeros(1)
     for x, output in zip(inputs, outputs[0].spikes):
         potential = decay * potential + x @ first.weight.T + first.bias
         torch.testing.assert_close(output, torch.tanh(potential))
@@ -458,7 +464,8 @@ def test_the_network_keeps_nothing_between_calls():
 @pytest.mark.parametrize(("rule", "modulation"), [("none", "none"), ("oja", "direct")])
 def test_a_pass_leaves_nothing_in_memory(rule, modulation):
     network = make_network(rule=rule, modulation=modulation, backend="auto")
-    inputs, left = observations(40), []
+    inputs = observations(40)
+    left = []
     gc.freeze()  # what there is already, which takes long to go through
     for _ in range(6):
         features, _, _ = network.run(inputs, torch.zeros(40, 2), zero_state(network, 2))

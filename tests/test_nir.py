@@ -56,7 +56,8 @@ def policy_of(**network: Any) -> DeployedPolicy:
     ],
 )
 def test_the_graph_fires_as_the_policy_does(network):
-    deployed, env = policy_of(**network), Noise(OBSERVATIONS, ACTIONS)
+    deployed = policy_of(**network)
+    env = Noise(OBSERVATIONS, ACTIONS)
     graph = nir_file.to_nir(deployed, {})
     assert nir_file.check(graph, deployed, env, 5) > 100
     graph.nodes["layer1.synapses"].weight[0] += 0.5
@@ -100,7 +101,8 @@ def spikes_in_snntorch(
     ]
     nir.write(file, nir.NIRGraph(kept, edges))
     module = snntorch.import_nir.import_from_nir(nir.read(file))
-    found, carried = [], None
+    found = []
+    carried = None
     with torch.no_grad():
         for x in inputs:
             spikes, carried = module(
@@ -117,7 +119,8 @@ def test_snntorch_fires_as_trained_policies_do_on_300_steps_of_their_task(
     folder, tmp_path
 ):
     (run,), task = load_runs([folder])
-    env, deployed = make_env(task, CLEAN, run.previous), run.policy
+    env = make_env(task, CLEAN, run.previous)
+    deployed = run.policy
     whole = nir_file.to_nir(deployed, {})
     assert nir_file.check(whole, deployed, env, UNSEEN_SEED) > 1000  # on its own steps
     taken = islice(steps(deployed, env, UNSEEN_SEED), nir_file.STEPS)
@@ -168,7 +171,8 @@ def test_what_nir_cannot_say_is_refused_with_the_setting_that_would_do(
 
 
 def test_observations_that_are_clipped_are_refused():
-    deployed, env = policy_of(rule="none"), Noise(OBSERVATIONS, ACTIONS)
+    deployed = policy_of(rule="none")
+    env = Noise(OBSERVATIONS, ACTIONS)
     graph = nir_file.to_nir(deployed, {})
     deployed.normalisation.clip = 2.0
     with pytest.raises(ValueError, match="clipped at 2 standard deviations"):

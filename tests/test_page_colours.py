@@ -74,7 +74,9 @@ def test_what_differs_in_colour_differs_for_everybody(sight):
     weights = [tuple(map(int, end.split(","))) for end in ends]
     pairs = [weights]
     for scheme in (light, dark):
-        learn, twin, mark = scheme["learn"], scheme["twin"], scheme["mark"]
+        learn = scheme["learn"]
+        twin = scheme["twin"]
+        mark = scheme["mark"]
         pairs += [(learn, twin), (learn, mark), (twin, mark)]
     for one, other in pairs:
         seen = [lab(SEEN[sight] @ linear(colour)) for colour in (one, other)]

@@ -29,7 +29,11 @@ class Outline(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.sections, self.links, self.plots, self.open, self.text = [], [], 0, [], []
+        self.sections = []
+        self.links = []
+        self.plots = 0
+        self.open = []
+        self.text = []
         self.feed(html)
         self.close()
         assert not self.open

@@ -103,8 +103,11 @@ def damped(factor):
 )
 def test_a_whole_tape_agrees_with_a_recompiled_model(task, text, model):
     """With a factor of 2, which leaves no rounding behind: contacts are chaotic."""
-    one, other = Perturbed(make(task), text), with_model(task, model())
-    plain, actual, expected = play(make(task)), play(one), play(other)
+    one = Perturbed(make(task), text)
+    other = with_model(task, model())
+    plain = play(make(task))
+    actual = play(one)
+    expected = play(other)
     assert np.abs(actual - plain).max() > 0.1
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-9)
 
@@ -191,7 +194,8 @@ def test_pushes_begin_once_a_second_last_a_fifth_of_it_and_are_in_weights(
     name, sideways
 ):
     task = make(name).unwrapped
-    bound, forces = Bound(target=np.array([1]), random=np.random.default_rng(0)), []
+    bound = Bound(target=np.array([1]), random=np.random.default_rng(0))
+    forces = []
     for _ in range(20_000):
         task.data.xfrc_applied[:] = 0
         CATALOGUE["push"].each_step(task, 0.5, bound)

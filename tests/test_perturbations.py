@@ -31,7 +31,8 @@ class Echo(gym.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.clock, self.arrived = 1, []
+        self.clock = 1
+        self.arrived = []
         return self._observation(), {}
 
     def step(self, action):
@@ -42,7 +43,8 @@ class Echo(gym.Env):
 
 def echoes(text, steps=30, seed=0, action=(0.5, -0.5), **arguments):
     env = Perturbed(Echo(), text, **arguments)
-    rows, infos = [], []
+    rows = []
+    infos = []
     observation, info = env.reset(seed=seed)
     rows.append(observation)
     infos.append(info["perturbations"])
@@ -56,7 +58,9 @@ def echoes(text, steps=30, seed=0, action=(0.5, -0.5), **arguments):
 class Own(Echo):
     """Has attributes with names that MuJoCo's tasks and tasks with contexts have."""
 
-    model, data, context = np.zeros(3), np.zeros(5), {"of": "its own"}
+    model = np.zeros(3)
+    data = np.zeros(5)
+    context = {"of": "its own"}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +151,8 @@ def test_noise_of_actions_is_in_units_of_half_their_range():
 
 
 def test_a_bias_is_constant_within_an_episode_and_follows_the_spread():
-    spread, biases = np.array([0, 1, 10, 100]), []
+    spread = np.array([0, 1, 10, 100])
+    biases = []
     for seed in range(200):
         rows = (
             echoes("obs_bias=0.5", 3, seed, spread=spread)[0]
@@ -217,7 +222,8 @@ def test_the_task_draws_what_it_draws_without_the_wrapper():
     plain = make("Ant-v5")
     env = Perturbed(make("Ant-v5"), "push=1 + mass=0.5..2 | rough_ground=0.1")
     for seed in (3, None, None):
-        a, b = plain.reset(seed=seed)[0], env.reset(seed=seed)[0]
+        a = plain.reset(seed=seed)[0]
+        b = env.reset(seed=seed)[0]
         np.testing.assert_array_equal(
             a[:27], b[:27]
         )  # contact forces, from 27 on, depend on mass

@@ -71,7 +71,8 @@ def check_steps(theirs, ours, steps, seed=0):
         size = (0.1, 0.5, 1.0)[step // 50 % 3]
         actions = random.uniform(space.low, space.high, (theirs.num_envs, *space.shape))
         actions = (size * actions).astype(np.float32)
-        expected, found = theirs.step(actions), ours.step(actions)
+        expected = theirs.step(actions)
+        found = ours.step(actions)
         assert same(found, expected), step
         ends += int((expected[2] | expected[3]).sum())
     theirs.close()
@@ -145,7 +146,8 @@ def test_episodes_begin_as_in_gymnasium(mode):
 @pytest.mark.parametrize("name", ["HalfCheetah-v5", "Ant-v5"])
 @pytest.mark.parametrize("dtype", [np.float64, np.int64])
 def test_actions_of_any_type_are_as_in_gymnasium(name, dtype):
-    theirs, ours = gym.make(name), simulate(makers_of(name))
+    theirs = gym.make(name)
+    ours = simulate(makers_of(name))
     theirs.reset(seed=0)
     ours.reset(0, seed=0)
     random = np.random.default_rng(0)
@@ -167,7 +169,8 @@ def makers_of(name):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_actions_that_are_no_numbers_do_what_they_do_in_gymnasium(name, threads):
     made = makers(name, 2)
-    theirs, ours = SyncVectorEnv(made), PhysicsVectorEnv(made, threads)
+    theirs = SyncVectorEnv(made)
+    ours = PhysicsVectorEnv(made, threads)
     theirs.reset(seed=0)
     ours.reset(seed=0)
     theirs.action_space.seed(0)

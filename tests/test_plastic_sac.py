@@ -123,7 +123,8 @@ def test_unroll_from_stored_states_gives_what_acted(kind, normalised):
 @pytest.mark.parametrize("kind", ["mlp", "gru", "ndp-oja"])
 def test_the_fast_way_acts_as_the_policy(kind):
     actor = model(kind).actor
-    states, starts = [None, None], np.ones(2)
+    states = [None, None]
+    starts = np.ones(2)
     for step in range(6):
         obs = np.random.randn(2, 3).astype(np.float32)
         actions = []
@@ -163,7 +164,8 @@ def test_draws_have_the_likelihood_of_a_squashed_gaussian():
 
 def test_critics_are_separate_mlps():
     critics = Critics(5, [7, 6], 3, 2)
-    x, a = torch.randn(4, 3), torch.randn(4, 2)
+    x = torch.randn(4, 3)
+    a = torch.randn(4, 2)
     for index, found in enumerate(critics(x, a)):
         out = torch.cat([x, a], 1)
         for k in range(3):
@@ -240,7 +242,8 @@ def test_the_entropy_coefficient_follows_the_target_entropy():
 
 def test_quantile_loss_is_that_of_tqc():
     algorithm = model("mlp", cls=PlasticTQC)
-    outputs, targets = torch.randn(3, 6, 5) * 2, torch.randn(6, 11) * 2
+    outputs = torch.randn(3, 6, 5) * 2
+    targets = torch.randn(6, 11) * 2
     weights = torch.full((6,), 1 / 6)
     expected = quantile_huber_loss(
         outputs.transpose(0, 1), targets[:, None], sum_over_quantiles=False
@@ -510,13 +513,15 @@ def test_whole_numbers_are_kept_as_they_were():
         .learn(200)
         .replay_buffer
     )
-    count, shown = replay.counts[0], env.venv.envs[0].shown
+    count = replay.counts[0]
+    shown = env.venv.envs[0].shown
     np.testing.assert_array_equal(replay.kept[""][0, 8:count], shown[8:count])
 
 
 @pytest.mark.parametrize("amx", [False, True, "another setting"])
 def test_learning_leaves_the_process_its_precision_of_products(monkeypatch, amx):
-    seen, read = [], torch.get_float32_matmul_precision
+    seen = []
+    read = torch.get_float32_matmul_precision
 
     def refuse():  # as where `torch.backends.cuda.matmul.fp32_precision` was set
         raise RuntimeError

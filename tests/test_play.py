@@ -198,7 +198,8 @@ class Socket:
     """A visitor: what he does at each moment, until he leaves."""
 
     def __init__(self, *messages):
-        self.messages, self.sent = list(messages), []
+        self.messages = list(messages)
+        self.sent = []
 
     def send(self, message):
         self.sent.append(message)
@@ -257,7 +258,8 @@ def test_the_plug_is_pulled_and_put_in_again(tmp_path):
 
 
 def test_what_was_learned_is_forgotten_and_frozen(tmp_path):
-    frozen, forget = {"do": "plasticity", "mode": "frozen"}, {"do": "forget"}
+    frozen = {"do": "plasticity", "mode": "frozen"}
+    forget = {"do": "forget"}
     largest = fast_weights(
         visited(tmp_path, *[None] * 5, frozen, None, None, forget, None, None)
     )

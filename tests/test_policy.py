@@ -46,7 +46,9 @@ def actions_along(predict, observations, n_envs=2):
     """Deterministic actions [T, n_envs, ...], the state carried on from step to
     step.
     """
-    state, start, actions = None, np.ones(n_envs, dtype=bool), []
+    state = None
+    start = np.ones(n_envs, dtype=bool)
+    actions = []
     for observation in observations:
         action, state = predict(observation, state, start, deterministic=True)
         start = np.zeros(n_envs, dtype=bool)
@@ -364,13 +366,12 @@ def test_the_critic_sees_spikes_unless_told_not_to_and_never_trains_them():
 
 
 def test_a_gru_leaves_its_second_state_at_zero():
-    gru, plain = Gru(3, 5), torch.nn.GRU(3, 5)
+    gru = Gru(3, 5)
+    plain = torch.nn.GRU(3, 5)
     plain.load_state_dict(gru.state_dict())
-    x, hidden, any_cell = (
-        torch.randn(6, 2, 3),
-        torch.randn(1, 2, 5),
-        torch.randn(1, 2, 5),
-    )
+    x = torch.randn(6, 2, 3)
+    hidden = torch.randn(1, 2, 5)
+    any_cell = torch.randn(1, 2, 5)
     outputs, (after, cell) = gru(x, (hidden, any_cell))
     expected, expected_after = plain(x, hidden)
     assert torch.equal(outputs, expected) and torch.equal(after, expected_after)
@@ -393,7 +394,10 @@ def late_accuracy_after_training(rule, modulation):
         policy_kwargs={"network": {"rule": rule, "modulation": modulation, "ticks": 3}},
     ).learn(40 * 24 * 64)  # fmt: skip
     venv.seed(12345)
-    observation, state, start, correct = venv.reset(), None, np.ones(64, dtype=bool), []
+    observation = venv.reset()
+    state = None
+    start = np.ones(64, dtype=bool)
+    correct = []
     for _ in range(12 * 20):  # 20 episodes in each environment
         action, state = model.predict(observation, state, start, deterministic=True)
         observation, _, start, infos = venv.step(action)

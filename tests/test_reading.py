@@ -158,7 +158,8 @@ def calls():
     for file in (
         file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))
     ):
-        nodes, given = list(ast.walk(ast.parse(file.read_text()))), set(WRITING)
+        nodes = list(ast.walk(ast.parse(file.read_text())))
+        given = set(WRITING)
         for node in nodes:
             if (
                 isinstance(node, ast.withitem)

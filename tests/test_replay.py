@@ -24,7 +24,8 @@ def filled(n_envs, steps, ends, size=40, given_up=0, width=1, **arguments):
         size * n_envs, space, gym.spaces.Box(-1, 1, (1,)), "cpu", n_envs, **arguments
     )
     buffer.keep_states(width)
-    counts, starts = np.zeros(n_envs), np.ones(n_envs)
+    counts = np.zeros(n_envs)
+    starts = np.ones(n_envs)
     for step in range(steps):
         obs = np.stack([np.arange(n_envs), counts], axis=1)
         done = np.array([step % end == end - 1 for end in ends])
@@ -43,7 +44,8 @@ def filled(n_envs, steps, ends, size=40, given_up=0, width=1, **arguments):
             states + 1,
         )
         is_given_up = given_up > 0 and (step + 1) % given_up == 0
-        counts, starts = counts + 1 + done, done | is_given_up
+        counts = counts + 1 + done
+        starts = done | is_given_up
     return buffer
 
 
@@ -95,7 +97,8 @@ def assert_equal(buffer, again):
 @pytest.mark.parametrize("steps", [11, 30, 200])
 def test_contents_make_the_same_buffer(steps, block, monkeypatch):
     monkeypatch.setattr(replay_buffer, "BLOCK", block)
-    buffer, again = filled(2, steps, **MADE), filled(2, 0, **MADE)
+    buffer = filled(2, steps, **MADE)
+    again = filled(2, 0, **MADE)
     again.restore(buffer.contents())
     assert_equal(buffer, again)
     with pytest.raises(ValueError, match="its replay buffer is of 2"):
@@ -110,7 +113,8 @@ def test_blocks_do_not_change_any_more(monkeypatch):
     monkeypatch.setattr(replay_buffer, "BLOCK", 400)
     stored = {}
     for steps in range(1, 90):
-        buffer, again = filled(2, steps, **MADE), filled(2, 0, **MADE)
+        buffer = filled(2, steps, **MADE)
+        again = filled(2, 0, **MADE)
         contents = buffer.contents()
         for number, block in contents["blocks"].items():
             stored.setdefault(number, block)
@@ -124,7 +128,8 @@ def test_blocks_do_not_change_any_more(monkeypatch):
 def test_contents_without_blocks_are_read():
     """Those of older checkpoints."""
     for steps in (11, 200):
-        buffer, again = filled(2, steps, **MADE), filled(2, 0, **MADE)
+        buffer = filled(2, steps, **MADE)
+        again = filled(2, 0, **MADE)
         size = min(buffer.counts.max(), buffer.buffer_size)
         contents = {name: getattr(buffer, name)[:, :size] for name in OF_ENTRIES}
         contents |= {

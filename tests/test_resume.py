@@ -102,9 +102,11 @@ class Hidden(gym.Env):
 
     def step(self, action):
         try:
-            place, ended = self.walk.send(action), False
+            place = self.walk.send(action)
+            ended = False
         except StopIteration:
-            place, ended = np.zeros(2, np.float32), True
+            place = np.zeros(2, np.float32)
+            ended = True
         return place, float(-np.square(place).sum()), ended, False, {}
 
 
@@ -115,7 +117,8 @@ class Moments:
     """Counts the moments of a run, and kills the process at one of them."""
 
     def __init__(self, monkeypatch, deadly=None):
-        self.count, self.deadly = 0, deadly
+        self.count = 0
+        self.deadly = deadly
         for owner, name in MOMENTS:
             monkeypatch.setattr(owner, name, self.counting(getattr(owner, name)))
 
@@ -178,7 +181,8 @@ def check_kills(tmp_path, monkeypatch, arguments, kills, seed):
     draw = random.Random(seed)
     survived = 0
     while survived < kills:
-        runs, more = tmp_path / f"killed-{survived}", []
+        runs = tmp_path / f"killed-{survived}"
+        more = []
         left = min(draw.randint(1, 3), kills - survived)
         while True:
             # a resumed run has fewer moments left than a whole one
@@ -192,9 +196,11 @@ def check_kills(tmp_path, monkeypatch, arguments, kills, seed):
             if not os.WIFSIGNALED(status):
                 assert os.WEXITSTATUS(status) == 0, f"after {left} more kills, {deadly}"
                 break
-            survived, left = survived + 1, left - 1
+            survived = survived + 1
+            left = left - 1
             more = ["--resume"] if any(runs.rglob("seed-0")) else []
-        expected, found = weights(whole), weights(runs)
+        expected = weights(whole)
+        found = weights(runs)
         assert expected.keys() == found.keys()
         assert all(np.array_equal(expected[name], found[name]) for name in expected)
         assert rows(whole) == rows(runs)
@@ -229,5 +235,6 @@ def test_a_supervised_run_goes_on_though_no_response_is_due_at_first(tmp_path):
     assert main([*task, "--steps", "960", *whole]) == 0
     assert main([*task, "--steps", "480", *parts]) == 0
     assert main([*task, "--steps", "960", *parts, "--resume"]) == 0
-    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    expected = weights(tmp_path / "whole")
+    found = weights(tmp_path / "parts")
     assert all(np.array_equal(expected[name], found[name]) for name in expected)

@@ -32,7 +32,9 @@ from spikepropamine.policies.rules import (
 )  # fmt: skip
 from spikepropamine.versions import HERE
 
-TICKS, NEURONS, INPUTS = 3, 2, 2
+TICKS = 3
+NEURONS = 2
+INPUTS = 2
 MODULATIONS = ["none", "direct", "retroactive"]
 
 # One environment, three ticks; chosen so that neuron 0 fires at ticks 0 and 2 and
@@ -44,7 +46,10 @@ BIAS = [0.05, -0.1]
 BETA = [0.9, 0.5]
 GAIN = [[0.7, -0.4], [0.6, 0.8]]
 RECURRENT = [[0.1, 0.2], [-0.3, 0.4]]
-LP, LQ, LT, ETA = 0.6, 0.5, 0.8, 0.3
+LP = 0.6
+LQ = 0.5
+LT = 0.8
+ETA = 0.3
 MODULATOR = [[0.5, 0.9], [-0.4, 0.8], [0.7, -0.6]]
 TARGET = [[0.8, -0.5], [1.2, 0.3], [-0.6, 0.9]]
 COEFFICIENTS = {  # away from the initial ones
@@ -66,15 +71,18 @@ START = {  # not zero, so that every term of the equations matters
     "pre_mean": [0.3, 0.1],
     "post_mean": [0.2, 0.4],
 }
-PRE_SHARE, POST_SHARE = 0.4, 0.7
+PRE_SHARE = 0.4
+POST_SHARE = 0.7
 
 
 def update_by_hand(rule, modulation, decay, rate, values, eligibility):
     """F before the clip, and the eligibility, of one synapse after a tick."""
-    f, drive = values["f"], rule(values, COEFFICIENTS[rule.name])
+    f = values["f"]
+    drive = rule(values, COEFFICIENTS[rule.name])
     free = rule(values | {"f": 0.0, "y": 0.0}, COEFFICIENTS[rule.name])
     if decay == "plain":
-        free, decayed = drive, 0.0
+        free = drive
+        decayed = 0.0
     else:
         decayed = abs(rate) * (drive - free)
     if modulation == "retroactive":
@@ -90,9 +98,11 @@ def layer_by_hand(rule, modulation, recurrent, clip, decay):
     fast, eligibility = (
         [list(row) for row in START[k]] for k in ("fast_weights", "eligibility")
     )
-    usual_p, usual_q = list(START["pre_mean"]), list(START["post_mean"])
+    usual_p = list(START["pre_mean"])
+    usual_q = list(START["post_mean"])
     s = [float(x > 1.0) for x in v]
-    spikes, potentials = [], []
+    spikes = []
+    potentials = []
     for t in range(TICKS):
         pre = s if recurrent else INPUT[t]
         new_v = []
@@ -109,7 +119,8 @@ def layer_by_hand(rule, modulation, recurrent, clip, decay):
             if rule == "bcpnn":
                 current += COEFFICIENTS[rule][0] * math.log(1 + 10 * usual_q[j])
             new_v.append(BETA[j] * v[j] * (1 - s[j]) + current)
-        v, s = new_v, [float(x > 1.0) for x in new_v]
+        v = new_v
+        s = [float(x > 1.0) for x in new_v]
         p = [LP * p[i] + (1 - LP) * pre[i] for i in range(len(p))]
         q = [LQ * q[j] + (1 - LQ) * s[j] for j in range(NEURONS)]
         theta = [LT * theta[j] + (1 - LT) * q[j] ** 2 for j in range(NEURONS)]
@@ -330,11 +341,9 @@ def test_a_negative_neuromodulator_decays_or_in_the_plain_form_grows(decay, fact
 def test_the_neuromodulator_is_as_by_hand():
     spec = LayerSpec(2, 2, "oja", "direct")
     layer = SpikingLayer(spec, 2, 1.0, NetworkConfig())
-    weight, exogenous, bias = (
-        [[0.5, -0.2], [0.1, 0.3]],
-        [[0.4, 0.0], [0.0, -0.7]],
-        [0.1, -0.1],
-    )
+    weight = [[0.5, -0.2], [0.1, 0.3]]
+    exogenous = [[0.4, 0.0], [0.0, -0.7]]
+    bias = [0.1, -0.1]
     for name, value in zip(("weight", "exogenous", "bias"), (weight, exogenous, bias)):
         getattr(layer, f"modulator_{name}").data = torch.tensor(value)
     rate = layer.plasticity_rate(
@@ -346,16 +355,18 @@ def test_the_neuromodulator_is_as_by_hand():
 
 def test_bcpnn_learns_the_log_odds_of_firing_together(rng):
     """At a small rate, of spikes that are drawn with known joint probabilities."""
-    pre, post, both, rate = 0.4, 0.3, 0.2, 0.002
+    pre = 0.4
+    post = 0.3
+    both = 0.2
+    rate = 0.002
     fast = usual_p = usual_q = 0.0
     for draw in rng.random(20_000):
-        p, q = float(draw < pre), float(pre - both <= draw < pre - both + post)
+        p = float(draw < pre)
+        q = float(pre - both <= draw < pre - both + post)
         fast += rate * RULES["bcpnn"]({"p": p, "q": q, "f": fast, "usual_p": usual_p,
                                        "usual_q": usual_q})  # fmt: skip
-        usual_p, usual_q = (
-            usual_p + rate * (p - usual_p),
-            usual_q + rate * (q - usual_q),
-        )
+        usual_p = usual_p + rate * (p - usual_p)
+        usual_q = usual_q + rate * (q - usual_q)
     assert fast + usual_p * usual_q == pytest.approx(both, abs=0.03)
     found = RULES["bcpnn"].effective(fast, {"p": usual_p, "q": usual_q})
     floored = math.log(1 + (both - pre * post) / (pre + FLOOR) / (post + FLOOR))
@@ -404,10 +415,8 @@ def test_delta_moves_its_recall_towards_the_target_and_never_expands(m, seed):
     """
     generator = torch.Generator().manual_seed(seed)
     layer = LayerSpec(INPUTS, NEURONS, "delta", "direct", clip=100.0)
-    key, target = (
-        torch.rand(INPUTS, generator=generator),
-        torch.randn(NEURONS, generator=generator),
-    )
+    key = torch.rand(INPUTS, generator=generator)
+    target = torch.randn(NEURONS, generator=generator)
     numbers = [x.float() for x in chosen_parameters("delta")]
     parameters = LayerParameters(*numbers)._replace(
         pre_decay=torch.tensor(0.0), coefficients=torch.zeros(1)

@@ -38,10 +38,8 @@ def test_a_configuration_may_build_on_another(tmp_path, monkeypatch):
     (tmp_path / "Hopper-v5.yaml").write_text(
         "base: robots\nsnn: {steps: 8}\ntaught: {n_envs: 6}\ntaught-snn: {steps: 9}\n"
     )
-    static, other = (
-        defaults("Ant-v5", "snn"),
-        defaults("Ant-v5", "mlp"),
-    )
+    static = defaults("Ant-v5", "snn")
+    other = defaults("Ant-v5", "mlp")
     assert (static.steps, static.seed, static.n_envs) == (7, 2, 4)
     plastic = defaults("Ant-v5", "ndp-oja")  # whose own section comes last
     assert (plastic.steps, plastic.seed, plastic.n_envs) == (8, 3, 4)
@@ -216,10 +214,8 @@ def test_a_config_of_ones_own_comes_between_configs_and_options(tmp_path):
 
 
 def test_a_config_has_its_say_when_a_run_goes_on(tmp_path):
-    file, command = (
-        tmp_path / "own.yaml",
-        [*CUE, "--policy", "snn", "--runs", str(tmp_path)],
-    )
+    file = tmp_path / "own.yaml"
+    command = [*CUE, "--policy", "snn", "--runs", str(tmp_path)]
     command += ["--config", str(file), "--match-parameters", "ndp-oja", "--resume"]
     file.write_text("all: {steps: 1000, network: {hidden: [9, 9]}}")
     started = parse(command)
@@ -240,7 +236,8 @@ def test_a_config_has_its_say_when_a_run_goes_on(tmp_path):
 
 
 def test_a_config_may_say_how_it_is_learned(tmp_path):
-    file, task = tmp_path / "own.yaml", ["--env", "HalfCheetah-v5", "--policy", "snn"]
+    file = tmp_path / "own.yaml"
+    task = ["--env", "HalfCheetah-v5", "--policy", "snn"]
     teacher = "teachers/HalfCheetah-v5/mlp"
     for text, typed in (
         ("trainer: {kind: sac}", ["--trainer.kind", "sac"]),

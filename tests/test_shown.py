@@ -49,7 +49,8 @@ def learner(policy, cue=(1.0, 1e9), told=True):
 
 def played(policy, observations, starts):
     """Actions of observations [T, B, channels]."""
-    state, actions = None, []
+    state = None
+    actions = []
     for row, first in zip(observations, starts):
         action, state = policy.predict(row, state, first, deterministic=True)
         actions.append(action)

@@ -42,8 +42,10 @@ def test_values_that_do_not_vary_have_no_interval(values):
 @pytest.mark.parametrize(("count", "tests"), [(2, False), (3, False), (21, True)])
 def test_a_difference_of_few_or_of_many_runs_is_welchs(count, tests):
     random = np.random.default_rng(0)
-    one, other = random.normal(size=count), random.normal(1, 3, size=count)
-    found, tested = difference(one, other), stats.ttest_ind(one, other, equal_var=False)
+    one = random.normal(size=count)
+    other = random.normal(1, 3, size=count)
+    found = difference(one, other)
+    tested = stats.ttest_ind(one, other, equal_var=False)
     assert found.interval == pytest.approx(tested.confidence_interval())
     assert welch(one, other)[1] == pytest.approx(tested.pvalue)
     assert found.p == (pytest.approx(tested.pvalue) if tests else None)
@@ -56,7 +58,8 @@ def test_three_runs_are_never_significant():
 
 
 def test_the_bootstrap_t_counts_every_resample():
-    one, other = np.array([1.0, 2.0, 4.0, 9.0]), np.array([3.0, 3.5, 4.0, 8.0])
+    one = np.array([1.0, 2.0, 4.0, 9.0])
+    other = np.array([3.0, 3.5, 4.0, 8.0])
 
     def moments(sample):
         every = np.array(list(itertools.product(sample - sample.mean(), repeat=4)))
@@ -87,7 +90,8 @@ def test_runs_that_are_nearly_all_equal_can_differ_significantly():
 
 def test_the_order_of_runs_does_not_matter():
     random = np.random.default_rng(0)
-    one, other = random.normal(size=10), random.normal(size=9)
+    one = random.normal(size=10)
+    other = random.normal(size=9)
     found = difference(one, other)
     turned = difference(one[::-1], other[::-1])
     assert (turned.p, turned.interval) == (found.p, found.interval)
@@ -107,7 +111,8 @@ def test_the_rank_test_counts_the_ways_to_order_the_runs():
 
 
 def test_pairs_are_compared_with_one_another():
-    one, other = [10.0, 20.0, 30.0, 40.0], [9.0, 18.9, 29.1, 39.0]
+    one = [10.0, 20.0, 30.0, 40.0]
+    other = [9.0, 18.9, 29.1, 39.0]
     found = difference(one, other, paired=True)
     many = np.tile(one, 6), np.tile(other, 6)
     alone = difference(*many, paired=True)
@@ -121,7 +126,8 @@ def test_pairs_are_compared_with_one_another():
 @given(SAMPLES, SAMPLES)
 def test_turned_round_a_difference_changes_its_sign(one, other):
     assume(sorted(one) != sorted(other))
-    there, back = difference(one, other), difference(other, one)
+    there = difference(one, other)
+    back = difference(other, one)
     assert there.mean == pytest.approx(-back.mean)
     assert there.better == pytest.approx(1 - back.better)
     assert there.rank_p == pytest.approx(back.rank_p)

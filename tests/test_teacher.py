@@ -19,7 +19,8 @@ from spikepropamine.training.command_line import parse
 from spikepropamine.training.run import main
 from spikepropamine.training.sections import defaults
 
-BOX, LENGTH = tapes.Mirror.action_space, tapes.Mirror.length
+BOX = tapes.Mirror.action_space
+LENGTH = tapes.Mirror.length
 
 
 class Mirror(tapes.Mirror):
@@ -37,7 +38,8 @@ class Copier:
         self.observation_space = gym.spaces.Box(
             -1.0, 1.0, (channels,), dtype=np.float32
         )
-        self.action_space, self.policy = action_space, self
+        self.action_space = action_space
+        self.policy = self
 
     def predict(self, observation, state, starts, deterministic):
         assert observation.shape[1] == self.observation_space.shape[0]
@@ -339,7 +341,9 @@ class Counting:
     """A teacher whose action is how often it was asked since the episode began."""
 
     def __init__(self):
-        self.observation_space, self.action_space, self.policy = BOX, BOX, self
+        self.observation_space = BOX
+        self.action_space = BOX
+        self.policy = self
 
     def predict(self, observation, state, starts, deterministic):
         before = np.zeros((1, len(starts), 1)) if state is None else state[0]

@@ -88,11 +88,9 @@ def test_an_interrupted_offline_run_goes_on_as_the_same_run(
     tmp_path, monkeypatch, capsys
 ):
     command = [*TINY, "--runs", str(tmp_path), "--track", "offline"]
-    folder, write, steps = (
-        tmp_path / "CueAssociation-v0/ndp-oja/seed-0",
-        ProgressCSV.write,
-        [],
-    )
+    folder = tmp_path / "CueAssociation-v0/ndp-oja/seed-0"
+    write = ProgressCSV.write
+    steps = []
 
     def interrupted(self, values, excluded, step):
         write(self, values, excluded, step)
@@ -301,7 +299,8 @@ def test_a_row_at_which_a_training_was_interrupted_is_not_logged_again(
 
 
 def test_a_broken_wandb_ends_the_tracking_and_not_the_training(writer, capsys):
-    made, calls = writer(), []
+    made = writer()
+    calls = []
 
     def broken(row):
         calls.append(row)
@@ -338,7 +337,8 @@ def test_an_offline_evaluation_holds_report_tables_videos_and_files(
     (folder / "report.html").write_text("not looked into")
     evaluated = {}
     for run in example().description.runs:
-        policy, seed = run.policy, run.seed
+        policy = run.policy
+        seed = run.seed
         settings = {"env": "HalfCheetah-v5", "policy": policy, "seed": seed}
         description = json.dumps({"metadata": {"settings": settings}})
         (folder / run.folder / "policy").mkdir(parents=True)

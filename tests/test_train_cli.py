@@ -375,7 +375,8 @@ def test_environments_are_seeded_and_normalised_as_the_settings_say(
 
 @pytest.mark.parametrize("agent", ["mlp", "lstm", "dp-bcm"])
 def test_matched_actors_are_of_equal_size(agent):
-    venv, trainer = make_venv(), TrainerSettings(n_steps=32, batch_size=32)
+    venv = make_venv()
+    trainer = TrainerSettings(n_steps=32, batch_size=32)
     network = NetworkConfig(hidden=(64, 64))
     target = actor_parameters(build("ndp-oja", venv, network, trainer).policy)
     matched = match_hidden(agent, target, venv, network, trainer)

@@ -204,7 +204,8 @@ def test_training_that_breaks_down_says_so_in_one_line(tmp_path, run_here, capsy
     assert not (folder_of(tmp_path, "InvertedPendulum-v5", "snn") / "policy").exists()
 
 
-BOX, TWO = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
+BOX = spaces.Box(-1, 1, (2,))
+TWO = spaces.Discrete(2)
 REFUSED = {
     "actions that are whole numbers": (
         BOX,

@@ -37,7 +37,8 @@ def test_a_trained_policy_is_what_its_folder_says_and_acts(folder):
     assert run.steps >= least and len(read_curve(RunFolder(folder).progress, RETURN)[0])
     env = make_env(task, CLEAN, run.previous, run.revealed)
     observation, _ = env.reset(seed=0)
-    state, start = None, np.ones(1, bool)
+    state = None
+    start = np.ones(1, bool)
     for _ in range(20):
         action, state = run.policy.predict(
             observation[None], state, start, deterministic=True

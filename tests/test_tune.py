@@ -130,11 +130,13 @@ def test_a_trial_that_falls_behind_is_given_up():
     )
 
     class Model:
-        num_timesteps, ep_info_buffer = 500, [{"r": 1.0}]
+        num_timesteps = 500
+        ep_info_buffer = [{"r": 1.0}]
 
     def reported(value: float, done: list) -> None:
         reports = tune.Reports(study.ask(), done, steps=1000)
-        reports.model, reports.num_timesteps = Model(), 500
+        reports.model = Model()
+        reports.num_timesteps = 500
         Model.ep_info_buffer = [{"r": value}]
         reports._on_rollout_end()
         study.tell(reports.trial, value)

@@ -52,7 +52,8 @@ def test_it_gives_what_stable_baselines_gives(name, threads):
 
 
 def test_seeds_and_options_are_as_in_stable_baselines():
-    theirs, ours = stock("HalfCheetah-v5"), sp.make_vec("HalfCheetah-v5", 3, seed=3)
+    theirs = stock("HalfCheetah-v5")
+    ours = sp.make_vec("HalfCheetah-v5", 3, seed=3)
     for venv in (theirs, ours):
         venv.seed(11)
         venv.set_options({"anything": 1})
@@ -117,7 +118,8 @@ def test_it_answers_what_it_is_asked():
 
 
 def test_who_gets_hold_of_an_environment_changes_it(caplog):
-    theirs, ours = stock("HalfCheetah-v5"), sp.make_vec("HalfCheetah-v5", 3, seed=3)
+    theirs = stock("HalfCheetah-v5")
+    ours = sp.make_vec("HalfCheetah-v5", 3, seed=3)
     rows = rows_of(theirs, 10), rows_of(ours, 10)
     with caplog.at_level(logging.WARNING, "spikepropamine.physics"):
         for venv in (theirs, ours):

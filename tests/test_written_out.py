@@ -16,7 +16,9 @@ from spikepropamine.policies.critics import Critics
 from spikepropamine.policies.flat_adam import FlatAdam, flat
 from spikepropamine.policies.passes import ActorPass
 
-ROWS, STATE, ACTIONS = 7, 5, 2
+ROWS = 7
+STATE = 5
+ACTIONS = 2
 LOSSES = {"sac": PlasticSAC, "tqc": PlasticTQC, "td3": PlasticTD3}
 
 
@@ -66,8 +68,10 @@ def test_a_pass_through_an_actor_has_the_gradients_of_autograd(cls, hidden):
     noise = torch.randn_like(mean) if cls is PlasticSAC else torch.zeros_like(mean)
     actions = torch.tanh(mean + log_std.exp() * noise)
     log_probs = log_likelihoods(mean, log_std, noise)
-    of_actions, of_log_probs = numbers(*actions[:-2].shape), numbers(ROWS - 2)
-    outputs, upstream = [actions[:-2]], [of_actions]
+    of_actions = numbers(*actions[:-2].shape)
+    of_log_probs = numbers(ROWS - 2)
+    outputs = [actions[:-2]]
+    upstream = [of_actions]
     if cls is PlasticSAC:
         assert 0 < (log_std == 2).sum() < ROWS
         outputs.append(log_probs[:-2])
@@ -93,7 +97,8 @@ def test_what_is_not_trained_stays_as_it_is():
     algorithm = model("mlp", learning_starts=1000)
     algorithm.set_logger(Logger(None, []))
     algorithm.learn(80)
-    actor, critic = algorithm.actor, algorithm.critic
+    actor = algorithm.actor
+    critic = algorithm.critic
     frozen = [actor.action_net.weight, critic.layers[0]]
     for x in frozen:
         x.requires_grad_(False)
@@ -153,7 +158,8 @@ def parameters_of(seed):
 
 
 def test_flat_adam_is_adam_to_the_last_bit():
-    mine, theirs = parameters_of(0), parameters_of(0)
+    mine = parameters_of(0)
+    theirs = parameters_of(0)
     settings = {"lr": 0.01, "betas": (0.5, 0.99)}
     flat_adam = FlatAdam(mine, **settings)
     adam = torch.optim.Adam(theirs, fused=True, **settings)

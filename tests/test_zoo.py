@@ -86,7 +86,8 @@ def test_what_is_left_untrained_stays_and_all_else_learns(agent, untrained, kind
 
 
 def test_what_is_left_untrained_is_not_counted_as_learned():
-    network, venv = NetworkConfig(hidden=(6, 5), plastic=(False, True)), make_venv()
+    network = NetworkConfig(hidden=(6, 5), plastic=(False, True))
+    venv = make_venv()
     whole, part = (
         build("ndp-oja", venv, network, TrainerSettings(untrained=untrained)).policy
         for untrained in ((), ("neuromodulator",))

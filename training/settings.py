@@ -198,7 +198,8 @@ def check_unchanged(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     Raises:
         UsageError: settings differ that cannot change when a run is resumed.
     """
-    old_values, new_values = options.flat(before), options.flat(now)
+    old_values = options.flat(before)
+    new_values = options.flat(now)
     for name, old in old_values.items():
         if name in CHANGEABLE or name not in new_values:
             continue
@@ -209,7 +210,8 @@ def check_unchanged(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         if name == "env_kwargs":
             key = _first_difference(old, new)
             option = f"{option} {key}"
-            old, new = old.get(key), new.get(key)
+            old = old.get(key)
+            new = new.get(key)
         raise UsageError(
             f"{option} was {old!r} when the run was made, and is {new!r} now: it "
             "cannot change when a run is resumed; a new one can have its weights "

@@ -210,7 +210,8 @@ def _check_range(settings: Settings, name: str, values: Any, where: str) -> None
 
 def _is_sound(values: Range) -> bool:
     """Whether `low` and `high` are the ends of a range."""
-    low, high = values["low"], values["high"]
+    low = values["low"]
+    high = values["high"]
     if not isinstance(low, int | float) or not isinstance(high, int | float):
         return False
     if values.get("log") and low <= 0:

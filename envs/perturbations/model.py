@@ -169,8 +169,10 @@ def _exchange(task: Any, model: mujoco.MjModel, data: mujoco.MjData) -> None:
     mujoco.mj_getState(task.model, task.data, state, kind)
     mujoco.mj_setState(model, data, state, kind)
     mujoco.mj_forward(model, data)
-    task.model, task.data = model, data
+    task.model = model
+    task.data = data
     renderer = getattr(task, "mujoco_renderer", None)
     if renderer is not None:
         renderer.close()  # its windows hold the other model
-        renderer.model, renderer.data = model, data
+        renderer.model = model
+        renderer.data = data

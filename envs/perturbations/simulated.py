@@ -267,7 +267,8 @@ def _lock(model: "mujoco.MjModel", value: float, bound: Bound) -> None:
     joint = bound.target[0]
     assert bound.posture is not None
     angle = bound.posture[model.jnt_qposadr[joint]]
-    low, high = angle - np.pi, angle + np.pi
+    low = angle - np.pi
+    high = angle + np.pi
     if model.jnt_limited[joint]:
         low, high = model.jnt_range[joint]
         angle = np.clip(angle, low, high)

@@ -239,7 +239,8 @@ def tape_of(space: gym.Space, steps: int, seed: int) -> list[Any]:
     random = np.random.default_rng(seed)
     periods = random.uniform(*PERIODS, space.shape)
     phases = random.uniform(0, 2 * np.pi, space.shape)
-    middle, half = (space.high + space.low) / 2, (space.high - space.low) / 2
+    middle = (space.high + space.low) / 2
+    half = (space.high - space.low) / 2
     waves = [
         min(step / PERIODS[0], 1) * np.sin(2 * np.pi * step / periods + phases)
         for step in range(steps)

@@ -376,7 +376,8 @@ def _squares(values: np.ndarray) -> np.ndarray:
 
 def _double_pendulum(readings: Readings) -> Outcome:
     tip = readings.fields["site_xpos"][:, 0]
-    x, y = tip[:, 0], tip[:, 2]
+    x = tip[:, 0]
+    y = tip[:, 2]
     terminated = y <= 1
     distance = 0.01 * _squares(x) + _squares(y - 2)
     velocity = 1e-3 * _squares(readings.qvel[:, 1])

@@ -398,7 +398,8 @@ def _equal(task: Any, robot: Robot) -> bool:
         theirs[row].reset(seed=row)
         simulations.reset(row, seed=row)
     random = np.random.default_rng(0)
-    low, high = task.action_space.low, task.action_space.high
+    low = task.action_space.low
+    high = task.action_space.high
     equal = True
     for _ in range(PROOF_STEPS):
         actions = random.uniform(low, high, (PROOF_ROWS, *low.shape)).astype(low.dtype)

@@ -85,7 +85,8 @@ class PhysicsVectorEnv(Owner, SyncVectorEnv):
         stepped = simulations.step(actions, ids)
         observations = stepped.observations
         rewards = stepped.rewards
-        terminated, truncated = stepped.terminated, stepped.truncated
+        terminated = stepped.terminated
+        truncated = stepped.truncated
         if ids is not None:
             rewards[ended] = 0.0
             terminated[ended] = truncated[ended] = False

@@ -95,7 +95,8 @@ class IdealObserver:
         joint = self.joint + np.log(np.maximum(alike.sum(axis=2), 1))
         old, cue = np.nonzero(((self.targets == action) == correct) & first)
         best = np.argsort(joint[old, cue])[::-1][:WIDTH]
-        old, cue = old[best], cue[best]
+        old = old[best]
+        cue = cue[best]
         self.weights = joint[old, cue] - joint[old, cue].max()
         self.targets = self.targets[old]
         self.shifts = self.shifts[old]

@@ -186,7 +186,8 @@ class Normalised(VecNormalize):
         return normalised
 
     def _scaled(self, x: Any, statistics: RunningMeanStd) -> np.ndarray:
-        mean, var = statistics.mean, statistics.var
+        mean = statistics.mean
+        var = statistics.var
         numbers = scaled(x, mean, var, self.epsilon, self.clip_obs)
         if self.raw:
             numbers[..., -self.raw :] = x[..., -self.raw :]

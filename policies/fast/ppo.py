@@ -317,7 +317,8 @@ class FastPPO(_Base):
         """The terms of the loss of a minibatch, and its gradients to the outputs of the
         policy: values, log-likelihoods and entropies, each [N].
         """
-        advantages, count = batch.advantages, len(values)
+        advantages = batch.advantages
+        count = len(values)
         if cast(Any, self).normalize_advantage and count > 1:
             deviation, mean = torch.std_mean(advantages)
             advantages = (advantages - mean) / (deviation + 1e-8)

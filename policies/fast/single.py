@@ -270,7 +270,8 @@ class Single:
         else:
             numbers = drawn.numpy().reshape(-1, *self._action_shape)
             # the mode of Gaussians is what the actor gives, always in the same memory
-            self._drawn, self._numbers = drawn, numbers
+            self._drawn = drawn
+            self._numbers = numbers
         action = numbers[0]
         if self._bounds is None:
             return action
@@ -279,7 +280,8 @@ class Single:
 
     def _see(self, observation: Any) -> None:
         """Puts an observation, normalised, where the actor reads it."""
-        space, seen = self._space, self._seen
+        space = self._space
+        seen = self._seen
         is_plain = (
             type(observation) is np.ndarray
             and observation.dtype in FLOATS
