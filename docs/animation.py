@@ -13,7 +13,7 @@ from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.lesions import LESIONS, Wave, layout_of
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.evaluation.film.video import BAR, INK, written
-from spikepropamine.evaluation.run.episodes import watch
+from spikepropamine.evaluation.run.watched import watch
 from spikepropamine.folder import find
 
 FILE = Path(__file__).parent / "told-once.webp"

@@ -23,7 +23,7 @@ from spikepropamine.colours import BLUE, GREY, RED
 from spikepropamine.envs.making import make
 from spikepropamine.envs.perturbations import CATALOGUE, Family, reason_against
 from spikepropamine.envs.rendering import Camera, choose_backend
-from spikepropamine.evaluation.run.episodes import watch
+from spikepropamine.evaluation.run.watched import watch
 from spikepropamine.policies.export import load_policy
 
 ROOT = Path(__file__).parent.parent

@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 import polars as pl
 
-from spikepropamine.evaluation.run.episodes import Outcome
+from spikepropamine.evaluation.run.work import Outcome
 from spikepropamine.words import number, percent
 
 Bounds = tuple[float, float]

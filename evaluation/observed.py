@@ -18,7 +18,8 @@ from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.judge import rewards as judge
 from spikepropamine.evaluation.judge.cost import Cost, cost_of
 from spikepropamine.evaluation.judge.rewards import WINDOW, Stretch, padded
-from spikepropamine.evaluation.run.episodes import Outcome, watch
+from spikepropamine.evaluation.run.watched import watch
+from spikepropamine.evaluation.run.work import Outcome
 from spikepropamine.folder import RETURN, RunFolder, read_curve, seconds_of
 from spikepropamine.policies.spaces import stacked
 
@@ -76,7 +77,7 @@ class Acted:
     @property
     def outcome(self) -> Outcome:
         """What was measured in the episodes of this condition; see
-        `run.episodes.run_job`.
+        `run.work.run_job`.
         """
         return self.outcomes[self.condition.key]
 

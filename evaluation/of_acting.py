@@ -16,7 +16,7 @@ from spikepropamine.evaluation.measure import (
     known,
 )
 from spikepropamine.evaluation.observed import Acted
-from spikepropamine.evaluation.run.episodes import SAMPLES, Outcome
+from spikepropamine.evaluation.run.work import SAMPLES, Outcome
 
 
 def _of_outcome(name: str) -> Callable[[Acted], Numbers]:

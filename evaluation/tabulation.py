@@ -17,8 +17,8 @@ from spikepropamine.evaluation.measures import OF_ACTING, measure_named
 from spikepropamine.evaluation.observed import FIRST, LATER, Acted, Outcomes, Trained
 from spikepropamine.evaluation.of_acting import OF_BASELINES
 from spikepropamine.evaluation.of_runs import OF_RUNS
-from spikepropamine.evaluation.run.episodes import Outcome
 from spikepropamine.evaluation.run.plan import Evaluated
+from spikepropamine.evaluation.run.work import Outcome
 from spikepropamine.table import table
 
 RANDOM = "random actions"

@@ -19,7 +19,7 @@ from spikepropamine.envs.making import make
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
 from spikepropamine.evaluation.ask.conditions import conditions_of, make_env
 from spikepropamine.evaluation.command import FILMED
-from spikepropamine.evaluation.run.episodes import watch
+from spikepropamine.evaluation.run.watched import watch
 from spikepropamine.export.command import parser_of, run_of
 from spikepropamine.folder import RunFolder, check_writable, refuse_link
 

@@ -37,7 +37,7 @@ from spikepropamine.evaluation.ask.lesions import (
     layout_of,
 )
 from spikepropamine.evaluation.ask.runs import Run
-from spikepropamine.evaluation.run.episodes import Moment, watch
+from spikepropamine.evaluation.run.watched import Moment, watch
 from spikepropamine.export.page import scores_of
 from spikepropamine.export.server import HOST
 from spikepropamine.folder import name_of

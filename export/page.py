@@ -33,7 +33,7 @@ from spikepropamine.envs.perturbations.wrapper import reason_against
 from spikepropamine.envs.robots import CLASSES
 from spikepropamine.evaluation.ask.conditions import CLEAN, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
-from spikepropamine.evaluation.run.episodes import recorded_layer
+from spikepropamine.evaluation.run.watched import recorded_layer
 from spikepropamine.export.server import INDEX
 from spikepropamine.folder import RunFolder, find, name_of, plain_name
 from spikepropamine.policies.policy import PlasticSpikingPolicy

@@ -22,8 +22,8 @@ from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.command import FILMED, parse, plan_of
 from spikepropamine.evaluation.measure import Measure
 from spikepropamine.evaluation.measures import telling
-from spikepropamine.evaluation.run.episodes import can_record, watch
 from spikepropamine.evaluation.run.plan import Evaluated, Plan
+from spikepropamine.evaluation.run.watched import can_record, watch
 from spikepropamine.report.columns import Column, cells_of
 from spikepropamine.report.estimates import Estimate
 from spikepropamine.report.evaluation import SPLITS, EvaluationResults

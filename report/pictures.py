@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from spikepropamine import colours
-from spikepropamine.evaluation.run.episodes import Moment
+from spikepropamine.evaluation.run.watched import Moment
 from spikepropamine.report.charts import Chart, chart, short
 from spikepropamine.report.figures import draw
 from spikepropamine.words import plural

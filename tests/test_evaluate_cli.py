@@ -16,7 +16,7 @@ from spikepropamine.common import UsageError
 from spikepropamine.envs.making import ENDLESS
 from spikepropamine.evaluation import command as evaluate
 from spikepropamine.evaluation.ask.conditions import STANDARD_CONDITIONS, Skipped
-from spikepropamine.evaluation.run import episodes
+from spikepropamine.evaluation.run import work
 from spikepropamine.folder import ASKED, RESULTS
 from spikepropamine.policies.export import _digest
 from spikepropamine.report.evaluation import EvaluationResults
@@ -183,7 +183,7 @@ def test_a_policy_that_is_replaced_meanwhile_is_measured_as_it_was(
     tmp_path, monkeypatch
 ):
     run = save_run(tmp_path, CUES, "snn")
-    run_job = episodes.run_job
+    run_job = work.run_job
     other = save_run(tmp_path, CUES, "snn", seed=1)
     asked = [
         run,
@@ -209,7 +209,7 @@ def test_a_policy_that_is_replaced_meanwhile_is_measured_as_it_was(
         ]
 
     with monkeypatch.context() as patched:
-        patched.setattr(episodes, "run_job", replacing)
+        patched.setattr(work, "run_job", replacing)
         first = returns()
     monkeypatch.setenv("SPIKEPROPAMINE_CACHE", str(tmp_path / "cache"))
     assert returns() != first

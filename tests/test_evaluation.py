@@ -22,15 +22,9 @@ from spikepropamine.evaluation.ask.conditions import (
     task_of,
 )
 from spikepropamine.evaluation.ask.lesions import PlasticityOff, layout_of
-from spikepropamine.evaluation.run.episodes import (
-    Job,
-    can_record,
-    finite_reward,
-    recorded_layer,
-    run_episodes,
-    run_job,
-    watch,
-)
+from spikepropamine.evaluation.run.episodes import finite_reward, run_episodes
+from spikepropamine.evaluation.run.watched import can_record, recorded_layer, watch
+from spikepropamine.evaluation.run.work import Job, run_job
 
 
 def standard(task):

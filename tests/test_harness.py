@@ -21,8 +21,9 @@ from spikepropamine.evaluation.ask.conditions import (
     severest,
     task_of,
 )
-from spikepropamine.evaluation.run import cache, code, episodes
-from spikepropamine.evaluation.run.episodes import Episode, joined, waves
+from spikepropamine.evaluation.run import cache, code, work
+from spikepropamine.evaluation.run.episodes import Episode, waves
+from spikepropamine.evaluation.run.work import joined
 from spikepropamine.folder import RESULTS
 from spikepropamine.policies.export import _digest, save_policy
 from spikepropamine.report.evaluation import EvaluationResults
@@ -157,7 +158,7 @@ def test_nothing_is_measured_twice(tmp_path, monkeypatch):
         ran.append(job)
         return actual(job)
 
-    actual = episodes.run_job
+    actual = work.run_job
     arguments = [
         run,
         "--perturb",
@@ -167,13 +168,11 @@ def test_nothing_is_measured_twice(tmp_path, monkeypatch):
         "--out",
         tmp_path / "out",
     ]
-    monkeypatch.setattr(episodes, "run_job", counting)
+    monkeypatch.setattr(work, "run_job", counting)
     assert command_line(*arguments) == 130  # two waves of four parts
     assert not (tmp_path / "out").exists() and not list(tmp_path.rglob("*.part"))
     again = []
-    monkeypatch.setattr(
-        episodes, "run_job", lambda job: again.append(job) or actual(job)
-    )
+    monkeypatch.setattr(work, "run_job", lambda job: again.append(job) or actual(job))
     first = measured(*arguments).frame
     assert len(ran) + len(again) == 8 and not [job for job in again if job in ran]
     assert measured(*arguments).frame.equals(first) and len(again) == 5
@@ -229,7 +228,7 @@ def test_policies_meet_the_same_environments_with_the_same_numbers(
         made.append(condition.text)
         return make_env(task, condition, *rest)
 
-    monkeypatch.setattr(episodes, "make_env", counting)
+    monkeypatch.setattr(work, "make_env", counting)
     arguments = [
         "--perturb",
         "mass=2",
@@ -244,7 +243,7 @@ def test_policies_meet_the_same_environments_with_the_same_numbers(
     # own
     counts = {text: made.count(text) for text in made}
     assert counts == {"": 20 + 4, "mass=2": 20, "obs_noise=0.1@3": 20}
-    assert not episodes._environments
+    assert not work._environments
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "another cache"))
     rows = []
     for run in runs:
@@ -299,7 +298,7 @@ def test_waves_and_how_they_are_joined():
     assert both["inside/count"].tolist() == [2, 2, 1]
     # nothing changes in the episodes of one wave
     steps = [
-        episodes._outcome([Episode(0, 1.0, 1, rewards=(1.0,), began=began)])
+        work._outcome([Episode(0, 1.0, 1, rewards=(1.0,), began=began)])
         for began in ((0, 2), ())
     ]
     assert joined(steps)["began"].tolist() == [[0, 2], [-1, -1]]
@@ -394,13 +393,13 @@ def test_what_cannot_be_filmed_is_said_before_anything_is_run(
 ):
     run = save_programmed(tmp_path)
     said = []
-    actual = episodes.run_job
+    actual = work.run_job
 
     def running(job):
         said.append(capsys.readouterr().err)
         return actual(job)
 
-    monkeypatch.setattr(episodes, "run_job", running)
+    monkeypatch.setattr(work, "run_job", running)
     few = ["--conditions", "clean", "--episodes", 1, "--workers", 1, "--video"]
     assert command_line(run, *few, "--out", tmp_path / "out") == 1
     assert "no video: Programmed-v0 has no render mode rgb_array" in said[0]

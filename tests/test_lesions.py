@@ -32,12 +32,8 @@ from spikepropamine.evaluation.ask.lesions import (
 )
 from spikepropamine.evaluation.ask.runs import applicable, load_runs
 from spikepropamine.evaluation.run import cache, plan
-from spikepropamine.evaluation.run.episodes import (
-    InsideSums,
-    Job,
-    run_episodes,
-    run_job,
-)
+from spikepropamine.evaluation.run.episodes import run_episodes
+from spikepropamine.evaluation.run.work import InsideSums, Job, run_job
 
 SEEDS = [13, 10, 18]
 WIDTH = 10

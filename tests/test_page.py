@@ -18,7 +18,7 @@ from spikepropamine.envs.making import make
 from spikepropamine.envs.perturbations import CATALOGUE
 from spikepropamine.evaluation.ask.conditions import CLEAN, make_env
 from spikepropamine.evaluation.ask.runs import load_runs
-from spikepropamine.evaluation.run.episodes import watch
+from spikepropamine.evaluation.run.watched import watch
 from spikepropamine.export import page
 from spikepropamine.folder import find, plain_name
 from spikepropamine.report.card import lines_on_file

@@ -21,7 +21,8 @@ from spikepropamine.envs.rendering import INSTALL, CannotDraw
 from spikepropamine.evaluation.ask.lesions import PlasticityOff
 from spikepropamine.evaluation.film.panel import INK, MARK, Outline, Panel
 from spikepropamine.evaluation.film.video import HEIGHT, WIDTH, Take, film, mp4, pace
-from spikepropamine.evaluation.run.episodes import Moment, run_episodes
+from spikepropamine.evaluation.run.episodes import run_episodes
+from spikepropamine.evaluation.run.watched import Moment
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.report import evaluate
 from spikepropamine.training import run as train

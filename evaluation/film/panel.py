@@ -14,7 +14,7 @@ import polars as pl
 from PIL import Image
 
 from spikepropamine import colours
-from spikepropamine.evaluation.run.episodes import Moment
+from spikepropamine.evaluation.run.watched import Moment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -33,7 +33,8 @@ from spikepropamine.evaluation.film.panel import (
     Outline,
     Panel,
 )
-from spikepropamine.evaluation.run.episodes import Moment, watch, width_of
+from spikepropamine.evaluation.run.watched import Moment, watch
+from spikepropamine.evaluation.run.work import width_of
 from spikepropamine.folder import plain_name
 from spikepropamine.policies.deployed import DeployedPolicy
 

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from spikepropamine.common import whole_file
 from spikepropamine.evaluation.run.code import is_in_notebook
-from spikepropamine.evaluation.run.episodes import Job, Outcome
+from spikepropamine.evaluation.run.work import Job, Outcome
 from spikepropamine.reading import LARGEST, Unreadable, read_tensors
 from spikepropamine.versions import digest_of, digests_of
 

@@ -17,8 +17,8 @@ from spikepropamine.common import (
     progress_bar,
     reason,
 )
-from spikepropamine.evaluation.run import cache, code, episodes
-from spikepropamine.evaluation.run.episodes import Job, Outcome
+from spikepropamine.evaluation.run import cache, code, work
+from spikepropamine.evaluation.run.work import Job, Outcome
 from spikepropamine.versions import import_modules, imported
 
 SHORT = 300_000  # steps; starting other processes takes longer than these
@@ -93,10 +93,10 @@ def _run_here(
 ) -> Iterator[tuple[int, Outcome]]:
     try:
         for index in order:
-            yield index, episodes.run_job(jobs[index])
+            yield index, work.run_job(jobs[index])
     finally:
-        episodes.close_environments()
-        episodes.loaded.cache_clear()  # their folders may have others the next time
+        work.close_environments()
+        work.loaded.cache_clear()  # their folders may have others the next time
 
 
 def _run_side_by_side(
@@ -116,7 +116,7 @@ def _run_side_by_side(
             pool.shutdown()
             yield from _run_here(jobs, order)
             return
-        running = {pool.submit(episodes.run_job, jobs[index]): index for index in order}
+        running = {pool.submit(work.run_job, jobs[index]): index for index in order}
         for future in as_completed(running):
             yield running[future], future.result()
         pool.shutdown()

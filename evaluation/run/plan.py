@@ -10,9 +10,9 @@ import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Skipped, Task
 from spikepropamine.evaluation.ask.runs import Run, applicable
-from spikepropamine.evaluation.run import episodes
-from spikepropamine.evaluation.run.episodes import Job, Outcome
+from spikepropamine.evaluation.run import episodes, work
 from spikepropamine.evaluation.run.jobs import run_jobs
+from spikepropamine.evaluation.run.work import Job, Outcome
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
 
@@ -40,7 +40,7 @@ class Plan:
 class Evaluated(Plan):
     """A plan, and what came of its episodes."""
 
-    # for each run, by key of the condition; `run.episodes.run_job` says what
+    # for each run, by key of the condition; `run.work.run_job` says what
     outcomes: list[dict[str, Outcome]]
     # by name and key of the condition: "random" actions and standing "still" in the
     # clean condition; random actions and the "teacher" where there are contexts
@@ -83,7 +83,7 @@ def evaluate(plan: Plan, workers: int | None, versions: Mapping[str, str]) -> Ev
     for part, of_part in zip(parts, jobs):
         waves = [next(done) for _ in of_part]
         by_condition = outcomes.setdefault(part.actor, {})
-        by_condition[part.condition.key] = episodes.joined(waves)
+        by_condition[part.condition.key] = work.joined(waves)
     return Evaluated(
         **vars(plan) | {"skipped": skipped},
         outcomes=[outcomes[index] for index in range(len(plan.runs))],
@@ -109,7 +109,7 @@ def _references(plan: Plan) -> Iterator[Part]:
 
 def _jobs_of(plan: Plan, part: Part) -> list[Job]:
     """A job for each wave of episodes."""
-    width = episodes.width_of(plan.task)
+    width = work.width_of(plan.task)
     waves = episodes.waves(plan.seeds, width)
     teaches = part.actor == TEACHER
     run = plan.runs[part.actor] if isinstance(part.actor, int) else None
