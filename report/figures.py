@@ -29,6 +29,7 @@ from spikepropamine.report.results import (
     groups,
     lines_on_file,
     main_measure,
+    matching,
     of_one_task,
     once,
     task_name,
@@ -39,6 +40,7 @@ from spikepropamine.statistics import Difference, difference
 CHART = "chart"  # the name of the digest in a PNG file
 CHANCE = 0.5  # of the cue tasks, which have two answers
 SCALE = 2  # pixels of the picture for one of the chart
+TIMES = 30  # points of a curve by time
 CURVE = (190, 150)  # width and height of a panel of curves
 STATIC = ("snn-sized", "mlp-sized")
 RECURRENT = ("rsnn-sized", "rsnn")
@@ -139,6 +141,53 @@ def learning(files: Sequence[Path], **wanted: str) -> Chart:
     task = pl.concat_str(table.TASK, separator=" ", ignore_nulls=True)
     rows = rows.with_columns(x=pl.col("at") / 1e6, panel=task)
     return _curves(rows, "million steps", "return", "return of training episodes")
+
+
+def times(files: Sequence[Path], **wanted: str) -> Chart:
+    """Return of training episodes by the minutes that training took, a panel for each
+    task.
+
+    Args:
+        files: tables of results with `training_return` and `elapsed`, in seconds, at
+            the same environment steps.
+        wanted: what rows have to have.
+
+    Raises:
+        UsageError: there are no such results.
+    """
+    rows = matching(table.read(files), wanted)
+    keys = [*table.RUN, "at"]
+    returned = table.where(rows, measure="training_return").drop_nulls("at")
+    elapsed = table.where(rows, measure="elapsed").select(*keys, seconds="value")
+    together = returned.join(elapsed, on=keys, nulls_equal=True, maintain_order="left")
+    if together.is_empty():
+        raise UsageError("these results do not have returns by time")
+    curves = []
+    for (*task, _), same in groups(together, *table.TASK, "policy"):
+        runs = [of_run for _, of_run in groups(same, "seed")]
+        panel = pl.lit(task_name(task)).alias("panel")
+        curves += [curve.with_columns(panel) for curve in _on_one_grid(runs)]
+    text = "return of training episodes by time"
+    return _curves(pl.concat(curves), "minutes", "return", text)
+
+
+def _on_one_grid(runs: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Curves of runs at the same times, while all of them were training, so that they
+    can be averaged: `value` by `x`, in minutes.
+
+    Args:
+        runs: `value` by `seconds`, of runs of one policy.
+    """
+    start = max(float(run["seconds"][0]) for run in runs)
+    end = min(float(run["seconds"][-1]) for run in runs)
+    grid = np.linspace(start, end, TIMES)
+    curves = []
+    for run in runs:
+        values = np.interp(grid, run["seconds"], run["value"])
+        points = {"x": pl.Series(grid / 60), "value": pl.Series(values)}
+        named = run.head(1).select(table.RUN)
+        curves.append(named.join(pl.DataFrame(points), how="cross"))
+    return curves
 
 
 def sizes(files: Sequence[Path], **wanted: str) -> Chart:
@@ -252,7 +301,7 @@ def _values_of_task(
 
 FIGURES = {
     kind.__name__: kind
-    for kind in (conditions, trials, returns, learning, sizes, forest)
+    for kind in (conditions, trials, returns, learning, times, sizes, forest)
 }
 
 
