@@ -5,7 +5,7 @@ it.
 import argparse
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from spikepropamine.evaluation.measure import Measure
 from spikepropamine.evaluation.measures import telling
 from spikepropamine.evaluation.run.plan import Evaluated, Plan
 from spikepropamine.evaluation.run.watched import can_record, watch
+from spikepropamine.report.advice import advice_by_policy
 from spikepropamine.report.columns import Column, cells_of
 from spikepropamine.report.estimates import Estimate
 from spikepropamine.report.evaluation import SPLITS, EvaluationResults
@@ -72,6 +73,7 @@ def run_all(options: argparse.Namespace) -> tuple[Path, bool]:
     results = EvaluationResults.read(plan.folder)
     report = write_report(plan.folder, results)
     _say(results, options.episodes)
+    _advise(advice_by_policy(plan.folder, results))
     print(f"results are in {plan.folder}\nthe report is {report}")
     if options.quick:
         print(
@@ -184,6 +186,16 @@ def _say(results: EvaluationResults, episodes: int) -> None:
     for skipped in description.skipped:
         whom = "" if skipped.policy is None else f" for {skipped.policy}"
         print(f"left out: {skipped.condition}{whom}: {skipped.reason}")
+
+
+def _advise(sentences: Mapping[str, Sequence[str]]) -> None:
+    """Prints what to try with policies that have not learned."""
+    for policy, some in sentences.items():
+        print(f"{policy} has not learned{': what to try' if some else ''}")
+        for sentence in some:
+            print(f"- {sentence}")
+    if sentences:
+        print()
 
 
 def tables(results: EvaluationResults) -> str:

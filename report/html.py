@@ -1,10 +1,11 @@
 """The report of an evaluation, report.html."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from spikepropamine.common import write_text
 from spikepropamine.report import page
+from spikepropamine.report.advice import advice_by_policy
 from spikepropamine.report.evaluation import EvaluationResults
 from spikepropamine.report.sections import (
     conditions,
@@ -34,16 +35,22 @@ def write_report(folder: Path, results: EvaluationResults | None = None) -> Path
     files = sorted((folder / "videos").glob("*.mp4"))
     videos = [file.relative_to(folder) for file in files]
     path = folder / "report.html"
-    write_text(path, report(results, videos))
+    advice = advice_by_policy(folder, results)
+    write_text(path, report(results, videos, advice))
     return path
 
 
-def report(results: EvaluationResults, videos: Sequence[Path] = ()) -> str:
+def report(
+    results: EvaluationResults,
+    videos: Sequence[Path] = (),
+    advice: Mapping[str, Sequence[str]] | None = None,
+) -> str:
     """The report as HTML.
 
     Args:
         results: of the evaluation.
         videos: relative to the report.
+        advice: what to try with policies that have not learned, by policy.
     """
     description = results.description
     title = f"Adaptation: {listed(list(results.policies))} on {description.environment}"
@@ -55,7 +62,7 @@ def report(results: EvaluationResults, videos: Sequence[Path] = ()) -> str:
     parts.append(f"{min(counts)} to {runs}" if min(counts) < max(counts) else runs)
     parts.append(f"revision {description.versions.get('revision', '?')}")
     sections = [
-        opening.verdict(results),
+        opening.verdict(results, advice or {}),
         opening.tested(results),
         opening.overview(results),
         conditions.trials(results),

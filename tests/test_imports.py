@@ -20,7 +20,7 @@ ALLOWED = {
     "evaluation": {"agents", "envs", "policies"},
     "export": {"envs", "evaluation", "policies"},
     "matrix": {"envs", "evaluation", "export", "report", "training"},
-    "report": {"agents", "envs", "evaluation", "policies"},
+    "report": {"agents", "envs", "evaluation", "policies", "training"},
     "training": {"agents", "envs", "evaluation", "policies"},
 }
 LEARNING = {"torch", "stable_baselines3", "sb3_contrib", "safetensors"}

@@ -32,7 +32,7 @@ from spikepropamine.common import (
     run_command,
     write_text,
 )
-from spikepropamine.folder import check_writable
+from spikepropamine.folder import RETURN, check_writable, read_curve
 from spikepropamine.policies import NetworkConfig
 from spikepropamine.policies.export import load_policy, save_policy
 from spikepropamine.policies.fast import way
@@ -40,6 +40,7 @@ from spikepropamine.policies.fast.ppo import FastPPO
 from spikepropamine.tracking import check_credentials
 from spikepropamine.training import callbacks as small
 from spikepropamine.training import checkpoints, sections
+from spikepropamine.training.advice import advice, facts_of, has_not_risen
 from spikepropamine.training.checkpoints import Checkpoint, Checkpoints
 from spikepropamine.training.command_line import parse, without_effect
 from spikepropamine.training.diagnostics import Diagnostics
@@ -50,6 +51,7 @@ from spikepropamine.training.logs import ProgressCSV, ResumableTensorBoard, Wand
 from spikepropamine.training.resuming import contents_of, resume, start_from
 from spikepropamine.training.settings import Settings, with_network_of_policy
 from spikepropamine.versions import versions
+from spikepropamine.words import number
 
 TRIM_THRESHOLD = -1
 MMAP_THRESHOLD = -3
@@ -400,6 +402,28 @@ def _say_what_came(algorithm: BaseAlgorithm, settings: Settings) -> None:
             f"the teacher still acted in {taught.share:.0%} of the episodes, whose "
             "returns are its own; what the policy earns, `spikepropamine evaluate` says"
         )
+        return
+    if settings.start_from is None:
+        _say_what_to_try(algorithm, settings)
+
+
+def _say_what_to_try(algorithm: BaseAlgorithm, settings: Settings) -> None:
+    """Prints advice where the return has not risen in training."""
+    at, returns = read_curve(settings.folder.progress, RETURN)
+    if not has_not_risen(returns):
+        return
+    facts = facts_of(settings.folder.path, settings.as_dict(), algorithm.num_timesteps)
+    assert algorithm.env is not None
+    horizon = small.longest_episode(algorithm.env, unknown=0) or None
+    sentences = advice(replace(facts, horizon=horizon))
+    print(
+        f"the return of training episodes has not risen since step {at[0]:,.0f}: "
+        f"{number(returns[0])} then, {number(returns[-1])} now"
+    )
+    if sentences:
+        print("unless it was good from the start, what to try:")
+    for sentence in sentences:
+        print(f"- {sentence}")
 
 
 def _logger(

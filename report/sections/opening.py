@@ -1,5 +1,6 @@
 """Sections that open the report: the verdict, what was tested, and an overview."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -19,11 +20,19 @@ from spikepropamine.report.sentences import sentences
 from spikepropamine.words import number
 
 
-def verdict(results: EvaluationResults) -> Section:
-    """What the evaluation found, a paragraph for each policy."""
+def verdict(results: EvaluationResults, advice: Mapping[str, Sequence[str]]) -> Section:
+    """What the evaluation found, a paragraph for each policy.
+
+    Args:
+        results: of the evaluation.
+        advice: what to try with policies that have not learned, by policy.
+    """
     cards: list[tuple[str, list[str]]] = []
     for policy in results.policies:
         first, *others = sentences("verdict", results, policy)
+        to_try = advice.get(policy, ())
+        if to_try:
+            others = [*others, "What to try:", *to_try]
         cards.append((f"{policy} {first}", others))
     for lead, name in (
         ("Compared.", "comparisons"),
