@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONPATH := $(CURDIR)
 
-DEMO := --steps 150000 --runs runs/demo --overwrite
+DEMO := --steps 150000 --runs runs/demo --overwrite --console bar
 
 .PHONY: help try demo test nightly slow fuzz ends lint format type check page site notebook verify claims bench lock clean
 
@@ -11,8 +11,9 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 14
 
 .venv/installed: requirements.lock
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
-	if command -v uv >/dev/null; then \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	@echo 'Installing what is needed into .venv: PyTorch is large, so the first time takes some minutes'
+	@if command -v uv >/dev/null; then \
 	  uv venv --quiet --allow-existing --python $(PYTHON) .venv && \
 	  uv pip install --quiet --python .venv -r requirements.lock && \
 	  uv pip install --quiet --python .venv --no-deps -e .; \
@@ -21,7 +22,7 @@ help:  ## this list
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock && \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .; \
 	fi
-	touch $@
+	@touch $@
 
 # PyTorch's builds differ in what follows a plus, which no registry knows
 lock:  ## resolve requirements-dev.txt anew; run the tests before this is committed
@@ -40,9 +41,12 @@ try: .venv/installed  ## watch a trained robot that is told once which cue means
 	@echo 'Pull the plug yourself, in a browser: make page, then spikepropamine play'
 
 demo: .venv/installed  ## train and evaluate a plastic and a static actor (minutes)
-	$(BIN)/python train.py --env CueAssociation-v0 --policy ndp-oja $(DEMO)
-	$(BIN)/python train.py --env CueAssociation-v0 --policy snn $(DEMO)
-	$(BIN)/python evaluate.py runs/demo/CueAssociation-v0/*/seed-0 --episodes 200 --out runs/demo/evaluation --overwrite
+	@echo 'Training a plastic actor on new cues, 150,000 steps'
+	@$(BIN)/python train.py --env CueAssociation-v0 --policy ndp-oja $(DEMO)
+	@echo 'Training the same network without plasticity, 150,000 steps'
+	@$(BIN)/python train.py --env CueAssociation-v0 --policy snn $(DEMO)
+	@echo 'Evaluating both in 200 new episodes each, with noise and with plasticity off'
+	@$(BIN)/python evaluate.py runs/demo/CueAssociation-v0/*/seed-0 --episodes 200 --out runs/demo/evaluation --overwrite
 
 test: .venv/installed  ## the default tests
 	$(BIN)/python -m pytest -q -n 2

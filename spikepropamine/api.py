@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikepropamine.common import check_known
+from spikepropamine.common import UsageError, check_known
 from spikepropamine.folder import ASKED, RESULTS, RunFolder, policy_folder
 from spikepropamine.policies.deployed import DeployedPolicy, State
 from spikepropamine.policies.export import load_policy
@@ -211,12 +211,16 @@ class Run:
         return alt.Chart(named).mark_line().encode(x, y)
 
 
-def train(env: str, policy: str, **settings: Any) -> Run:
+def train(
+    env: str, policy: str, *, progress: bool | None = None, **settings: Any
+) -> Run:
     """Trains as `spikepropamine train` does.
 
     Args:
         env: id of a Gymnasium environment.
         policy: one of `spikepropamine list policies`.
+        progress: True prints a progress bar and no tables, False prints nothing but
+            warnings; None prints what the setting `console` says, by default both.
         settings: options by their names, those in a group as a dict:
             `train("CueAssociation-v0", "ndp-oja", steps=100_000, trainer={"gamma":
             0.0})`.
@@ -229,7 +233,12 @@ def train(env: str, policy: str, **settings: Any) -> Run:
     from spikepropamine.training.command_line import parse
     from spikepropamine.training.run import train as run
 
-    parsed = parse(list(words({"env": env, "policy": policy, **settings})), "train")
+    given = {"env": env, "policy": policy, **settings}
+    if progress is not None:
+        if "console" in given:
+            raise UsageError("progress and console say the same thing: leave out one")
+        given["console"] = "bar" if progress else "none"
+    parsed = parse(list(words(given)), "train")
     run(parsed)
     return Run(parsed.folder.path)
 

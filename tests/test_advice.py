@@ -74,7 +74,7 @@ CASES = {
     "silent": ({"silent": ("layer 0",)}, "No neuron of layer 0 spikes"),
     "rising": (
         {"returns": RISING, "deterministic": RISING[-1:]},
-        "still rises: it is \u2212137 in the third quarter of training and \u2212111 in",
+        "still rises: it is \u2212137 in the third quarter of training and \u2212111",
     ),
     "few steps": (
         {"usual_steps": 1_000_000},

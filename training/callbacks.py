@@ -165,18 +165,27 @@ class Progress(BaseCallback):
     It says what it waits for before the first step and before the first update is
     through: the kernels of a spiking network are compiled then. The rate and the time
     left count from there.
+
+    Args:
+        total: environment steps of the training.
+        shown: whether there is a bar at all.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, shown: bool = True) -> None:
         super().__init__()
         self.total = total
+        self.shown = shown
         self.bar: Any = None
         self.waits_for = ["first update", "first step"]
         self.is_waiting = False
 
     def _on_training_start(self) -> None:
         self.bar = progress_bar(
-            self.total, "steps", initial=self.num_timesteps, unit_scale=True
+            self.total,
+            "steps",
+            initial=self.num_timesteps,
+            unit_scale=True,
+            disable=not self.shown,
         )
         self._wait()
 

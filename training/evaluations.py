@@ -83,6 +83,7 @@ class Evaluations(Periodic):
         self.best = RunFolder(settings.folder.best).policy
         self.venv = evaluation_envs(settings)
         self.save = save
+        self.is_told = settings.console != "none"
         self.highest = -np.inf
 
     def _on_training_start(self) -> None:
@@ -105,7 +106,8 @@ class Evaluations(Periodic):
             self.highest = mean
             self.save(self.best, {"evaluation": results})
             line += ", the best so far"
-        tqdm.write(line, file=sys.stderr)
+        if self.is_told:
+            tqdm.write(line, file=sys.stderr)
 
     def _evaluate(self) -> dict[str, float]:
         """Mean return and length of the episodes."""

@@ -340,7 +340,8 @@ def _learn(
     folder = settings.folder
     config = _config(settings)
     write_text(folder.config, yaml.safe_dump(config, sort_keys=False))
-    _say_what_learns(algorithm, settings)
+    if settings.console != "none":
+        _say_what_learns(algorithm, settings)
     tracking: Any = nullcontext()
     if settings.track != "off":
         tracking = WandbWriter(settings, config)
@@ -369,7 +370,8 @@ def _learn(
             _train(algorithm, settings, callbacks, keeping, checkpoint is not None)
         finally:
             algorithm.logger.close()
-    _say_what_came(algorithm, settings)
+    if settings.console != "none":
+        _say_what_came(algorithm, settings)
 
 
 def _say_what_learns(algorithm: BaseAlgorithm, settings: Settings) -> None:
@@ -435,7 +437,9 @@ def _logger(
     """Writes to all places that the settings name."""
     folder = settings.folder
     above_the_bar = cast(TextIO, DummyTqdmFile(sys.stdout))
-    formats: list[Any] = [HumanOutputFormat(above_the_bar), rows]
+    formats: list[Any] = [rows]
+    if settings.console == "tables":
+        formats.insert(0, HumanOutputFormat(above_the_bar))
     if wandb_writer is not None:
         formats.append(wandb_writer)
     if settings.tensorboard:
@@ -455,7 +459,7 @@ def _train(
     written and with those that keep something afterwards.
     """
     guard = Guard()
-    progress = small.Progress(settings.steps)
+    progress = small.Progress(settings.steps, shown=settings.console != "none")
     in_order = [
         guard,
         small.CueAccuracy(),

@@ -22,6 +22,7 @@ CHANGES_NO_NUMBER = {
     "overwrite",
     "runs",
     "log_every",
+    "console",
     "threads",
     "track",
     "tensorboard",
@@ -145,6 +146,9 @@ class Settings:
     log_every: Count | None = None
     """Rollouts between the tables printed to the console and the rows of progress.csv;
     10, or so many that there are 20 rows."""
+    console: Literal["tables", "bar", "none"] = "tables"
+    """What is printed while it trains: tables and a progress bar, the bar alone, or
+    nothing but warnings. The files of the run are the same."""
     track: Literal["off", "offline", "online"] = "off"
     """Track with Weights & Biases: offline, to look at here or upload later, or
     online."""
