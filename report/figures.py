@@ -144,8 +144,8 @@ def learning(files: Sequence[Path], **wanted: str) -> Chart:
 
 
 def times(files: Sequence[Path], **wanted: str) -> Chart:
-    """Return of training episodes by the minutes that training took, a panel for each
-    task.
+    """Return of training episodes by the minutes of a core that training took, a panel
+    for each task.
 
     Args:
         files: tables of results with `training_return` and `elapsed`, in seconds, at
@@ -168,7 +168,7 @@ def times(files: Sequence[Path], **wanted: str) -> Chart:
         panel = pl.lit(task_name(task)).alias("panel")
         curves += [curve.with_columns(panel) for curve in _on_one_grid(runs)]
     text = "return of training episodes by time"
-    return _curves(pl.concat(curves), "minutes", "return", text)
+    return _curves(pl.concat(curves), "minutes of one core", "return", text)
 
 
 def _on_one_grid(runs: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
