@@ -25,7 +25,8 @@ import numpy as np
 from benchmarks.browsers import HAS_CHROMIUM, SECONDS, SOFTWARE_3D, chromium
 from benchmarks.rows import Rows, run
 from spikepropamine.common import UsageError
-from spikepropamine.export.server import ASSETS, DATA, INDEX, Server, files_below
+from spikepropamine.export.built import ASSETS, DATA, INDEX
+from spikepropamine.server import Server, files_below
 
 POLICIES = ["motor-signs-alone_HalfCheetah", "motor-signs_Ant"]
 """How the names of the policies begin."""

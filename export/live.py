@@ -39,10 +39,10 @@ from spikepropamine.evaluation.ask.lesions import (
 from spikepropamine.evaluation.ask.runs import Run
 from spikepropamine.evaluation.run.watched import Moment, watch
 from spikepropamine.export.page import scores_of
-from spikepropamine.export.server import HOST
 from spikepropamine.folder import name_of
 from spikepropamine.policies.network import StateLayout
 from spikepropamine.reading import Unreadable, parse_json
+from spikepropamine.server import HOST
 
 WIDTH, HEIGHT = 480, 400  # of a picture, in pixels
 UNTIMED = 20  # steps a second of a task without a clock

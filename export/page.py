@@ -34,7 +34,7 @@ from spikepropamine.envs.robots import CLASSES
 from spikepropamine.evaluation.ask.conditions import CLEAN, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.evaluation.run.watched import recorded_layer
-from spikepropamine.export.server import INDEX
+from spikepropamine.export.built import INDEX
 from spikepropamine.folder import RunFolder, find, name_of, plain_name
 from spikepropamine.policies.policy import PlasticSpikingPolicy
 from spikepropamine.reading import Unreadable, read_text

@@ -20,17 +20,11 @@ from spikepropamine.envs.perturbations.notation import Schedule, Term, parse
 from spikepropamine.envs.rendering import choose_backend
 from spikepropamine.evaluation.ask.conditions import Task, conditions_of
 from spikepropamine.evaluation.ask.runs import Run, load_runs
+from spikepropamine.export.built import ASSETS, DATA, INDEX
 from spikepropamine.export.enjoy import has_display
-from spikepropamine.export.server import (
-    ASSETS,
-    DATA,
-    INDEX,
-    Contents,
-    Server,
-    files_below,
-)
 from spikepropamine.folder import find, name_of, plain_name
 from spikepropamine.reading import read_bytes, read_json
+from spikepropamine.server import Contents, Server, files_below
 from spikepropamine.versions import add_import, import_modules
 
 if TYPE_CHECKING:

@@ -1,5 +1,6 @@
 """`spikepropamine dashboards` saves the project's workspace in Weights & Biases; with
-`--local runs/` it writes a page over all runs of a folder, which needs no account.
+`--local runs/` it writes a page over all runs of a folder, and with `--live runs/` it
+shows that page while runs go on. These need no account.
 """
 
 import json
@@ -109,6 +110,9 @@ GRID = 120  # points of a learning curve
 SHOWN_VIDEOS = 12
 LONG = 24  # letters of a name from which on plots stand one below the other
 SKIPPED = {"wandb", "checkpoints", "policy"}
+REPORT = "report.html"
+Say = Callable[[str], None]
+"""Prints a line."""
 OF_RUN = [str, str, int, int]  # types of environment, policy, seed and steps
 OF_TASK = ("env", "env_kwargs", "perturb", "previous", "reveal")
 
@@ -138,32 +142,57 @@ def write_local(root: Path) -> Path:
     """
     if not root.is_dir():
         raise UsageError(f"there is no folder {root}")
-    runs = find_runs(root)
-    if not runs:
+    if not find_runs(root):
         raise UsageError(f"there is no run in {root}: none has the config.yaml of one")
+    path = root / "index.html"
+    write_text(path, local_page(root))
+    return path
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def local_page(root: Path, version: str = "", say: Say = _say) -> str:
+    """The page over the runs in a folder, HTML.
+
+    Args:
+        root: the folder.
+        version: of a page that is served and follows its files; empty: it does not.
+        say: is called with a line on each file that is left out.
+    """
+    runs = find_runs(root, say)
     sections = [
         _learning(root, runs),
-        _evaluations(root),
+        _evaluations(root, say),
         _videos(root),
         _runs(root, runs),
     ]
     subtitle = f"{plural(len(runs), 'run')}, as of {datetime.now():%Y-%m-%d %H:%M}"
-    path = root / "index.html"
-    write_text(path, page.render(f"Runs in {root.resolve().name}/", subtitle, sections))
-    return path
+    title = f"Runs in {root.resolve().name}/"
+    return page.render(title, subtitle, sections, version)
 
 
-def find_runs(root: Path) -> list[TrainingLog]:
-    """The run folders below a folder, by environment, policy and seed."""
-    every = map(read_run, RunFolder.below(root))
+def find_runs(root: Path, say: Say = _say) -> list[TrainingLog]:
+    """The run folders below a folder, by environment, policy and seed.
+
+    Args:
+        root: the folder.
+        say: is called with a line on each run that is left out.
+    """
+    every = [read_run(folder, say) for folder in RunFolder.below(root)]
     runs = [run for run in every if run is not None]
     return sorted(runs, key=lambda run: (run.environment, run.policy, str(run.folder)))
 
 
-def read_run(folder: RunFolder) -> TrainingLog | None:
+def read_run(folder: RunFolder, say: Say = _say) -> TrainingLog | None:
     """A run folder; None where its config.yaml is of something else.
 
     progress.csv may be missing, empty or half written.
+
+    Args:
+        folder: of the run.
+        say: is called with a line where the run is left out.
     """
     try:
         settings = read_yaml(folder.config, inside=folder.path)["settings"]
@@ -177,7 +206,7 @@ def read_run(folder: RunFolder) -> TrainingLog | None:
         shared |= learning_settings(settings)
         steps, _ = read_curve(folder.progress, STEPS)
     except Unreadable as error:
-        print(f"left out: {error}", file=sys.stderr)
+        say(f"left out: {error}")
         return None
     except (AttributeError, KeyError, TypeError):
         return None
@@ -290,7 +319,7 @@ class EvaluatedPolicy(NamedTuple):
     policy: str
 
 
-def _evaluations(root: Path) -> Section:
+def _evaluations(root: Path, say: Say) -> Section:
     """A table of all evaluations below a folder, a row for each policy."""
     rows = []
     for path in _files(root, RESULTS):
@@ -299,12 +328,12 @@ def _evaluations(root: Path) -> Section:
         try:
             results = EvaluationResults.read(path.parent)
         except UsageError as error:  # gone by now, or damaged
-            print(f"left out: {error}", file=sys.stderr)
+            say(f"left out: {error}")
             continue
         rows += [EvaluatedPolicy(path, results, policy) for policy in results.policies]
 
     def report(row: EvaluatedPolicy) -> str:
-        file = row.path.with_name("report.html")
+        file = row.path.with_name(REPORT)
         if not file.is_file():
             return row.path.parent.name
         address = quote(file.relative_to(root).as_posix())
@@ -405,6 +434,26 @@ def main(arguments: Sequence[str], program: str = "spikepropamine dashboards") -
         help="write FOLDER/index.html: learning curves, evaluations and videos of the "
         "runs in it",
     )
+    parser.add_argument(
+        "--live",
+        type=Path,
+        metavar="FOLDER",
+        help="serve the same page on this machine, and make it anew while runs go on, "
+        "until Ctrl-C",
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=0,
+        help="of --live; 0: any that is free (%(default)s)",
+    )
     options = parser.parse_args(arguments)
-    print(save() if options.local is None else write_local(options.local))
+    if options.live is not None:
+        from spikepropamine.report.live import serve
+
+        serve(options.live, options.port)
+    elif options.local is not None:
+        print(write_local(options.local))
+    else:
+        print(save())
     return 0

@@ -134,13 +134,17 @@ class Section:
         return "".join(c if c.isalnum() else "-" for c in self.title.lower())
 
 
-def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
+def render(
+    title: str, subtitle: str, sections: Sequence[Section], version: str = ""
+) -> str:
     """The page as HTML, with its styles, scripts and data inside.
 
     Args:
         title: its head, plain text.
         subtitle: the line below it, plain text.
         sections: from top to bottom; those without content are left out.
+        version: of a page that is served, which reloads when `version` beside it says
+            another one; empty: it does not.
     """
     sections = [section for section in sections if section.shown]
     blocks = [block for section in sections for block in section.shown]
@@ -148,6 +152,7 @@ def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     return _template().render(
         title=title,
         subtitle=subtitle,
+        version=version,
         sections=sections,
         style=Markup(read_text(FOLDER / "page.css")),
         script=Markup(read_text(FOLDER / "page.js")),

@@ -17,7 +17,7 @@ from benchmarks.browsers import (
     Firefox,
     chromium,
 )
-from spikepropamine.export.server import ASSETS
+from spikepropamine.export.built import ASSETS
 
 PAGE_TESTS = [
     pytest.mark.nightly,

@@ -14,7 +14,8 @@ from spikepropamine.__main__ import main as command_line
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation.ask.runs import load_runs
 from spikepropamine.export import live, play
-from spikepropamine.export.server import ASSETS, Server, files_below
+from spikepropamine.export.built import ASSETS
+from spikepropamine.server import Server, files_below
 
 INDEX = """<meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; connect-src 'self'">"""

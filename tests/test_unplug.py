@@ -8,7 +8,8 @@ from page_visitor import BROWSERS, PAGE_TESTS, SMALL, Visitor, open_browser
 from saved_runs import ROOT
 
 from benchmarks.browsers import HAS_CHROMIUM, chromium
-from spikepropamine.export.server import ASSETS, Server, files_below
+from spikepropamine.export.built import ASSETS
+from spikepropamine.server import Server, files_below
 
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 pytestmark = PAGE_TESTS

@@ -13,11 +13,6 @@ from urllib.parse import unquote, urlsplit
 from spikepropamine.common import UsageError, reason
 from spikepropamine.reading import read_bytes
 
-ASSETS = Path(__file__).with_name("assets")
-"""The built page, which `make page` puts here."""
-DATA = "data"
-INDEX = "index.json"
-"""In it: the folder of the policies, and what the page reads first there."""
 HOST = "127.0.0.1"
 HOSTS = (HOST, "localhost")
 TYPES = {
@@ -39,7 +34,7 @@ class Server(ThreadingHTTPServer):
     had.
 
     Args:
-        contents: all that there is; `index.html` is also what there is without a path.
+        contents: as of `put`.
         port: 0 is any that is free.
         socket_port: of a web socket on this machine, which the page may open; None:
             there is none.
@@ -50,19 +45,11 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, contents: Contents, port: int, socket_port: int | None) -> None:
-        index = _read(contents["index.html"]).decode()
-        match = POLICY.search(index)
-        if match is None:
-            raise UsageError("the page has no Content-Security-Policy; build it anew")
-        policy = wider = match[1]
-        if socket_port is not None:
-            wider = policy.replace(CONNECT, f"{CONNECT} ws://{HOST}:{socket_port}")
-        self.contents = dict(contents) | {
-            "index.html": index.replace(policy, wider).encode()
-        }
-        self.contents[""] = self.contents["index.html"]
-        self.policy = f"{wider}; frame-ancestors 'none'"
+    def __init__(
+        self, contents: Contents, port: int, socket_port: int | None = None
+    ) -> None:
+        self.socket_port = socket_port
+        self.put(contents)
         try:
             super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
@@ -71,6 +58,28 @@ class Server(ThreadingHTTPServer):
                 "is free"
             ) from error
         self.address = f"http://{HOST}:{self.server_address[1]}/"
+
+    def put(self, contents: Contents) -> None:
+        """Takes contents in the place of those before.
+
+        Args:
+            contents: all that there is; `index.html` is also what there is without a
+                path.
+
+        Raises:
+            UsageError: `index.html` has no Content-Security-Policy.
+        """
+        index = _read(contents["index.html"]).decode()
+        match = POLICY.search(index)
+        if match is None:
+            raise UsageError("the page has no Content-Security-Policy; build it anew")
+        policy = wider = match[1]
+        if self.socket_port is not None:
+            socket = f"ws://{HOST}:{self.socket_port}"
+            wider = policy.replace(CONNECT, f"{CONNECT} {socket}")
+        whole = index.replace(policy, wider).encode()
+        self.policy = f"{wider}; frame-ancestors 'none'"
+        self.contents = dict(contents) | {"index.html": whole, "": whole}
 
 
 class _Handler(BaseHTTPRequestHandler):
