@@ -174,6 +174,60 @@ def test_every_policy_has_something_to_search(policy):
         assert layers <= {len(settings.network.hidden)}
 
 
+WHAT_A_TASK_DECIDES = {
+    "n_envs",
+    "trainer.gamma",
+    "trainer.n_steps",
+    "trainer.batch_size",
+    "trainer.log_std_init",
+    "normalize_observations",
+    "network.hidden",
+}
+
+
+def test_what_a_task_of_ones_own_decides_is_searched():
+    for policy in ("mlp", "lstm", "snn", "ndp-oja"):
+        space = tune.search_space(None, defaults("Pendulum-v1", policy))
+        remembers = {"trainer.sequence_length"} if policy != "mlp" else set()
+        assert WHAT_A_TASK_DECIDES | remembers <= space.keys()
+    # with discrete actions there is no spread, and a configured task has decided
+    assert "trainer.log_std_init" not in tune.search_space(
+        None, defaults("CartPole-v1", "mlp")
+    )
+    configured = tune.search_space(None, defaults("CueAssociation-v0", "ndp-oja"))
+    assert not (WHAT_A_TASK_DECIDES - {"network.hidden"}) & configured.keys()
+
+
+def test_all_values_of_a_task_of_ones_own_go_together():
+    """No sequence is longer than a rollout or a minibatch."""
+    space = tune.search_space(None, defaults("Pendulum-v1", "ndp-oja"))
+    longest = max(space["trainer.sequence_length"]["choices"])
+    assert longest <= min(space["trainer.n_steps"]["choices"])
+    assert longest <= min(space["trainer.batch_size"]["choices"])
+
+
+def test_each_algorithm_has_its_own_search():
+    settings = defaults("Pendulum-v1", "ndp-oja", kind="sac")
+    assert {"trainer.train_freq", "trainer.gamma"} <= tune.search_space(
+        None, settings
+    ).keys()
+    evolution = tune.search_space(
+        None, defaults("Pendulum-v1", "ndp-oja", kind="evolution")
+    )
+    assert "trainer.population" in evolution and "n_envs" not in evolution
+
+
+def test_what_the_command_line_says_is_not_searched():
+    words = ["--env", "Pendulum-v1", "--policy", "mlp", "--trainer.gamma=0.9"]
+    words += ["--n-envs", "2", "--no-normalize-observations"]
+    options, settings = tune.parse(words, "tune")
+    space = tune.search_space(None, settings, options.given)
+    assert {"trainer.n_steps", "trainer.log_std_init"} <= space.keys()
+    assert not {"trainer.gamma", "n_envs", "normalize_observations"} & space.keys()
+    changed = tune.updated(settings, tune.nested({"trainer.n_steps": 128}), "trial")
+    assert changed.trainer.gamma == 0.9 and changed.n_envs == 2
+
+
 def test_nothing_is_searched_that_has_no_effect():
     settings = defaults("EvidenceAccumulation-v0", "snn")
     supervised = replace(settings, trainer=replace(settings.trainer, kind="supervised"))

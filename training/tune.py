@@ -9,11 +9,13 @@ again with the same settings.
 
 import argparse
 import contextlib
+import itertools
 import json
 import shlex
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 from filelock import FileLock
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space
 
 from spikepropamine.common import (
     Parser,
@@ -38,6 +42,7 @@ from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import parse_json, read_text
 from spikepropamine.training import command_line, sections
 from spikepropamine.training.callbacks import BetweenSteps
+from spikepropamine.training.environments import env_maker
 from spikepropamine.training.guard import Diverged
 from spikepropamine.training.run import train
 from spikepropamine.training.sections import CONFIGS, Way
@@ -97,6 +102,7 @@ def parse(
         if number < 1:
             raise UsageError(f"--{name} must be 1 or more, got {number}")
     given = [word.partition("=")[0].replace("_", "-") for word in rest]
+    options.given = [word.removeprefix("--").removeprefix("no-") for word in given]
     for name in OF_TRIALS:
         if name in given:
             raise UsageError(
@@ -141,7 +147,8 @@ def _parser(program: str) -> Parser:
         "--search",
         metavar="FILE",
         type=Path,
-        help="what is searched (configs/search/ENV.yaml or default.yaml)",
+        help="what is searched (configs/search/ENV.yaml, or else configured.yaml for "
+        "tasks of this project and default.yaml for your own)",
     )
     parser.add_argument(
         "--trials", type=int, default=50, help="of the study (%(default)s)"
@@ -150,23 +157,27 @@ def _parser(program: str) -> Parser:
     return parser
 
 
-def search_space(file: Path | None, settings: Settings) -> Space:
-    """What is searched.
+def search_space(
+    file: Path | None, settings: Settings, given: Sequence[str] = ()
+) -> Space:
+    """What is searched: settings that have an effect, and that the command line leaves
+    open.
 
     Args:
         file: with sections as in `configs/search/default.yaml`; None: the one for the
             task.
         settings: that all trials have in common.
+        given: options of the command line, without dashes at the beginning.
 
     Raises:
         UsageError: the file cannot be read, or names no setting.
     """
     if file is None:
-        file = CONFIGS / "search" / f"{settings.env.replace('/', '-')}.yaml"
-        file = file if file.is_file() else CONFIGS / "search" / "default.yaml"
+        file = _search_file(settings.env)
     space: Space = {}
     files = sections.with_bases(file, CONFIGS / "search")
-    for name in sections.names_of(settings.policy):
+    passes = sections.sections_of(settings.policy, Way.of(settings))
+    for name in itertools.chain(*passes):
         for source, contents in files:
             try:
                 space |= dict(contents.get(name) or {})
@@ -175,16 +186,47 @@ def search_space(file: Path | None, settings: Settings) -> Space:
                     f"{source}, section {name}: must name settings"
                 ) from error
     matters = has_effect(settings)
+    in_task = _has_effect_in_task(settings)
     space = {
         name: values
         for name, values in space.items()
-        if values is not None and matters(name)
+        if values is not None
+        and matters(name)
+        and in_task(name)
+        and name.replace("_", "-") not in given
     }
     for name, values in space.items():
         _check_range(settings, name, values, f"{file}: {name}")
     if not space:
         raise UsageError(f"{file} has nothing to search for {settings.policy}")
     return space
+
+
+def _search_file(env: str) -> Path:
+    """What is searched for a task: its own file, else one for tasks that are configured
+    or one for those that are not.
+    """
+    name = f"{env.replace('/', '-')}.yaml"
+    folder = CONFIGS / "search"
+    if (folder / name).is_file():
+        return folder / name
+    is_configured = (CONFIGS / name).is_file()
+    return folder / ("configured.yaml" if is_configured else "default.yaml")
+
+
+def _has_effect_in_task(settings: Settings) -> Callable[[str], bool]:
+    """Whether a setting, by its dotted name, has an effect with the spaces of a
+    task.
+    """
+    with closing(env_maker(settings)()) as env:
+        observations = env.observation_space
+        actions = env.action_space
+    without = set()
+    if not isinstance(actions, spaces.Box):
+        without.add("trainer.log_std_init")
+    if not isinstance(observations, spaces.Box) or is_image_space(observations):
+        without.add("normalize_observations")
+    return lambda name: name not in without
 
 
 def _check_range(settings: Settings, name: str, values: Any, where: str) -> None:
@@ -356,7 +398,7 @@ def tune(options: argparse.Namespace, settings: Settings) -> None:
         UsageError: settings that cannot work, or a study that cannot be written.
     """
     require("optuna", "tune", "spikepropamine tune")
-    space = search_space(options.search, settings)
+    space = search_space(options.search, settings, options.given)
     options.study.mkdir(parents=True, exist_ok=True)
     # of processes that begin at the same time
     with _in_one_line(options.study), FileLock(options.study / ".lock"):
