@@ -5,9 +5,9 @@ it.
 """
 
 import json
+import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 import yaml
@@ -16,10 +16,8 @@ from saved_runs import ROOT, write_run
 
 from benchmarks.browsers import HAS_CHROMIUM, chromium
 from spikepropamine.colours import OTHERS, POLICIES
-from spikepropamine.report import live
 from spikepropamine.report.dashboards import write_local
 from spikepropamine.report.html import write_report
-from spikepropamine.report.live import live_page
 
 pytestmark = [
     pytest.mark.nightly,
@@ -258,23 +256,25 @@ def test_pointing_at_a_curve_shows_its_values(browser, pages):
     assert "severity" in tooltip.text and "ndp-oja" in tooltip.text
 
 
-def test_a_page_that_is_served_follows_a_run_by_itself(browser, tmp_path, monkeypatch):
+def test_a_page_that_is_served_follows_a_run_by_itself(browser, tmp_path):
     from selenium.webdriver.support.ui import WebDriverWait
 
-    monkeypatch.setattr(live, "LOOKED_AFTER", 0.1)
     run = tmp_path / "seed-0"
     write_run(run, "snn", 0, [(-10.0, 100)])
-    with live_page(tmp_path, 0) as page:
-        thread = threading.Thread(target=page.server.serve_forever)
-        thread.start()
-        browser.get(page.server.address)
-        waiting = WebDriverWait(browser, 20)
+    words = ["-m", "spikepropamine", "dashboards", "--live", str(tmp_path)]
+    with subprocess.Popen(
+        [sys.executable, *words], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as command:
+        address, _, rest = command.stdout.readline().partition(" ")
+        assert rest == "(Ctrl-C ends it)\n"
+        browser.get(address)
+        waiting = WebDriverWait(browser, 30)
         waiting.until(lambda driver: "100 of 400" in driver.page_source)
         waiting.until(lambda driver: driver.execute_script(DRAWN))
         with (run / "progress.csv").open("a") as file:
             file.write("-5.0,200\n")
         waiting.until(lambda driver: "200 of 400" in driver.page_source)
         waiting.until(lambda driver: driver.execute_script(DRAWN))
-        page.server.shutdown()
-        thread.join()
+        command.send_signal(signal.SIGINT)
+        assert command.wait(30) == 0
     waiting.until(lambda driver: "has ended" in driver.page_source)

@@ -1,13 +1,20 @@
-"""The benchmark that trains RecurrentPPO and PlasticPPO side by side."""
+"""From RecurrentPPO: the guide, and the benchmark that trains both."""
 
+import inspect
+import re
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from saved_runs import ROOT
+from sb3_contrib import RecurrentPPO
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 from benchmarks import from_recurrent_ppo
 from benchmarks.rows import Rows
-from spikepropamine import table
+from spikepropamine import PlasticPPO, table
 from spikepropamine.common import UsageError
 from spikepropamine.report.figures import times
 
@@ -77,3 +84,27 @@ def test_curves_by_time_are_averaged_while_all_runs_were_training(
     assert ends == {0: 120, 1: 60}
     with pytest.raises(UsageError, match="do not have returns by time"):
         times([file], policy="recurrent-ppo")
+
+
+def test_the_guide_names_every_argument_of_recurrent_ppo() -> None:
+    page = (ROOT / "docs" / "guides" / "from-recurrent-ppo.md").read_text()
+    named = set(re.findall(r"`(\w+)`", page))
+    for function in (RecurrentPPO.__init__, PlasticPPO.__init__):
+        arguments = set(inspect.signature(function).parameters)
+        assert arguments - {"self", "args", "kwargs"} <= named
+    own = set(inspect.signature(RecurrentActorCriticPolicy.__init__).parameters)
+    inherited = set(inspect.signature(ActorCriticPolicy.__init__).parameters)
+    assert own - inherited <= named  # those of the LSTM
+
+
+def test_what_recurrent_ppo_saved_goes_on_in_plastic_ppo(tmp_path: Path) -> None:
+    venv = make_vec_env("Pendulum-v1", n_envs=2, seed=0)
+    arguments = {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "device": "cpu"}
+    theirs = RecurrentPPO("MlpLstmPolicy", venv, seed=0, **arguments)
+    theirs.learn(32)
+    theirs.save(tmp_path / "model.zip")
+    ours = PlasticPPO.load(tmp_path / "model.zip", env=venv)
+    for name, value in theirs.policy.state_dict().items():
+        assert ours.policy.state_dict()[name].equal(value)
+    ours.learn(32, reset_num_timesteps=False)
+    assert ours.num_timesteps == 64
