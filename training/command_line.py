@@ -19,7 +19,7 @@ from spikepropamine.envs import making
 from spikepropamine.folder import RunFolder, find
 from spikepropamine.options import updated
 from spikepropamine.policies.export import load_policy
-from spikepropamine.training import sections
+from spikepropamine.training import own_task, sections
 from spikepropamine.training.sections import Way
 from spikepropamine.training.settings import (
     Settings,
@@ -88,7 +88,18 @@ def parse(arguments: Sequence[str], program: str = "spikepropamine train") -> Se
     _check_given(given, request.values)
     if given.resume and given.folder.config.is_file():
         return _resumed(settings, given, values, request.config)
-    return validated(given)
+    return validated(own_task.fitted(given, _named(request, given)))
+
+
+def _named(request: _Request, settings: Settings) -> set[str]:
+    """The settings that the command line and the user's configuration give, by dotted
+    name.
+    """
+    names = set(options.flat(request.values))
+    if request.config is not None:
+        way = Way.of(settings)
+        names |= sections.named_by(request.config, settings.env, settings.policy, way)
+    return names
 
 
 def _read_request(arguments: Sequence[str], program: str) -> _Request:

@@ -39,12 +39,12 @@ from spikepropamine.policies.fast import way
 from spikepropamine.policies.fast.ppo import FastPPO
 from spikepropamine.tracking import check_credentials
 from spikepropamine.training import callbacks as small
-from spikepropamine.training import checkpoints, sections
+from spikepropamine.training import checkpoints, own_task, sections
 from spikepropamine.training.advice import advice, facts_of, has_not_risen
 from spikepropamine.training.checkpoints import Checkpoint, Checkpoints
 from spikepropamine.training.command_line import parse, without_effect
 from spikepropamine.training.diagnostics import Diagnostics
-from spikepropamine.training.environments import make_envs
+from spikepropamine.training.environments import env_maker, make_envs
 from spikepropamine.training.evaluations import Evaluations, films
 from spikepropamine.training.guard import Guard
 from spikepropamine.training.logs import ProgressCSV, ResumableTensorBoard, WandbWriter
@@ -387,6 +387,9 @@ def _say_what_learns(algorithm: BaseAlgorithm, settings: Settings) -> None:
     )
     if isinstance(algorithm, FastPPO):
         print(f"rollouts and updates: {way(policy)}")
+    if not sections.is_configured(settings.env):
+        with closing(env_maker(settings)()) as env:
+            print(own_task.decided_by(settings, env))
 
 
 def _say_what_came(algorithm: BaseAlgorithm, settings: Settings) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from spikepropamine.agents.algorithms import ALGORITHMS, TAUGHT
 from spikepropamine.common import UsageError
-from spikepropamine.options import updated
+from spikepropamine.options import flat, updated
 from spikepropamine.reading import read_yaml
 from spikepropamine.training.settings import OF_ONE_RUN, Settings, read_config
 
@@ -46,6 +46,15 @@ class Way:
         )
 
 
+def is_configured(env: str) -> bool:
+    """Whether a task, by its id, has a configuration of its own."""
+    return _file_of(env).is_file()
+
+
+def _file_of(env: str) -> Path:
+    return CONFIGS / f"{env.replace('/', '-')}.yaml"
+
+
 def defaults(
     env: str,
     policy: str,
@@ -70,9 +79,7 @@ def defaults(
     way = Way(TAUGHT if taught else kind, taught, cued)
     settings = Settings(env=env, policy=policy)
     settings = updated(settings, {"trainer": {"kind": way.kind}})
-    file = CONFIGS / f"{env.replace('/', '-')}.yaml"
-    if not file.is_file():
-        file = CONFIGS / "default.yaml"
+    file = _file_of(env) if is_configured(env) else CONFIGS / "default.yaml"
     settings = with_sections(settings, with_bases(file, CONFIGS), way)
     if config is None:
         return settings
@@ -163,6 +170,28 @@ def users_files(file: Path, env: str, policy: str, way: Way) -> Files:
         there = ", ".join(map(str, sections)) or "nothing"
         raise UsageError(f"{file} has no section for {policy}, only {there}")
     return files
+
+
+def named_by(file: Path, env: str, policy: str, way: Way) -> set[str]:
+    """The settings that a user's file has, by dotted name, in any of its sections.
+
+    Args:
+        file: its path.
+        env: id of the environment.
+        policy: name of the policy.
+        way: how it learns.
+
+    Raises:
+        UsageError: as of `users_files`.
+    """
+    names: set[str] = set()
+    for _, contents in users_files(file, env, policy, way):
+        for section in contents.values():
+            if isinstance(section, dict):
+                names |= flat(section).keys()
+        # the configuration of a run has settings in the place of sections' names
+        names |= flat(contents).keys()
+    return names
 
 
 def _of_run(file: Path, env: str, policy: str) -> Sections:

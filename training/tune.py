@@ -210,8 +210,9 @@ def _search_file(env: str) -> Path:
     folder = CONFIGS / "search"
     if (folder / name).is_file():
         return folder / name
-    is_configured = (CONFIGS / name).is_file()
-    return folder / ("configured.yaml" if is_configured else "default.yaml")
+    if sections.is_configured(env):
+        return folder / "configured.yaml"
+    return folder / "default.yaml"
 
 
 def _has_effect_in_task(settings: Settings) -> Callable[[str], bool]:
