@@ -58,7 +58,7 @@ slow: .venv/installed  ## the tests that take minutes: of learning, compiling, a
 	$(BIN)/python -m pytest -q -m slow
 
 fuzz: .venv/installed  ## wrong input by the thousand
-	FUZZ=40 $(BIN)/python -m pytest -q tests/test_fuzz.py
+	FUZZ=40 $(BIN)/python -m pytest -q tests/test_fuzz.py tests/test_fuzz_python.py
 
 ends: .venv/installed  ## a thousand random ends of commands
 	ENDS=30 $(BIN)/python -m pytest -q -m slow tests/test_ends.py

@@ -14,7 +14,11 @@ from stable_baselines3.common.vec_env import VecNormalize
 from spikepropamine.policies.fast import fast
 from spikepropamine.policies.fast.environments import scaled
 from spikepropamine.policies.fast.single import Single, StateNotFinite, single
-from spikepropamine.policies.spaces import check_observations, stacked
+from spikepropamine.policies.spaces import (
+    check_observations,
+    check_structure,
+    stacked,
+)
 
 State = tuple[np.ndarray, ...] | None
 
@@ -138,11 +142,12 @@ class DeployedPolicy:
             Actions [batch, ...], and the new state.
 
         Raises:
-            BadObservation: see `policies.spaces.check_observations`; nothing has come
-                of it, and the state still holds.
+            BadObservation: see `policies.spaces.check_structure` and
+                `check_observations`; nothing has come of it, and the state still holds.
             LostState: a policy with memory got no state, and episodes do not all begin.
             ValueError: the state has a number that is not finite.
         """
+        check_structure(observation, self.observation_space)
         check_observations(observation)
         if isinstance(self.policy, RecurrentActorCriticPolicy):
             state = state or None  # an empty tuple is no state either

@@ -113,6 +113,32 @@ def _named(key: str) -> str:
     return f"observation {key!r}" if key else "observation"
 
 
+def check_structure(observation: Any, space: spaces.Space[Any]) -> None:
+    """Checks that observations are a mapping where the space is one, with its keys.
+
+    Args:
+        observation: of one environment or of several.
+        space: of observations.
+
+    Raises:
+        BadObservation: they are something else.
+    """
+    if not isinstance(space, spaces.Dict):
+        if isinstance(observation, Mapping):
+            raise BadObservation(
+                f"the observation is a dict of {sorted(map(str, observation))}, and "
+                f"the policy observes a {space}"
+            )
+        return
+    if not isinstance(observation, Mapping):
+        raise BadObservation(
+            f"the observation is no dict; it needs {sorted(space.spaces)}"
+        )
+    if not space.spaces.keys() <= observation.keys():
+        names = sorted(map(str, observation))
+        raise BadObservation(f"the observation has {names}, not {sorted(space.spaces)}")
+
+
 def batch_of_one(observation: Any, space: spaces.Space[Any]) -> Any:
     """An observation of one environment as a batch of one.
 
@@ -126,25 +152,12 @@ def batch_of_one(observation: Any, space: spaces.Space[Any]) -> Any:
     Raises:
         BadObservation: it is not of the space's structure or shape.
     """
+    check_structure(observation, space)
     if isinstance(space, spaces.Dict):
-        if not isinstance(observation, Mapping):
-            raise BadObservation(
-                f"the observation is no dict; it needs {sorted(space.spaces)}"
-            )
-        missing = space.spaces.keys() - observation.keys()
-        if missing:
-            raise BadObservation(
-                f"the observation has {sorted(observation)}, not {sorted(space.spaces)}"
-            )
         return {
             key: batch_of_one(observation[key], part)
             for key, part in space.spaces.items()
         }
-    if isinstance(observation, Mapping):
-        raise BadObservation(
-            f"the observation is a dict of {sorted(map(str, observation))}, and the "
-            f"policy observes a {space}"
-        )
     array = observation
     if not isinstance(observation, np.ma.MaskedArray):
         array = np.asarray(observation)

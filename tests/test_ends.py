@@ -27,6 +27,12 @@ TINY = ["--n-envs", "1", "--steps", "96", "--trainer.n-steps", "48",
         "--trainer.batch-size", "48",
         "--trainer.n-epochs", "1", "--checkpoint-every", "48"]  # fmt: skip
 TASK = ["--env", "CueAssociation-v0", "--policy", "mlp"]
+PENDULUM = ["--env", "Pendulum-v1", "--policy", "mlp", "--n-envs", "1", "--steps",
+            "96", "--checkpoint-every", "48"]  # fmt: skip
+OFF_POLICY = ["--trainer.learning-starts", "16", "--trainer.batch-size", "16",
+              "--trainer.train-freq", "16", "--trainer.gradient-steps", "2",
+              "--trainer.sequence-length", "8", "--trainer.critic", "8"]  # fmt: skip
+SEARCHED = ["--env-kwargs", "trials", "2", "--trainer.population", "4"]
 MATRIX = f"""
 envs: [CueAssociation-v0]
 policies: [mlp]
@@ -35,8 +41,17 @@ train: {" ".join(TINY)}
 evaluate: [--episodes 2 --conditions clean]
 """
 RUN = "runs/CueAssociation-v0/mlp/seed-0"
+OF_PENDULUM = "runs/Pendulum-v1/mlp/seed-0"
 COMMANDS = {  # with the file that is there when all is done
     "train": (["train", *TASK, *TINY], f"{RUN}/policy/policy.json"),
+    "train-sac": (["train", *PENDULUM, *OFF_POLICY, "--trainer.kind", "sac"],
+                  f"{OF_PENDULUM}/policy/policy.json"),
+    "train-tqc": (["train", *PENDULUM, *OFF_POLICY, "--trainer.kind", "tqc"],
+                  f"{OF_PENDULUM}/policy/policy.json"),
+    "train-evolution": (["train", *TASK, *SEARCHED, "--trainer.kind", "evolution",
+                         "--n-envs", "1", "--steps", "200", "--checkpoint-every",
+                         "48"],
+                        f"{RUN}/policy/policy.json"),
     "matrix": (["matrix", "m.yaml", "--results", "results", "--jobs", "2"],
                "results/m.csv"),
     "tune": (["tune", *TASK, *TINY, "--trials", "3", "--seeds", "1", "--study", "study",
@@ -163,7 +178,7 @@ def test_an_end_loses_nothing_and_the_next_start_does_the_rest(undisturbed, name
         before = finished(folder)
         again = (
             [*command, "--resume"]
-            if name == "train" and (folder / RUN).exists()
+            if name.startswith("train") and (folder / last).parents[1].exists()
             else command
         )
         again = [*again, "--overwrite"] if name == "evaluate" else again

@@ -223,6 +223,7 @@ def room(tmp_path_factory):
                  "evaluation.film.video.film_run", "export.command._write_onnx",
                  "export.command._write_nir", "envs.perturbations.verify.table",
                  "export.play._serve", "report.dashboards.save",
+                 "report.live.LivePage.start",
                  "report.pages.draw"):  # fmt: skip
         patch.setattr(f"spikepropamine.{name}", reached)
     for name in ("training.run", "report.evaluate"):
@@ -236,34 +237,43 @@ def room(tmp_path_factory):
     patch.undo()
 
 
+KINDS = ("ppo", "sac", "tqc", "evolution", "supervised")
 HELP: dict[str, list[str]] = {}
 
 
 def options_of(command):
     """The options that its help names."""
     if command not in HELP:
-        more = ["--policy", "ndp-oja", "--env", CUES] if command == "train" else []
-        with (
-            contextlib.redirect_stdout(io.StringIO()) as said,
-            contextlib.suppress(SystemExit),
-        ):
-            main([command, *more, "--help"])
-        HELP[command] = sorted(
-            {*re.findall(r"--[a-z][\w.-]*", said.getvalue())} - {"--help"}
-        )
+        kinds = [[]]
+        if command == "train":
+            task = ["--policy", "ndp-oja", "--env", CUES]
+            kinds = [[*task, "--trainer.kind", kind] for kind in KINDS]
+        named = set()
+        for more in kinds:
+            with (
+                contextlib.redirect_stdout(io.StringIO()) as said,
+                contextlib.suppress(SystemExit),
+            ):
+                main([command, *more, "--help"])
+            named |= {*re.findall(r"--[a-z][\w.-]*", said.getvalue())}
+        HELP[command] = sorted(named - {"--help"})
     return HELP[command]
 
 
 NEEDED = {
     "train": [["--env", CUES, "--policy", "mlp"],
-              ["--env", "Pendulum-v1", "--policy", "ndp-oja"]],
-    "tune": [["--env", CUES, "--policy", "snn"]],
+              ["--env", "Pendulum-v1", "--policy", "ndp-oja"],
+              ["--env", "Pendulum-v1", "--policy", "snn", "--trainer.kind", "sac"],
+              ["--env", "Pendulum-v1", "--policy", "lstm", "--trainer.kind", "tqc"],
+              ["--env", CUES, "--policy", "mlp", "--trainer.kind", "evolution"]],
+    "tune": [["--env", CUES, "--policy", "snn"],
+             ["--env", "Pendulum-v1", "--policy", "gru"]],
     "evaluate": [["run"], ["x=run"]], "enjoy": [["run"]],
     "play": [["run"], []],
     "export": [["run", "--format", "onnx"], ["run", "--format", "nir"]],
     "matrix": [["cue-ppo", "--seeds", "0", "--dry-run"], ["f.yaml"]],
     "cards": [["run"]], "list": [["rules"]],
-    "dashboards": [["--local", "."], []],
+    "dashboards": [["--local", "."], ["--live", "."], []],
     "claims": [["f.yaml"], []],
     "verify": [["--only", "mass"]],
 }  # fmt: skip
@@ -334,7 +344,7 @@ YAMLS = {  # by kind: where there are some, which, and the command that reads on
     "suites": ("suites", ["mid-episode", "noise", "motor-signs", "body-damage"],
                ["evaluate", "run", "--suite", "own.yaml"]),
     "matrices": (".", [], ["matrix", "own.yaml", "--dry-run"]),
-    "searches": ("search", ["default"],
+    "searches": ("search", ["default", "configured"],
                  ["tune", "--env", CUES, "--policy", "ndp-oja", "--search",
                   "own.yaml"]),
 }  # fmt: skip
