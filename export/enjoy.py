@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from spikepropamine.common import bad_input
+from spikepropamine.common import bad_input, require
 from spikepropamine.envs.making import make
 from spikepropamine.envs.rendering import CannotDraw, choose_backend
 from spikepropamine.evaluation.ask.conditions import conditions_of, make_env
@@ -56,6 +56,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
                 )
             print(f"return {total:.1f}")
             return 0
+    require("av", "films", "a video")
     # the encoder takes a moment
     from spikepropamine.evaluation.film.video import film_run
 

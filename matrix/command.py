@@ -18,6 +18,7 @@ from spikepropamine.common import (
     UsageError,
     check_known,
     progress_bar,
+    require,
     run_command,
 )
 from spikepropamine.matrix import stamp
@@ -103,6 +104,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         _print_commands(cells, left)
         return 0
+    require("vl_convert", "pages", "spikepropamine matrix")
     failed: dict[str, str] = {}
     file = options.results / f"{matrix.name}.csv"
     options.runs.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,14 @@ from urllib.parse import quote
 import numpy as np
 from markupsafe import Markup
 
-from spikepropamine.common import CLEAN_KEY, Parser, UsageError, reason, write_text
+from spikepropamine.common import (
+    CLEAN_KEY,
+    Parser,
+    UsageError,
+    reason,
+    require,
+    write_text,
+)
 from spikepropamine.evaluation.ask.runs import learning_settings
 from spikepropamine.evaluation.measure import SHARE, UNBOUNDED
 from spikepropamine.evaluation.measures import MEASURES
@@ -80,6 +87,7 @@ def save() -> str:
         UsageError: there is no account or no such project, or the server cannot be
             reached.
     """
+    require("wandb_workspaces", "wandb", "a workspace")
     import wandb
     from wandb_workspaces.workspaces import internal
 
@@ -138,8 +146,10 @@ def write_local(root: Path) -> Path:
         The path of the page.
 
     Raises:
-        UsageError: there is no such folder, or no run in it.
+        UsageError: there is no such folder, or no run in it, or the extra `pages` is
+            missing.
     """
+    require("vl_convert", "pages", "dashboards --local")
     if not root.is_dir():
         raise UsageError(f"there is no folder {root}")
     if not find_runs(root):

@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium as gym
 import torch
 
-from spikepropamine.common import CLEAN_KEY, run_command
+from spikepropamine.common import CLEAN_KEY, UsageError, require, run_command
 from spikepropamine.envs.rendering import CannotDraw, cannot_draw, choose_backend
 from spikepropamine.evaluation import command
 from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, make_env
@@ -57,6 +57,8 @@ def run_all(options: argparse.Namespace) -> tuple[Path, bool]:
     Raises:
         UsageError: something is missing or wrong, before anything is written.
     """
+    if options.video is not None:
+        require("av", "films", "--video")
     import_modules(options.imports)
     # before MuJoCo is imported
     can_draw = options.video is None or choose_backend() is not None
@@ -64,17 +66,12 @@ def run_all(options: argparse.Namespace) -> tuple[Path, bool]:
     plan = plan_of(options)
     films = options.video is not None and _can_film(plan, can_draw)
     evaluated = command.measure(plan, options)
-    from spikepropamine.report.html import write_report  # and the plots
-
-    for run in _firsts(plan):
-        if can_record(run.policy):
-            _look_into(evaluated, run)
     filmed = _film(plan, options) if films else options.video is None
     results = EvaluationResults.read(plan.folder)
-    report = write_report(plan.folder, results)
+    report = _report(plan, evaluated, results)
     _say(results, options.episodes)
     _advise(advice_by_policy(plan.folder, results))
-    print(f"results are in {plan.folder}\nthe report is {report}")
+    print(f"results are in {plan.folder}\n{report}")
     if options.quick:
         print(
             "this is a first answer, of few episodes: the intervals say how sure it is"
@@ -84,6 +81,20 @@ def run_all(options: argparse.Namespace) -> tuple[Path, bool]:
 
         track_evaluation(options.track, plan.folder)
     return plan.folder, filmed
+
+
+def _report(plan: Plan, evaluated: Evaluated, results: EvaluationResults) -> str:
+    """Writes the report and its pictures; says where it is, or what it needs."""
+    try:
+        require("vl_convert", "pages", "report.html")
+    except UsageError as error:
+        return f"no report: {error}"
+    from spikepropamine.report.html import write_report  # and the plots
+
+    for run in _firsts(plan):
+        if can_record(run.policy):
+            _look_into(evaluated, run)
+    return f"the report is {write_report(plan.folder, results)}"
 
 
 def _firsts(plan: Plan) -> list[Run]:

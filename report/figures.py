@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import vl_convert
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from spikepropamine import table
 from spikepropamine.colours import colour_of
-from spikepropamine.common import CLEAN_KEY, UsageError, whole_file
+from spikepropamine.common import CLEAN_KEY, UsageError, require, whole_file
 from spikepropamine.evaluation.measures import MEASURES
 from spikepropamine.reading import read_bytes
 from spikepropamine.report.charts import Chart, chart, short
@@ -311,7 +310,13 @@ def draw(chart: Chart, path: Path) -> None:
     Args:
         chart: to be drawn.
         path: of the picture, in a folder that exists.
+
+    Raises:
+        UsageError: the extra `pages` is missing.
     """
+    require("vl_convert", "pages", "a figure")
+    import vl_convert
+
     picture = vl_convert.vegalite_to_png(json.dumps(chart), scale=SCALE)
     information = PngInfo()
     information.add_text(CHART, digest(chart))

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import jinja2
-import vl_convert
 from markupsafe import Markup
 
+from spikepropamine.common import require
 from spikepropamine.reading import read_text
 from spikepropamine.report.columns import Column, Item, cells_of
 from spikepropamine.report.paint import paint, styles
@@ -213,5 +213,8 @@ def _template() -> jinja2.Template:
 @functools.cache
 def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed in one script."""
+    require("vl_convert", "pages", "a page with plots")
+    import vl_convert
+
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return script.replace("</script", "<\\/script")

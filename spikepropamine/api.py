@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spikepropamine.common import UsageError, check_known
+from spikepropamine.common import UsageError, check_known, require
 from spikepropamine.folder import ASKED, RESULTS, RunFolder, policy_folder
 from spikepropamine.policies.deployed import DeployedPolicy, State
 from spikepropamine.policies.export import load_policy
@@ -199,7 +199,12 @@ class Run:
         return load(self.folder)
 
     def figure(self, column: str = "rollout/ep_rew_mean") -> "alt.Chart":
-        """A column of progress.csv by environment steps."""
+        """A column of progress.csv by environment steps.
+
+        Raises:
+            UsageError: there is no such column, or the extra `pages` is missing.
+        """
+        require("altair", "pages", "a figure")
         import altair as alt
 
         steps = "time/total_timesteps"
@@ -268,8 +273,10 @@ class Evaluation:
             select: values of columns to show alone: `condition="clean"`.
 
         Raises:
-            UsageError: these results do not have what the figure shows.
+            UsageError: these results do not have what the figure shows, or the extra
+                `pages` is missing.
         """
+        require("altair", "pages", "a figure")
         import altair as alt
 
         from spikepropamine.report import figures

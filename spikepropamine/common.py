@@ -301,8 +301,8 @@ def require(module: str, extra: str, what: str) -> None:
     """
     if importlib.util.find_spec(module) is None:
         raise UsageError(
-            f"{what} needs the extra {extra!r}: pip install 'spikepropamine[{extra}]', "
-            f"or '.[{extra}]' in a checkout"
+            f"{what} needs {module}: pip install 'spikepropamine[{extra}]', or "
+            f"'.[{extra}]' in a checkout"
         )
 
 

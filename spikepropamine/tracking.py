@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from spikepropamine.common import UsageError, reason
+from spikepropamine.common import UsageError, reason, require
 from spikepropamine.folder import RunFolder
 from spikepropamine.reading import read_json
 
@@ -28,8 +28,8 @@ def check_credentials(
     what: str = "--track online",
     instead: str = "--track offline needs none, and can be uploaded later",
 ) -> None:
-    """Before any work is done: asks the server whether the account works, if there is
-    to be one.
+    """Before any work is done: checks that wandb is installed, and asks the server
+    whether the account works, if there is to be one.
 
     Args:
         mode: of tracking.
@@ -37,9 +37,12 @@ def check_credentials(
         instead: what needs none, for the message.
 
     Raises:
-        UsageError: online, and there are no credentials, or the server does not take
-            them.
+        UsageError: wandb is missing; or it is online, and there are no credentials, or
+            the server does not take them.
     """
+    if mode == "off":
+        return
+    require("wandb", "wandb", what if mode == "online" else f"--track {mode}")
     if mode != "online":
         return
     import wandb

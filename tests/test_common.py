@@ -103,7 +103,7 @@ def test_an_unknown_name_has_its_nearest():
 
 
 def test_a_missing_extra_is_named():
-    with pytest.raises(UsageError, match="--flag needs the extra 'more'"):
+    with pytest.raises(UsageError, match="--flag needs no_such_module: pip install"):
         common.require("no_such_module", "more", "--flag")
     common.require("json", "more", "--flag")
 

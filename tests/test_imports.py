@@ -4,6 +4,7 @@ import ast
 import functools
 import graphlib
 import importlib
+import re
 import tomllib
 from pathlib import Path
 
@@ -187,9 +188,26 @@ def test_data_is_installed():
         assert there <= named, package
 
 
+def required(name):
+    """The lines of a file of requirements, without what they are for."""
+    lines = (ROOT / name).read_text().splitlines()
+    return {line.partition("#")[0].strip() for line in lines} - {""}
+
+
 def test_extras_are_tested():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = (ROOT / "requirements-dev.txt").read_text().splitlines()
-    tested = {line.partition("#")[0].strip() for line in lines}
-    for extra, needs in project["optional-dependencies"].items():
+    tested = required("requirements-dev.txt") | required("requirements.txt")
+    extras = project["optional-dependencies"]
+    (every,) = extras.pop("all")
+    for extra, needs in extras.items():
         assert set(needs) <= tested, extra
+    named = re.fullmatch(r"spikepropamine\[(.*)\]", every)[1].split(",")
+    assert set(named) == set(extras) - {"docs"}
+
+
+def test_requirements_are_those_of_the_package_and_its_most_used_extras():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needs = set(project["dependencies"])
+    for extra in ("wandb", "pages", "films"):
+        needs |= set(project["optional-dependencies"][extra])
+    assert required("requirements.txt") == needs

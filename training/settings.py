@@ -271,6 +271,8 @@ def validated(settings: Settings) -> Settings:
         raise UsageError("there is no CUDA device here; use --device cpu")
     if settings.tensorboard:
         require("tensorboard", "tensorboard", "--tensorboard")
+    if settings.video_every:
+        require("av", "films", "--video-every")
     if settings.cue is not None:
         if settings.reveal:
             raise UsageError("--cue: leave out --reveal")
