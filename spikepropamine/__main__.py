@@ -30,6 +30,7 @@ COMMANDS = {
         "pull the plug of a policy's plasticity, in a browser",
     ),
     "export": ("export.command", "a policy as a file: ONNX or NIR"),
+    "push": ("report.push", "a policy to the Hugging Face Hub"),
     "cards": ("report.card", "cards of runs, from their evaluations"),
     "verify": (
         "envs.perturbations.verify",

@@ -163,7 +163,8 @@ def load(name: str | Path) -> Policy:
 
     Args:
         name: of one in `spikepropamine list trained`, or the folder of a run or of its
-            policy.
+            policy, or `hf:owner/name[@revision]`, on the Hugging Face Hub (needs the
+            extra `hub`).
 
     Raises:
         UsageError: there is none; the message has the nearest name.

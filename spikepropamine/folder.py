@@ -17,6 +17,7 @@ import numpy as np
 
 from spikepropamine import IS_CHECKOUT
 from spikepropamine.common import UsageError, did_you_mean, shown
+from spikepropamine.hub import download, is_address
 from spikepropamine.reading import Missing, read_text
 
 POLICY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
@@ -175,13 +176,15 @@ def find(name: str | Path) -> Path:
     """The run folder of a path or a name.
 
     Args:
-        name: a run folder, the folder of its policy, or parts of the path of a run in
-            trained/.
+        name: a run folder, the folder of its policy, parts of the path of a run in
+            trained/, or `hf:OWNER/NAME[@REVISION]`, on the Hugging Face Hub.
 
     Raises:
         UsageError: there is none, or there are several; the message has the nearest
             ones.
     """
+    if is_address(name):
+        return download(str(name))
     if _exists(Path(name)):
         return _run_folder(Path(name))
     wanted = f"/{str(name).strip('/')}/"

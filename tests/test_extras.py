@@ -27,6 +27,7 @@ WHERE = {
         f"enjoy {TRAINED} --video RUNS/films",
     ],
     "evotorch": [f"train {CUE} --trainer.kind evolution --runs RUNS"],
+    "huggingface_hub": [f"push {TRAINED} owner/name", "enjoy hf:owner/name"],
     "nir": [f"export {TRAINED} --format nir --out RUNS/policy.nir"],
     "onnx": [f"export {TRAINED} --format onnx --out RUNS/policy.onnx"],
     "onnxruntime": [f"export {TRAINED} --format onnx --out RUNS/policy.onnx"],
