@@ -22,7 +22,12 @@ from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.folder import RunFolder, check_writable, find, refuse_link
 from spikepropamine.versions import add_import, import_modules, versions
 
-FORMATS = ("onnx", "nir")
+FILES = {
+    "onnx": "policy.onnx",
+    "nir": "policy.nir",
+    "rsl_rl": "policy-rsl_rl.onnx",
+}
+FORMATS = tuple(FILES)
 
 
 def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
@@ -36,10 +41,11 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     text = (
         "onnx: the whole policy, plasticity included, for ONNX Runtime; nir: the "
         "spiking network without plasticity, for neuromorphic hardware and its "
-        "simulators"
+        "simulators; rsl_rl: the whole policy, with the inputs and outputs of an LSTM "
+        "of rsl_rl, for runtimes of robots"
     )
     parser.add_argument("--format", choices=FORMATS, required=True, help=text)
-    text = "(RUN/exports/policy.onnx or policy.nir)"
+    text = f"(RUN/exports/ with {', '.join(FILES.values())})"
     parser.add_argument("--out", type=Path, metavar="FILE", help=text)
     return parser.parse_args(arguments)
 
@@ -54,13 +60,13 @@ def main(arguments: Sequence[str], program: str = "spikepropamine export") -> in
     exports = RunFolder(run.folder).exports
     if options.out is None:
         refuse_link(exports, "--out")
-    out = options.out or exports / f"policy.{options.format}"
+    out = options.out or exports / FILES[options.format]
     check_writable(out.parent, "--out")
     network: Any = getattr(run.policy.policy, "network", None)
     drawn = network is not None and network.config.fresh_weights == "random"
     if drawn:
         network.keep_weights()
-    write = _write_onnx if options.format == "onnx" else _write_nir
+    write = _write_nir if options.format == "nir" else _write_onnx
     with bad_input():
         env = make_env(task, CLEAN, run.previous, run.revealed)
         with closing(env), whole_file(out) as part:
@@ -143,13 +149,17 @@ def _write_onnx(
     part: Path, run: Run, task: Task, env: gym.Env, options: argparse.Namespace
 ) -> str:
     for module in ("onnx", "onnxruntime"):
-        require(module, "export", "--format onnx")
-    from spikepropamine.export import onnx_file
+        require(module, "export", f"--format {options.format}")
+    from spikepropamine.export import onnx_file, rsl_rl_file
 
-    contents = onnx_file.to_onnx(
-        run.policy, model_card(run, task, ONNX_CALL), env.observation_space
-    )
-    check = onnx_file.check(contents, run.policy, env, options.seed)
+    card = model_card(run, task, ONNX_CALL)
+    player = onnx_file.OnnxPolicy
+    if options.format == "onnx":
+        contents = onnx_file.to_onnx(run.policy, card, env.observation_space)
+    else:
+        player = rsl_rl_file.RslRlPolicy
+        contents = rsl_rl_file.to_rsl_rl(run.policy, card)
+    check = onnx_file.check(contents, run.policy, env, options.seed, player=player)
     part.write_bytes(contents)
     size = f"{len(contents) / 1000:.0f} kB"
     compared = "actions are the same"

@@ -8,7 +8,7 @@ learning wherever ONNX runs. The equations are those of `policies.reference`.
 import io
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -187,8 +187,6 @@ def to_onnx(
             have their channels first.
         watched: whether the state has the neuromodulators.
     """
-    import onnx
-
     space = deployed.policy.observation_space if space is None else space
     step = Step(deployed, space, watched).eval()
     parts = _by_input(space.spaces if isinstance(space, spaces.Dict) else space)
@@ -202,6 +200,31 @@ def to_onnx(
         names = [*names, STATE]
         outputs = [ACTION, NEW_STATE]
         inputs.append(torch.zeros(2, step.layout.size))
+    layout = None if step.layout is None else dict(step.layout.shapes)
+    return to_file(step, inputs, names, outputs, dict(card) | {"state": layout})
+
+
+def to_file(
+    step: nn.Module,
+    inputs: Sequence[Tensor],
+    names: Sequence[str],
+    outputs: Sequence[str],
+    card: Mapping[str, Any],
+    free_batch: bool = True,
+) -> bytes:
+    """The contents of an ONNX file.
+
+    Args:
+        step: what it does, a function of tensors.
+        inputs: examples of them.
+        names: of the inputs.
+        outputs: their names.
+        card: its metadata: name to anything that JSON holds.
+        free_batch: whether the first axis of all of them is as long as one likes.
+    """
+    import onnx
+
+    axes = {name: {0: "batch"} for name in [*names, *outputs]} if free_batch else {}
     buffer: Any = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter(
@@ -211,15 +234,14 @@ def to_onnx(
             step,
             tuple(inputs),
             buffer,
-            input_names=names,
-            output_names=outputs,
-            dynamic_axes={name: {0: "batch"} for name in [*names, *outputs]},
+            input_names=list(names),
+            output_names=list(outputs),
+            dynamic_axes=axes,
             opset_version=OPSET,
             dynamo=False,  # the newer exporter refuses branches that depend on data
         )
     model = onnx.load_from_string(buffer.getvalue())
-    layout = None if step.layout is None else dict(step.layout.shapes)
-    for key, value in (dict(card) | {"state": layout}).items():
+    for key, value in card.items():
         text = value if isinstance(value, str) else json.dumps(value)
         model.metadata_props.add(key=key, value=text)
     model.doc_string = str(card.get("summary", ""))
@@ -272,6 +294,10 @@ class OnnxPolicy:
         self.state = dict(zip(self.state, state))
         return action[0]
 
+    def take(self, flat: np.ndarray) -> None:
+        """Goes on from a flat state [1, D]."""
+        self.state = {STATE: flat}
+
 
 class Check(NamedTuple):
     """What came of running a file beside its policy."""
@@ -289,6 +315,7 @@ def check(
     env: gym.Env,
     seed: int,
     steps: int = STEPS,
+    player: type[OnnxPolicy] = OnnxPolicy,
 ) -> Check:
     """Runs the file on ONNX Runtime beside the policy.
 
@@ -303,11 +330,12 @@ def check(
         env: its task, which is not closed.
         seed: of the first episode; the next have the next numbers.
         steps: how many, in all episodes.
+        player: what runs the file.
 
     Raises:
         ValueError: they differ by more than rounding can explain.
     """
-    exported = OnnxPolicy(contents)
+    exported = player(contents)
     policy: Any = deployed.policy
     layout = state_layout(policy) if isinstance(policy, PlasticSpikingPolicy) else None
     allowed = 0 if layout is None else max(1, steps // 500)
@@ -335,5 +363,5 @@ def check(
             fields = [
                 policy.layout.get(flat, name).reshape(1, -1) for name in layout.shapes
             ]
-            exported.state = {STATE: np.concatenate(fields, axis=1)}
+            exported.take(np.concatenate(fields, axis=1))
     return Check(steps, worst, apart)

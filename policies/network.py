@@ -180,7 +180,10 @@ class SpikingNetwork(nn.Module):
             starts = first_tick
         exogenous = shown.index_select(2, self.exogenous) if self._modulated else shown
         plasticity = 1.0 - state["plasticity_off"]
-        held = state["modulator_held"] if bool(state["modulator_held"].any()) else None
+        held = None
+        # a graph is made for acting, in which nothing is held
+        if not torch.compiler.is_exporting() and bool(state["modulator_held"].any()):
+            held = state["modulator_held"]
         new_state = {flag: state[flag] for flag in FLAGS}
         outputs: list[LayerOutput] = []
         signal = self.encoder(shown)

@@ -223,6 +223,19 @@ class LayerOutput(NamedTuple):
     rate: Tensor | None
 
 
+def may_start(starts: Tensor) -> list[bool]:
+    """Of each tick, whether an episode may start there in some environment.
+
+    Args:
+        starts: [T, B], 1 where one does. Its numbers are not there yet where
+            `torch.export` makes a graph: then one may start at every tick.
+    """
+    if torch.compiler.is_exporting():
+        return [True] * len(starts)
+    flags: list[bool] = (starts > 0).any(dim=1).tolist()
+    return flags
+
+
 def layer_sequence(
     spec: LayerSpec,
     parameters: LayerParameters,
@@ -281,7 +294,7 @@ def layer_sequence(
     """
     p = parameters
     currents = torch.nn.functional.linear(inputs, p.weight, p.bias)
-    has_start = (starts > 0).any(dim=1).tolist()
+    has_start = may_start(starts)
     state = dict(state)
     spikes = _outputs(spec, state["potential"])
     all_spikes = []

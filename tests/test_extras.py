@@ -54,6 +54,8 @@ ELSEWHERE = {
     "matplotlib": "Stable-Baselines3 requires it",
     "pandas": "Stable-Baselines3 requires it",
     "ray": "evotorch requires it",
+    "rsl_rl": "rsl_rl imports the module that imports it",
+    "tensordict": "rsl_rl requires it",
     "websockets": "tests of `play` have it",
     "markupsafe": "Jinja2 requires it",
 }

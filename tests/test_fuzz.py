@@ -223,7 +223,7 @@ def room(tmp_path_factory):
                  "evaluation.film.video.film_run", "export.command._write_onnx",
                  "export.command._write_nir", "envs.perturbations.verify.table",
                  "export.play._serve", "report.dashboards.save",
-                 "report.live.LivePage.start",
+                 "report.live.LivePage.start", "hub.upload", "hub.download",
                  "report.pages.draw"):  # fmt: skip
         patch.setattr(f"spikepropamine.{name}", reached)
     for name in ("training.run", "report.evaluate"):
@@ -274,7 +274,7 @@ NEEDED = {
     "matrix": [["cue-ppo", "--seeds", "0", "--dry-run"], ["f.yaml"]],
     "cards": [["run"]], "list": [["rules"]],
     "dashboards": [["--local", "."], ["--live", "."], []],
-    "claims": [["f.yaml"], []],
+    "claims": [["f.yaml"], []], "push": [["run", "owner/name"]],
     "verify": [["--only", "mass"]],
 }  # fmt: skip
 
