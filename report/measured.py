@@ -26,44 +26,41 @@ def _cases(files: Sequence[Path], wanted: Mapping[str, str]) -> list[dict[str, A
     return cases.to_dicts()
 
 
+def _column(title: str, form: str) -> Column[Row]:
+    """A column of a case's measures, as a format string shows them."""
+    return Column(title, lambda case: form.format(**case))
+
+
 def speed(files: Sequence[Path], **wanted: str) -> str:
     """Environment steps per second of training, by policy and size, and where the time
     goes.
     """
     cases = _cases(files, wanted)
-
-    def column(title: str, form: str) -> Column[Row]:
-        return Column(title, lambda case: form.format(**case))
-
     columns = [
-        column("policy", "`{policy}`"),
-        column("settings", "{setting}"),
-        column("steps a second", "{steps_per_second:,.0f}"),
-        column("times SB3's", "{relative_to_sb3:.2f}"),
+        _column("policy", "`{policy}`"),
+        _column("settings", "{setting}"),
+        _column("steps a second", "{steps_per_second:,.0f}"),
+        _column("times SB3's", "{relative_to_sb3:.2f}"),
     ]
     if "share_of_physics_limit" in cases[0]:
-        limit = column("of the physics limit", "{share_of_physics_limit:.2f}")
+        limit = _column("of the physics limit", "{share_of_physics_limit:.2f}")
         columns.append(limit)
     for name in cases[0]:
         if name.endswith("_us"):
             title = f"{name.removesuffix('_us')}, µs"
-            columns.append(column(title, f"{{{name}:.1f}}"))
-    columns.append(column("parameters of the actor", "{actor_parameters:,.0f}"))
+            columns.append(_column(title, f"{{{name}:.1f}}"))
+    columns.append(_column("parameters of the actor", "{actor_parameters:,.0f}"))
     return markdown(columns, cases)
 
 
 def actions(files: Sequence[Path], **wanted: str) -> str:
     """Microseconds of one action, beside ONNX Runtime, by policy."""
-
-    def column(title: str, form: str) -> Column[Row]:
-        return Column(title, lambda case: form.format(**case))
-
     columns = [
-        column("task", "{environment}"),
-        column("policy", "`{policy}`"),
-        column("`act`, µs", "{act_microseconds:.1f}"),
-        column("ONNX Runtime, µs", "{onnx_microseconds:.1f}"),
-        column("`act` relative to ONNX Runtime", "{act_relative_to_onnx:.2f}"),
+        _column("task", "{environment}"),
+        _column("policy", "`{policy}`"),
+        _column("`act`, µs", "{act_microseconds:.1f}"),
+        _column("ONNX Runtime, µs", "{onnx_microseconds:.1f}"),
+        _column("`act` relative to ONNX Runtime", "{act_relative_to_onnx:.2f}"),
     ]
     return markdown(columns, _cases(files, wanted))
 
