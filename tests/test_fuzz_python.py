@@ -219,10 +219,10 @@ class Changing(gymnasium.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        return self.observation_space.low, {{}}
+        return self.observation_space.low.copy(), {{}}
 
     def step(self, action):
-        return self.observation_space.low, REWARD, False, False, {{}}
+        return self.observation_space.low.copy(), REWARD, False, False, {{}}
 """
 changes = st.lists(
     st.tuples(st.sampled_from(["reload", "set", "nothing"]), st.integers(-3, 3)),
