@@ -17,6 +17,7 @@ import math
 from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -118,7 +119,7 @@ def fitted(settings: Settings, given: Collection[str]) -> Settings:
         "log_std_init": task.log_std_init(trainer.log_std_init),
     }
     matters = has_effect(settings)
-    open_ones = {
+    open_ones: dict[str, Any] = {
         name: value
         for name, value in decided.items()
         if f"trainer.{name}" not in given and matters(f"trainer.{name}")
