@@ -1,22 +1,20 @@
 """What `mkdocs` does besides, for pages that are read in the checkout too.
 
-The help of every command becomes a page. The page of `play` is copied, where it is
-built. Equations become MathML. A link out of docs/ is checked and becomes the name of
-the file, since the site does not have it.
+Every setting and the help of every command become pages, and so does the notebook. The
+page of `play` is copied, where it is built. Equations become MathML. A link out of
+docs/ is checked and becomes the name of the file, since the site does not have it.
 """
 
-import contextlib
 import html
-import io
+import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from latex2mathml.converter import convert
 from mkdocs.plugins import get_plugin_logger
 from mkdocs.structure.files import File, Files
-
-from spikepropamine.__main__ import COMMANDS, main
 
 DOCS = Path(__file__).resolve().parent
 PLAYED = DOCS.parent / "export" / "assets"
@@ -31,8 +29,10 @@ log = get_plugin_logger("hooks")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Adds a page of all commands, and the files of the page of `play`."""
-    files.append(File.generated(config, "reference/commands.md", content=commands()))
+    """Adds pages that are made from the code, the notebook, and the page of `play`."""
+    pages = _module("generated").PAGES | _module("notebook").PAGES
+    for place, content in pages.items():
+        files.append(File.generated(config, place, content=content()))
     for file in sorted(PLAYED.rglob("*")):
         if file.is_file():
             path = f"unplug/{file.relative_to(PLAYED).as_posix()}"
@@ -86,13 +86,10 @@ def on_page_content(content: str, **_: Any) -> str:
     return EQUATION.sub(drawn, content)
 
 
-def commands() -> str:
-    """The help of every command."""
-    parts = ["# Commands", "`spikepropamine COMMAND --help` prints the same."]
-    for name, (_, summary) in COMMANDS.items():
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
-            main([name, "--help"])
-        parts += [f"## {name}", f"{summary[0].upper()}{summary[1:]}."]
-        parts.append(f"```text\n{said.getvalue()}```")
-    return "\n\n".join(parts) + "\n"
+def _module(name: str) -> ModuleType:
+    """A file beside this one, as a module."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -149,7 +149,6 @@ def write_local(root: Path) -> Path:
         UsageError: there is no such folder, or no run in it, or the extra `pages` is
             missing.
     """
-    require("vl_convert", "pages", "dashboards --local")
     if not root.is_dir():
         raise UsageError(f"there is no folder {root}")
     if not find_runs(root):
@@ -170,7 +169,11 @@ def local_page(root: Path, version: str = "", say: Say = _say) -> str:
         root: the folder.
         version: of a page that is served and follows its files; empty: it does not.
         say: is called with a line on each file that is left out.
+
+    Raises:
+        UsageError: the extra `pages` is missing.
     """
+    require("vl_convert", "pages", "the page over runs")
     runs = find_runs(root, say)
     sections = [
         _learning(root, runs),

@@ -33,7 +33,7 @@ WHERE = {
     "onnxruntime": [f"export {TRAINED} --format onnx --out RUNS/policy.onnx"],
     "optuna": ["tune --env CueAssociation-v0 --policy mlp --study RUNS/study"],
     "tensorboard": [f"train {CUE} --tensorboard --runs RUNS"],
-    "vl_convert": ["dashboards --local RUNS"],
+    "vl_convert": ["dashboards --local RUNS", "dashboards --live RUNS"],
     "wandb": [
         f"train {CUE} --track offline --runs RUNS",
         f"evaluate {TRAINED} --track online --out RUNS/out",

@@ -215,6 +215,7 @@ def test_only_what_is_done_is_forgotten(runner):
     assert model.get_hidden_state() is None
 
 
+@pytest.mark.nightly
 def test_the_runner_exports_what_it_trains(runner, tmp_path):
     runner.export_policy_to_onnx(str(tmp_path))
     session = onnxruntime.InferenceSession(str(tmp_path / "policy.onnx"))
