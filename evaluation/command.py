@@ -35,11 +35,11 @@ from spikepropamine.folder import (
     ASKED,
     POLICY_NAME,
     RESULTS,
-    RunFolder,
     check_writable,
     find,
     plain_name,
     refuse_link,
+    results_folder,
 )
 from spikepropamine.reading import read_yaml
 from spikepropamine.versions import add_import, versions
@@ -374,7 +374,7 @@ def _folder(options: argparse.Namespace, runs: Sequence[Path]) -> Path:
     common = Path(os.path.commonpath([run.resolve() for run in runs]))
     if common.is_relative_to(Path.cwd()):
         common = common.relative_to(Path.cwd())
-    folder: Path = RunFolder(common).evaluations / folder_name(options)
+    folder: Path = results_folder(common).evaluations / folder_name(options)
     for path in (folder.parent, folder, folder / "figures", folder / "videos"):
         refuse_link(path, "--out")
     return folder

@@ -19,7 +19,7 @@ from spikepropamine.common import (
 )
 from spikepropamine.evaluation.ask.conditions import CLEAN, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
-from spikepropamine.folder import RunFolder, check_writable, find, refuse_link
+from spikepropamine.folder import check_writable, find, refuse_link, results_folder
 from spikepropamine.versions import add_import, import_modules, versions
 
 FILES = {
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine export") -> in
     torch.set_num_threads(1)
     options = parse(arguments, program)
     run, task = run_of(options)
-    exports = RunFolder(run.folder).exports
+    exports = results_folder(run.folder).exports
     if options.out is None:
         refuse_link(exports, "--out")
     out = options.out or exports / FILES[options.format]

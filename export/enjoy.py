@@ -21,7 +21,7 @@ from spikepropamine.evaluation.ask.conditions import conditions_of, make_env
 from spikepropamine.evaluation.command import FILMED
 from spikepropamine.evaluation.run.watched import watch
 from spikepropamine.export.command import parser_of, run_of
-from spikepropamine.folder import RunFolder, check_writable, refuse_link
+from spikepropamine.folder import check_writable, refuse_link, results_folder
 
 
 def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int:
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
     # the encoder takes a moment
     from spikepropamine.evaluation.film.video import film_run
 
-    place = options.video or RunFolder(run.folder).videos
+    place = options.video or results_folder(run.folder).videos
     if options.video is None:
         refuse_link(place, "--video")
     check_writable(place, "--video")

@@ -17,7 +17,7 @@ import numpy as np
 
 from spikepropamine import IS_CHECKOUT
 from spikepropamine.common import UsageError, did_you_mean, shown
-from spikepropamine.hub import download, is_address
+from spikepropamine.hub import download, downloads, is_address
 from spikepropamine.reading import Missing, read_text
 
 POLICY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
@@ -162,6 +162,30 @@ DESCRIPTION = "policy.json"  # in the folder of a policy
 def trained_runs() -> list[Path]:
     """Run folders in trained/."""
     return sorted(file.parents[1] for file in TRAINED.rglob(DESCRIPTION))
+
+
+RUNS = Path("runs")
+"""Where runs go if nothing else is said, and what is made out of others' policies."""
+
+
+def results_folder(folder: Path) -> RunFolder:
+    """Where evaluations, exports and films of a run go.
+
+    Args:
+        folder: of the run, or one that several have in common.
+
+    Returns:
+        That folder; or where the policies came with the installed package or from the
+        Hub, one of the same name in `runs/`.
+    """
+    places = [downloads()]
+    if not IS_CHECKOUT:
+        places.append(TRAINED)
+    whole = folder.resolve()
+    for place in places:
+        if whole.is_relative_to(place.resolve()):
+            return RunFolder(RUNS / whole.relative_to(place.resolve()))
+    return RunFolder(folder)
 
 
 def name_of(folder: Path) -> str:

@@ -73,7 +73,7 @@ def is_address(name: str | Path) -> bool:
     return str(name).startswith(PREFIX)
 
 
-def folder() -> Path:
+def downloads() -> Path:
     """Where downloads are kept; it can be deleted at any time."""
     return platformdirs.user_cache_path("spikepropamine") / "hub"
 
@@ -99,7 +99,7 @@ def download(name: str) -> Path:
     about = _answer(address, ask)
     sizes = {file.rfilename: file.size for file in about.siblings or ()}
     wanted = _checked(address, sizes)
-    place = folder() / address.repository.replace("/", "--") / about.sha
+    place = downloads() / address.repository.replace("/", "--") / about.sha
     place.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(place.with_suffix(".lock")):
         if not place.is_dir():

@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
-from spikepropamine import common, versions
+from spikepropamine import common, folder, versions
 from spikepropamine.common import (
     UsageError,
     progress_bar,
@@ -111,9 +112,9 @@ def test_a_missing_extra_is_named():
 def test_runs_are_found_below_a_folder_and_not_inside_one_another(tmp_path):
     run = RunFolder.of(tmp_path / "runs", "Ant-v5", "snn", 3)
     assert run.path == tmp_path / "runs" / "Ant-v5" / "snn" / "seed-3"
-    for folder in (run, RunFolder(run.checkpoints)):
-        folder.path.mkdir(parents=True)
-        folder.config.write_text("settings: {}")
+    for place in (run, RunFolder(run.checkpoints)):
+        place.path.mkdir(parents=True)
+        place.config.write_text("settings: {}")
     assert list(RunFolder.below(tmp_path)) == [run]
 
 
@@ -269,3 +270,16 @@ def test_a_large_tensor_is_not_paged_in_twice():
     keep_freed_memory()
     faults()
     assert faults() < 100
+
+
+def test_results_go_to_the_run_and_of_what_was_installed_to_the_runs_here(
+    tmp_path, monkeypatch
+):
+    run = tmp_path / "trained" / "robots" / "Swimmer-v5" / "snn" / "seed-0"
+    monkeypatch.setattr(folder, "TRAINED", tmp_path / "trained")
+    assert folder.results_folder(run).path == run  # a checkout
+    monkeypatch.setattr(folder, "IS_CHECKOUT", False)
+    here = Path("runs/robots/Swimmer-v5/snn/seed-0")
+    assert folder.results_folder(run).path == here
+    own = tmp_path / "mine" / "seed-0"
+    assert folder.results_folder(own).path == own

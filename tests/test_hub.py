@@ -8,6 +8,7 @@ import yaml
 from hub_stand_in import Hub
 
 import spikepropamine as sp
+from spikepropamine import folder
 from spikepropamine import hub as client
 from spikepropamine.__main__ import main
 from spikepropamine.common import UsageError
@@ -24,7 +25,8 @@ NORMALISATION = "policy/normalisation.safetensors"
 def hub(monkeypatch, tmp_path):
     with Hub() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        monkeypatch.setattr(client, "folder", lambda: tmp_path / "hub")
+        monkeypatch.setattr(client, "downloads", lambda: tmp_path / "hub")
+        monkeypatch.setattr(folder, "downloads", lambda: tmp_path / "hub")
         monkeypatch.setenv("HF_TOKEN", "hf_of_nobody")
         yield hub
 
@@ -89,11 +91,12 @@ def test_the_card_is_what_the_hub_reads(pushed):
     assert ModelCard(card).data.eval_results[0].dataset_name == "Swimmer-v5"
 
 
-def test_commands_take_the_names_of_the_hub(pushed, tmp_path, capsys):
-    out = tmp_path / "policy.onnx"
-    words = ["export", "hf:owner/swimmer", "--format", "onnx", "--out", str(out)]
-    assert main(words) == 0
-    assert out.stat().st_size > 1000
+def test_commands_take_the_names_of_the_hub(pushed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "hf:owner/swimmer", "--format", "onnx"]) == 0
+    (file,) = tmp_path.glob("runs/owner--swimmer/*/exports/policy.onnx")
+    assert file.stat().st_size > 1000
+    assert not list((tmp_path / "hub").rglob("*.onnx"))
 
 
 @pytest.mark.parametrize("file", [WEIGHTS, NORMALISATION])

@@ -72,7 +72,7 @@ def test_every_command_has_its_arguments_in_tables():
     page = PAGES["reference/commands.md"]
     sections = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", page, re.M | re.S))
     assert sections.keys() == COMMANDS.keys()
-    assert "| `--trainer.gamma X` |" in sections["train"]
+    assert "| `--steps N` |" in sections["train"]
     assert "| `--video" in sections["evaluate"]
     for name, text in sections.items():
         assert "| argument | what it is |" in text, name
