@@ -104,8 +104,7 @@ def to_rsl_rl(deployed: DeployedPolicy, card: Mapping[str, Any]) -> bytes:
                 f"{type(space).__name__}{space.shape or ''}: use --format onnx"
             )
     step = RslRlStep(deployed).eval()
-    channels = policy.observation_space.shape[0]
-    inputs = [torch.zeros(1, channels)]
+    inputs = [torch.zeros(1, *(policy.observation_space.shape or ()))]
     names = [OBSERVATION]
     outputs = [ACTIONS]
     layout = None

@@ -149,6 +149,7 @@ def write_local(root: Path) -> Path:
         UsageError: there is no such folder, or no run in it, or the extra `pages` is
             missing.
     """
+    require("vl_convert", "pages", "the page over runs")
     if not root.is_dir():
         raise UsageError(f"there is no folder {root}")
     if not find_runs(root):

@@ -5,6 +5,7 @@ import re
 from dataclasses import fields, is_dataclass
 
 import pytest
+from PIL import Image
 from saved_runs import ROOT
 
 import spikepropamine as sp
@@ -105,6 +106,26 @@ def test_the_notebook_is_a_page_with_its_code_and_outputs():
     listed = (ROOT / "mkdocs.yml").read_text()
     for place in PAGES:
         assert place in listed
+
+
+GALLERY = module("gallery")
+
+
+@pytest.mark.parametrize("task", GALLERY.TASKS)
+def test_a_task_of_the_gallery_has_a_small_moving_picture(task):
+    file = GALLERY.PICTURES / f"{task}.webp"
+    assert file.stat().st_size <= 300_000
+    with Image.open(file) as picture:
+        assert picture.n_frames >= 20
+    assert f"../tasks/{file.name}" in GALLERY.PAGE.read_text()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("task", GALLERY.TASKS)
+def test_the_gallery_says_what_the_tasks_are_and_the_cards_say(task):
+    assert GALLERY.section(task) in GALLERY.PAGE.read_text(), (
+        "run python docs/gallery.py"
+    )
 
 
 def code_of_home():
