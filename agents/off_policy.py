@@ -28,7 +28,8 @@ from spikepropamine.agents.algorithm import (
 from spikepropamine.agents.recent import Recent
 from spikepropamine.agents.replay_buffer import SequenceReplayBuffer, Sequences
 from spikepropamine.agents.settings import OffPolicySettings
-from spikepropamine.policies.actors import ACTORS, Squashed
+from spikepropamine.common import check_known
+from spikepropamine.policies.actors import ACTORS, EXTRACTORS, Squashed
 from spikepropamine.policies.critics import OffPolicy
 from spikepropamine.policies.fast.ppo import NotFinite
 from spikepropamine.policies.flat_adam import flat
@@ -129,7 +130,10 @@ class SequenceLearning(_Base):
     Subclasses say what the critics should give (`_targets`), and the losses.
 
     Args:
-        policy: "PlasticSpikingPolicy", "MlpLstmPolicy", "GruPolicy" or "MlpPolicy".
+        policy: "PlasticSpikingPolicy", "MlpLstmPolicy", "GruPolicy" or "MlpPolicy", for
+            every space of observations; or SB3's and sb3-contrib's names for pictures
+            ("CnnPolicy", "CnnLstmPolicy") and for a Dict ("MultiInputPolicy",
+            "MultiInputLstmPolicy").
         env: environment, or its id.
         sequence_length: environment steps through which gradients flow back in time; a
             minibatch has `batch_size // sequence_length` sequences.
@@ -165,10 +169,18 @@ class SequenceLearning(_Base):
     ) -> None:
         self.sequence_length = sequence_length
         self.burn_in = burn_in
-        if isinstance(policy, str) and policy in self.actors:
-            given = kwargs.get("policy_kwargs") or {}
-            kwargs["policy_kwargs"] = {"actor_class": self.actors[policy]} | given
+        if isinstance(policy, str):
+            check_known("policy", policy, self.actors, error=ValueError)
+            defaults: dict[str, Any] = {"actor_class": self.actors[policy]}
+            if policy in EXTRACTORS:
+                defaults["features_extractor_class"] = EXTRACTORS[policy]
+            kwargs["policy_kwargs"] = defaults | (kwargs.get("policy_kwargs") or {})
             policy = OffPolicy
+        elif not issubclass(policy, OffPolicy):
+            raise ValueError(
+                f"policy {policy.__name__} has no actor with a memory: use one of "
+                f"{', '.join(self.actors)}"
+            )
         super().__init__(policy, env, *args, **kwargs)
 
     def _setup_model(self) -> None:
@@ -201,7 +213,8 @@ class SequenceLearning(_Base):
                 raise ValueError(f"{name} must be at least {bound}, got {value}")
         if self.n_steps != 1:
             raise ValueError(
-                f"n_steps={self.n_steps} is not supported here: leave it out"
+                f"n-step returns (n_steps={self.n_steps}) are not supported here: "
+                "leave n_steps out"
             )
         buffer = self.replay_buffer_class
         if buffer is not None and not issubclass(buffer, SequenceReplayBuffer):
@@ -228,7 +241,7 @@ class SequenceLearning(_Base):
                 sequences or burn-in, in more environments, or with states of another
                 network.
         """
-        before: Any = self.replay_buffer
+        before = self.replay_buffer
         super().load_replay_buffer(path, truncate_last_traj)
         loaded: Any = self.replay_buffer
         self.replay_buffer = before  # unless the other one fits
@@ -238,14 +251,14 @@ class SequenceLearning(_Base):
                 "off-policy algorithm of this project"
             )
         width = loaded.states.shape[2]
+        burn_in = loaded.entries - loaded.sequence_length - 1
         fits = (
-            loaded.sequence_length == before.sequence_length
-            and loaded.entries == before.entries
-            and loaded.n_envs == before.n_envs
-            and before.states.shape[2] in (0, width)
+            loaded.sequence_length == self.sequence_length
+            and burn_in == self.burn_in
+            and loaded.n_envs == self.n_envs
+            and self.actor.state_size in (0, width)
         )
         if not fits:
-            burn_in = loaded.entries - loaded.sequence_length - 1
             raise ValueError(
                 f"{path} was filled with sequence_length={loaded.sequence_length}, "
                 f"burn_in={burn_in}, {loaded.n_envs} environments and states of "

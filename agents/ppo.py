@@ -13,6 +13,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from spikepropamine.agents.algorithm import Actor, Algorithm, Arguments, Blueprint
 from spikepropamine.agents.rollout_buffer import sequence_buffer
 from spikepropamine.agents.settings import OnRollouts, Stochastic, WithCritic
+from spikepropamine.common import check_known
 from spikepropamine.options import NotNegative, Positive, Share
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.baselines import GruPolicy
@@ -55,8 +56,8 @@ class PlasticPPO(FastPPO, RecurrentPPO):
             steps of plasticity that runs against its rule, gradients can overflow.
 
     Raises:
-        ValueError: `sequence_length` is less than 1, or larger than `n_steps` or
-            `batch_size`.
+        ValueError: an unknown name of a policy, or a `sequence_length` that is less
+            than 1, or larger than `n_steps` or `batch_size`.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -73,6 +74,8 @@ class PlasticPPO(FastPPO, RecurrentPPO):
         sequence_length: int | None = None,
         **kwargs: Any,
     ) -> None:
+        if isinstance(policy, str):
+            check_known("policy", policy, self.policy_aliases, error=ValueError)
         self.sequence_length = sequence_length
         super().__init__(policy, env, *args, **kwargs)
 

@@ -114,9 +114,11 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
             next. States are kept where sequences begin, so that every step is in one
             sequence.
         burn_in: steps before each sequence that only bring the state up to date.
+        handle_timeout_termination: must be True, as it is in SB3 by default: an episode
+            that a time limit ends is told apart.
 
-    There is no `handle_timeout_termination`: an episode that a time limit ends is
-    always told apart.
+    Raises:
+        ValueError: `handle_timeout_termination` is False.
     """
 
     def __init__(
@@ -129,7 +131,13 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         optimize_memory_usage: bool = False,
         sequence_length: int = 4,
         burn_in: int = 0,
+        handle_timeout_termination: bool = True,
     ) -> None:
+        if not handle_timeout_termination:
+            raise ValueError(
+                "handle_timeout_termination=False is not supported here, since an "
+                "episode that a time limit ends is always told apart: leave it out"
+            )
         sb3.BaseBuffer.__init__(
             self, buffer_size, observation_space, action_space, device, n_envs
         )

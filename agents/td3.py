@@ -45,7 +45,10 @@ class PlasticTD3(SequenceLearning, TD3):
     The target actor goes through a sequence from the states that the actor had.
 
     Args:
-        policy: "PlasticSpikingPolicy", "MlpLstmPolicy", "GruPolicy" or "MlpPolicy".
+        policy: "PlasticSpikingPolicy", "MlpLstmPolicy", "GruPolicy" or "MlpPolicy", for
+            every space of observations; or SB3's and sb3-contrib's names for pictures
+            ("CnnPolicy", "CnnLstmPolicy") and for a Dict ("MultiInputPolicy",
+            "MultiInputLstmPolicy").
         env: environment, or its id.
         sequence_length: environment steps through which gradients flow back in time; a
             minibatch has `batch_size // sequence_length` sequences.

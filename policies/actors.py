@@ -13,13 +13,15 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.distributions import SquashedDiagGaussianDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import get_action_dim
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from spikepropamine.policies.baselines import GruPolicy
 from spikepropamine.policies.fast import DISTRIBUTIONS, NETWORKS
 from spikepropamine.policies.fast.networks import Pair, remember
-from spikepropamine.policies.spaces import extractor_for
+from spikepropamine.policies.lstm_arguments import refuse_lstm_arguments
+from spikepropamine.policies.spaces import LstmCombinedExtractor, extractor_for
 from spikepropamine.policies.spiking import PlasticSpikingPolicy
 
 LOG_STD = (-20.0, 2.0)
@@ -213,6 +215,14 @@ class SquashedMlp(Squashed, ActorCriticPolicy):
     """The actor of SB3's SAC: an MLP."""
 
     widths: ClassVar[list[int]] = [256, 256]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        refuse_lstm_arguments(
+            kwargs,
+            "an MLP, which has no memory",
+            "give the widths as net_arch=dict(pi=[...])",
+        )
+        super().__init__(*args, **kwargs)
 
     def rectified_layers(self) -> list[nn.Linear]:
         """See `Squashed`."""
@@ -417,21 +427,41 @@ DISTRIBUTIONS[SquashedDiagGaussianDistribution] = _SquashedGaussian
 DISTRIBUTIONS[Certain] = _Certain
 
 
-ACTORS: dict[str, type[Squashed]] = {
-    "MlpPolicy": SquashedMlp,
-    "MlpLstmPolicy": SquashedLstm,
-    "GruPolicy": SquashedGru,
-    "PlasticSpikingPolicy": SquashedSpiking,
-}
-"""Actors of an `OffPolicy`, by SB3's names of policies."""
+def _by_name(
+    mlp: type[Squashed],
+    lstm: type[Squashed],
+    gru: type[Squashed],
+    spiking: type[Squashed],
+) -> dict[str, type[Squashed]]:
+    """Actors by SB3's and sb3-contrib's names of policies, and by ours."""
+    return {
+        "MlpPolicy": mlp,
+        "CnnPolicy": mlp,
+        "MultiInputPolicy": mlp,
+        "MlpLstmPolicy": lstm,
+        "CnnLstmPolicy": lstm,
+        "MultiInputLstmPolicy": lstm,
+        "GruPolicy": gru,
+        "PlasticSpikingPolicy": spiking,
+    }
 
-DETERMINISTIC_ACTORS: dict[str, type[Squashed]] = {
-    "MlpPolicy": DeterministicMlp,
-    "MlpLstmPolicy": DeterministicLstm,
-    "GruPolicy": DeterministicGru,
-    "PlasticSpikingPolicy": DeterministicSpiking,
-}
+
+ACTORS = _by_name(SquashedMlp, SquashedLstm, SquashedGru, SquashedSpiking)
+"""Actors of an `OffPolicy`, by the names of policies."""
+
+DETERMINISTIC_ACTORS = _by_name(
+    DeterministicMlp, DeterministicLstm, DeterministicGru, DeterministicSpiking
+)
 """The same without exploration of their own."""
+
+EXTRACTORS: dict[str, type[BaseFeaturesExtractor]] = {
+    "CnnPolicy": NatureCNN,
+    "CnnLstmPolicy": NatureCNN,
+    "MultiInputPolicy": LstmCombinedExtractor,
+    "MultiInputLstmPolicy": LstmCombinedExtractor,
+}
+"""Features extractors of names that demand a kind of observation. All other policies
+have the one that suits their observations."""
 
 for _actor_class in (*ACTORS.values(), *DETERMINISTIC_ACTORS.values()):
     NETWORKS[_actor_class] = _networks

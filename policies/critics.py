@@ -89,10 +89,12 @@ class OffPolicy(SACPolicy):
         optimizer_class, optimizer_kwargs: of both, as in SB3; the default is Adam in
             one call, `FlatAdam`.
         more: arguments of the actor, such as `network` for a spiking one, or
-            `activation_fn`.
+            `activation_fn`; of an LSTM or a GRU `lstm_hidden_size`, `n_lstm_layers` and
+            `lstm_kwargs`, as in sb3-contrib.
 
     Raises:
-        ValueError: gSDE, or several features extractors.
+        ValueError: gSDE, several features extractors, critics with an LSTM, or
+            arguments of an LSTM for an actor without one.
     """
 
     def __init__(
@@ -117,6 +119,12 @@ class OffPolicy(SACPolicy):
     ) -> None:
         if use_sde:
             raise ValueError("gSDE (use_sde=True) is not supported here: leave it out")
+        for name in ("shared_lstm", "enable_critic_lstm"):
+            if more.get(name):
+                raise ValueError(
+                    f"{name}=True is not supported here, since the critics are MLPs: "
+                    "critic_sees_state=True shows them what the actor remembers"
+                )
         if not more.get("share_features_extractor", True):
             raise ValueError(
                 "share_features_extractor=False is not supported here: leave it out"

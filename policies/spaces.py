@@ -279,7 +279,23 @@ class LstmFlattenExtractor(_WholeWidth, sb3.FlattenExtractor):
 
 
 class LstmCombinedExtractor(_WholeWidth, sb3.CombinedExtractor):
-    """`CombinedExtractor` with a width that `nn.LSTM` takes."""
+    """`CombinedExtractor` with a width that `nn.LSTM` takes.
+
+    Args:
+        observation_space: a Dict.
+        arguments: of `CombinedExtractor`.
+
+    Raises:
+        ValueError: observations of another space.
+    """
+
+    def __init__(self, observation_space: spaces.Space[Any], **arguments: Any) -> None:
+        if not isinstance(observation_space, spaces.Dict):
+            raise ValueError(
+                "a policy of several inputs (MultiInput...) needs observations in a "
+                f"Dict, not {observation_space}: use the policy's name with Mlp or Cnn"
+            )
+        super().__init__(observation_space, **arguments)
 
 
 def extractor_for(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from spikepropamine.policies.config import NetworkConfig
 from spikepropamine.policies.fast import NETWORKS, by_sequence, by_time, fast
 from spikepropamine.policies.fast.networks import Pair, spiking
+from spikepropamine.policies.lstm_arguments import refuse_lstm_arguments
 from spikepropamine.policies.network import SpikingNetwork
 from spikepropamine.policies.spaces import (
     LstmCombinedExtractor,
@@ -96,8 +97,8 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
             `use_sde` must be False.
 
     Raises:
-        ValueError: gSDE, several features extractors, or settings that do not fit (see
-            `NetworkConfig`).
+        ValueError: gSDE, several features extractors, arguments of an LSTM, or settings
+            that do not fit (see `NetworkConfig`).
     """
 
     def __init__(
@@ -112,6 +113,12 @@ class PlasticSpikingPolicy(RecurrentActorCriticPolicy):
         backend: str = "auto",
         **arguments: Any,
     ) -> None:
+        refuse_lstm_arguments(
+            arguments,
+            "a spiking network",
+            "give a width for each layer as network=dict(hidden=(64, 64)); "
+            "critic_sees_spikes says whether the critic sees its features",
+        )
         if arguments.pop("use_sde", False):
             raise ValueError(
                 "PlasticSpikingPolicy does not support gSDE (use_sde=True): its "
