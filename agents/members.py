@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spikepropamine.policies.deployed import DeployedPolicy, Normalisation
 from spikepropamine.policies.fast import Several, can_differ
-from spikepropamine.policies.spaces import each, stacked
+from spikepropamine.policies.spaces import check_observations, each, stacked
 
 TOGETHER = 16
 """Members that are evaluated at a time."""
@@ -121,6 +121,9 @@ class Worker:
         Args:
             episodes: that each of them has.
             job: the members.
+
+        Raises:
+            ValueError: an observation or a reward is not a finite number.
         """
         if not self.together:
             return [
@@ -181,6 +184,7 @@ class Worker:
             actors = self._actors(members)
             while running:
                 batch = stacked(observations)
+                check_observations(batch)
                 if episodes.normalisation is not None:
                     raw.append(batch)
                     batch = episodes.normalisation(batch)
@@ -202,6 +206,8 @@ class Worker:
                         recorder.add_info(info)
                         if ended:
                             recorder.add_end(returns[row], lengths[row])
+        if not np.isfinite(returns).all():
+            raise ValueError("a reward of the environment is not a finite number")
         whole = stacked(raw) if raw else None
         results = []
         for first in range(0, len(envs), count):

@@ -1,6 +1,7 @@
 """A replay buffer of sequences, with the actor's state before each."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -118,7 +119,9 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
             that a time limit ends is told apart.
 
     Raises:
-        ValueError: `handle_timeout_termination` is False.
+        ValueError: `handle_timeout_termination` is False, or there is no memory for so
+            many entries. Where there is some, but not enough once the buffer is full, a
+            warning says so.
     """
 
     def __init__(
@@ -151,17 +154,40 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         size = blocks * sequence_length
         self.buffer_size = size
         """Entries of one environment."""
-        self.kept = self._room_for_observations(size)
-        self.actions = np.zeros((n_envs, size, self.action_dim), np.float32)
-        self.rewards = np.zeros((n_envs, size), np.float32)
-        self.dones = np.zeros((n_envs, size), np.float32)
-        self.starts = np.zeros((n_envs, size), np.float32)
-        self.weights = np.zeros((n_envs, size), np.float32)
+        try:
+            self._make_room(size)
+        except (MemoryError, ValueError) as error:  # which NumPy raises
+            raise ValueError(
+                f"a replay buffer of {buffer_size:,} steps has no room in memory: "
+                "lower buffer_size"
+            ) from error
+        needed = self._bytes()
+        if needed > MEMORY:
+            warnings.warn(
+                f"once it is full, the replay buffer takes {needed / 2**30:.1f} GiB, "
+                f"and this machine has {MEMORY / 2**30:.1f}: lower buffer_size",
+                stacklevel=2,
+            )
         self.states = np.zeros((n_envs, blocks, 0), np.float32)
         self.counts = np.zeros(n_envs, np.int64)
         """Entries that each environment has added."""
         self.stored: dict[int, str] = {}
         """Names of the files with blocks of this buffer, by number."""
+
+    def _make_room(self, size: int) -> None:
+        """Makes the arrays for `size` entries of each environment."""
+        shape = (self.n_envs, size)
+        self.kept = self._room_for_observations(size)
+        self.actions = np.zeros((*shape, self.action_dim), np.float32)
+        self.rewards = np.zeros(shape, np.float32)
+        self.dones = np.zeros(shape, np.float32)
+        self.starts = np.zeros(shape, np.float32)
+        self.weights = np.zeros(shape, np.float32)
+
+    def _bytes(self) -> int:
+        """What the entries take, without states."""
+        arrays = [*self.kept.values(), *(getattr(self, name) for name in OF_ENTRIES)]
+        return sum(x.nbytes for x in arrays)
 
     def _room_for_observations(self, size: int) -> dict[str, np.ndarray]:
         """Arrays [n_envs, size, ...] for each part of observations; the name of the
@@ -197,8 +223,7 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
     @property
     def block_entries(self) -> int:
         """Entries of each environment in a block: those of whole sequences."""
-        arrays = [*self.kept.values(), *(getattr(self, name) for name in OF_ENTRIES)]
-        size = sum(x.nbytes for x in [*arrays, self.states])
+        size = self._bytes() + self.states.nbytes
         sequences = self.states.shape[1]
         most = BLOCK * sequences // size
         return min(max(most, 1), sequences) * self.sequence_length

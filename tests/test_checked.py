@@ -1,13 +1,17 @@
 """What environments give and raise: named, in one line, wherever they are stepped."""
 
 import re
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
 import pytest
 from conftest import OBSERVATIONS, RandomEnv
+from gymnasium.wrappers import TransformReward
 from saved_runs import save_run
+from stable_baselines3.common.vec_env import DummyVecEnv
 
+from spikepropamine.agents.evolution import Evolution
 from spikepropamine.common import UsageError
 from spikepropamine.envs.checked import Checked, EnvironmentFailed
 from spikepropamine.envs.making import make
@@ -118,13 +122,14 @@ class Misbehaving(RandomEnv):
     finite.
     """
 
-    def __init__(self, answer="", value=None, render_mode=None):
-        super().__init__("box", "box", length=10)
+    def __init__(self, answer="", value=None, render_mode=None, action="box"):
+        super().__init__("box", action, length=10)
         self.answer = answer
         self.value = value
 
     def step(self, action):
         good = super().step(action)
+        good[-1]["target"] = np.int64(0)  # which supervised learning needs
         if self.clock == 4 and self.answer:
             return ANSWERS[self.answer][0](good)
         if self.clock == 4 and self.value is not None:
@@ -167,6 +172,44 @@ def test_a_training_says_so(run_here, capsys, answer):
     assert run_here(*TRAIN, "--env-kwargs", "answer", repr(answer)) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("train.py: error: Misbehaving-v0 failed in step: ")
+
+
+@pytest.mark.parametrize("kind", ["sac", "supervised", "evolution"])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("answer", "a number as a text"), "its reward is '1.0', and should be"),
+        (("answer", "an end in words"), "its terminated is 'False', and should be"),
+        (("value", "inf"), "its observation[1] is inf, and should be a finite"),
+    ],
+)
+def test_every_way_to_learn_stops_at_it(kind, given, words, run_here, capsys):
+    action = "box" if kind == "sac" else "discrete"
+    arguments = [*given, "action", action, "max_episode_steps", "10"]
+    code = run_here(
+        *TRAIN, "--trainer.kind", kind, "--env-kwargs", *arguments,
+        "--trainer.population", "2", "--trainer.learning-starts", "10", "--steps", "64",
+    )  # fmt: skip
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert code == 2
+    assert said.startswith("train.py: error: Misbehaving-v0 failed in step: ")
+    assert words in said
+
+
+@pytest.mark.parametrize("place", ["an observation", "a reward"])
+def test_evolution_checks_environments_of_ones_own(place):
+    """Which have not come through `make`."""
+    value = np.nan
+    observed = value if place == "an observation" else None
+    venv = DummyVecEnv([partial(Misbehaving, value=observed)])
+    if place == "a reward":
+        venv.envs = [TransformReward(venv.envs[0], lambda _: value)]
+    policy_kwargs = {"network": {"hidden": (4,)}}
+    model = Evolution(
+        "PlasticSpikingPolicy", venv, population=2, policy_kwargs=policy_kwargs
+    )
+    with pytest.raises(ValueError, match="finite number"):
+        model.learn(20)
 
 
 def test_the_traceback_is_there_for_whoever_asks(run_here, capsys, monkeypatch):

@@ -143,3 +143,21 @@ def test_contents_without_blocks_are_read():
 def self_made(buffer):
     np.random.seed(0)
     return list(buffer.minibatches(5, 16))
+
+
+def test_a_buffer_that_cannot_fit_names_its_size(monkeypatch):
+    spaces = (gym.spaces.Box(-1, 1, (3,)), gym.spaces.Box(-1, 1, (1,)))
+    with pytest.raises(ValueError, match=r"steps has no room in memory: lower b"):
+        SequenceReplayBuffer(10**16, *spaces)
+    monkeypatch.setattr(replay_buffer, "MEMORY", 10_000)
+    with pytest.warns(UserWarning, match="takes 0.0 GiB, .* lower buffer_size"):
+        SequenceReplayBuffer(1000, *spaces)
+
+
+def test_a_state_that_cannot_fit_is_refused(monkeypatch):
+    buffer = SequenceReplayBuffer(
+        1000, gym.spaces.Box(-1, 1, (3,)), gym.spaces.Box(-1, 1, (1,))
+    )
+    monkeypatch.setattr(replay_buffer, "MEMORY", 10_000)
+    with pytest.raises(ValueError, match="lower buffer_size"):
+        buffer.keep_states(64)
