@@ -102,13 +102,20 @@ def _mlp_off_policy(blueprint: Blueprint) -> Policy:
     return Policy("MlpPolicy", arguments)
 
 
-def _gated_arguments(blueprint: Blueprint) -> Arguments:
-    """The arguments of a policy with an LSTM or a GRU."""
+HEADS = (64, 64)
+"""Widths between an LSTM or a GRU and the actions, those of sb3-contrib's
+`MlpLstmPolicy`. Its critic has as many, see `trainer.critic`."""
+LINEAR: tuple[int, ...] = ()
+"""The actions are linear in what an LSTM or a GRU gives."""
+
+
+def _gated_arguments(blueprint: Blueprint, heads: tuple[int, ...]) -> Arguments:
+    """The arguments of an on-policy policy with an LSTM or a GRU."""
     arguments: Arguments = {
         "log_std_init": blueprint.trainer.log_std_init,
         "lstm_hidden_size": blueprint.network.hidden[-1],
         "features_extractor_class": extractor_for(blueprint.venv.observation_space),
-        "net_arch": {"pi": [], "vf": list(blueprint.trainer.critic)},
+        "net_arch": {"pi": list(heads), "vf": list(blueprint.trainer.critic)},
     }
     if blueprint.told:
         arguments["told"] = blueprint.told
@@ -122,29 +129,35 @@ def _lstm_policy(blueprint: Blueprint) -> Any:
     return _named(blueprint.venv.observation_space, "LstmPolicy")
 
 
-def _lstm_actor_critic(blueprint: Blueprint) -> Policy:
-    arguments = _gated_arguments(blueprint) | {"optimizer_kwargs": ADAM}
-    return Policy(_lstm_policy(blueprint), arguments)
+def _gru_policy(blueprint: Blueprint) -> str:
+    """The name of the policy with a GRU, for all observations."""
+    return "GruPolicy"
 
 
-def _gru_actor_critic(blueprint: Blueprint) -> Policy:
-    arguments = _gated_arguments(blueprint) | {"optimizer_kwargs": ADAM}
-    return Policy("GruPolicy", arguments)
+def _gated(
+    on_policy: Callable[[Blueprint], Any], off_policy: str, heads: tuple[int, ...]
+) -> Actor:
+    """An actor with an LSTM or a GRU.
 
-
-def _gated_off_policy(name: str) -> Callable[[Blueprint], Policy]:
-    """What makes the off-policy policy of an LSTM or a GRU, which is registered by a
-    name.
+    Args:
+        on_policy: gives the name or the class of its on-policy policy.
+        off_policy: the name of its off-policy one.
+        heads: widths between the memory and the actions.
     """
 
-    def policy(blueprint: Blueprint) -> Policy:
+    def make_actor_critic(blueprint: Blueprint) -> Policy:
+        arguments = _gated_arguments(blueprint, heads) | {"optimizer_kwargs": ADAM}
+        return Policy(on_policy(blueprint), arguments)
+
+    def make_off_policy(blueprint: Blueprint) -> Policy:
         arguments: Arguments = {
             "log_std_init": blueprint.trainer.log_std_init,
             "lstm_hidden_size": blueprint.network.hidden[-1],
+            "net_arch": {"pi": list(heads)},
         }
-        return Policy(name, arguments)
+        return Policy(off_policy, arguments)
 
-    return policy
+    return Actor(make_actor_critic, make_off_policy, memory=True)
 
 
 def _spiking_actor_critic(blueprint: Blueprint) -> Policy:
@@ -172,8 +185,10 @@ def _spiking_off_policy(blueprint: Blueprint) -> Policy:
 
 
 MLP = Actor(_mlp_actor_critic, _mlp_off_policy, memory=False)
-LSTM = Actor(_lstm_actor_critic, _gated_off_policy("MlpLstmPolicy"), memory=True)
-GRU = Actor(_gru_actor_critic, _gated_off_policy("GruPolicy"), memory=True)
+LSTM = _gated(_lstm_policy, "MlpLstmPolicy", HEADS)
+LINEAR_LSTM = _gated(_lstm_policy, "MlpLstmPolicy", LINEAR)
+GRU = _gated(_gru_policy, "GruPolicy", HEADS)
+LINEAR_GRU = _gated(_gru_policy, "GruPolicy", LINEAR)
 SPIKING = Actor(_spiking_actor_critic, _spiking_off_policy, memory=True)
 
 
@@ -190,7 +205,7 @@ def _stock_lstm(
     if isinstance(venv.action_space, spaces.MultiBinary):
         raise ValueError("lstm-stock cannot take MultiBinary actions; use lstm")
     blueprint = Blueprint(venv, network, trainer)
-    policy_kwargs = arguments["policy_kwargs"] | _gated_arguments(blueprint)
+    policy_kwargs = arguments["policy_kwargs"] | _gated_arguments(blueprint, HEADS)
     given = arguments | {"policy_kwargs": policy_kwargs}
     return RecurrentPPO(_lstm_policy(blueprint), venv, **given)
 
@@ -217,13 +232,22 @@ SPIKING_ALONE = NETWORK | {"trainer.critic_sees_spikes", "backend"}
 BASELINES = {
     "mlp": Agent("Stable-Baselines3's PPO", ignores=SPIKING_ALONE, actor=MLP),
     "lstm": Agent(
-        "sb3-contrib's LSTM, in sequences",
+        "sb3-contrib's LSTM policy, in sequences",
         ignores=SPIKING_ALONE,
         one_width=True,
         actor=LSTM,
     ),
     "gru": Agent(
         "the same with a GRU", ignores=SPIKING_ALONE, one_width=True, actor=GRU
+    ),
+    "lstm-linear": Agent(
+        "an LSTM whose actions are linear in it, without layers between them",
+        ignores=SPIKING_ALONE,
+        one_width=True,
+        actor=LINEAR_LSTM,
+    ),
+    "gru-linear": Agent(
+        "the same with a GRU", ignores=SPIKING_ALONE, one_width=True, actor=LINEAR_GRU
     ),
     "lstm-stock": Agent(
         "the LSTM policy through sb3-contrib's own buffer",

@@ -209,8 +209,6 @@ def _task(spec: Any) -> dict[str, Any]:
 
 def _name(policy: ActorCriticPolicy) -> str:
     """What `train.py` would call a policy."""
-    if isinstance(policy, GruPolicy):
-        return "gru"
     if isinstance(policy, PlasticSpikingPolicy):
         network = policy.network_config
         if network.rule == "none":
@@ -218,5 +216,7 @@ def _name(policy: ActorCriticPolicy) -> str:
         prefix = "dp" if network.modulation == "none" else "ndp"
         return f"{prefix}-{network.rule}"
     if isinstance(policy, RecurrentActorCriticPolicy):
-        return "lstm"
+        memory = "gru" if isinstance(policy, GruPolicy) else "lstm"
+        has_heads = len(policy.mlp_extractor.policy_net) > 0
+        return memory if has_heads else f"{memory}-linear"
     return "mlp"

@@ -3,15 +3,23 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import SAC, HerReplayBuffer
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecTransposeImage
 
 from spikepropamine.agents import PlasticPPO, PlasticSAC, PlasticTQC
 from spikepropamine.agents.crossq import PlasticCrossQ
+from spikepropamine.agents.saving import save_run
 from spikepropamine.agents.td3 import PlasticTD3
+from spikepropamine.agents.zoo import TrainerSettings, build
+from spikepropamine.folder import RunFolder
+from spikepropamine.policies import NetworkConfig
+from spikepropamine.policies.critics import actor_of
+from spikepropamine.policies.export import load_policy
 
 ALGORITHMS = [PlasticSAC, PlasticTQC, PlasticTD3, PlasticCrossQ]
 PICTURE = spaces.Box(0, 255, (36, 36, 3), np.uint8)
@@ -160,3 +168,45 @@ def test_the_default_of_sb3_may_be_given(tmp_path):
     model.replay_buffer = None  # as SB3's own test of this does
     model.load_replay_buffer(tmp_path / "replay")
     assert model.replay_buffer.size() == size
+
+
+def test_lstm_is_the_policy_of_sb3_contrib_and_its_first_losses_are_equal():
+    """`lstm` against `RecurrentPPO` with the defaults of `MlpLstmPolicy`."""
+    width = 16
+    settings = {"n_steps": 32, "batch_size": 64, "n_epochs": 1, "gae_lambda": 0.9}
+    trainer = TrainerSettings(**settings, sequence_length=32)
+    network = NetworkConfig(hidden=(width,))
+    mine = build("lstm", make_vec_env("CartPole-v1", 2), network, trainer, seed=3)
+    theirs = RecurrentPPO(
+        "MlpLstmPolicy",
+        make_vec_env("CartPole-v1", 2),
+        policy_kwargs={"lstm_hidden_size": width},
+        seed=3,
+        device="cpu",
+        **settings,
+    )
+    assert isinstance(mine, PlasticPPO)
+    theirs.policy.load_state_dict(mine.policy.state_dict())  # of equal parts
+    logged = []
+    for model in (mine, theirs):
+        torch.manual_seed(1)
+        model.env.seed(5)
+        model.ent_coef = 0.1
+        model.learn(64, log_interval=None)
+        names = ("value_loss", "policy_gradient_loss", "entropy_loss", "loss")
+        logged.append([model.logger.name_to_value[f"train/{name}"] for name in names])
+    np.testing.assert_allclose(*logged, rtol=1e-4, atol=1e-6)
+    assert logged[0][0] > 0.1 and logged[0][2] < -0.1
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("kind", ["ppo", "sac"])
+def test_memories_have_heads_unless_their_name_says_linear(cell, kind, tmp_path):
+    network = NetworkConfig(hidden=(8,))
+    trainer = TrainerSettings(kind=kind, n_steps=16, batch_size=16, sequence_length=8)
+    for name, heads in ((cell, [64, 64]), (f"{cell}-linear", [])):
+        model = build(name, make_vec_env("Pendulum-v1", 1), network, trainer)
+        layers = actor_of(model.policy).mlp_extractor.policy_net[::2]
+        assert [layer.out_features for layer in layers] == heads
+        run = RunFolder(save_run(tmp_path / name, model))
+        assert load_policy(run.policy).metadata["settings"]["policy"] == name

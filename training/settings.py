@@ -77,8 +77,9 @@ class Settings:
     """Id of a Gymnasium environment with Box or discrete spaces (`spikepropamine list
     envs`), or MODULE:ID of one that your own module registers."""
     policy: str
-    """mlp, lstm, gru, lstm-stock, snn, rsnn, or dp-RULE or ndp-RULE with a RULE such as
-    hebb, oja or bcm (`spikepropamine list policies` has all)."""
+    """mlp, lstm, gru, lstm-linear, gru-linear, lstm-stock, snn, rsnn, or dp-RULE or
+    ndp-RULE with a RULE such as hebb, oja or bcm (`spikepropamine list policies` has
+    all)."""
     imports: tuple[str, ...] = field(default=(), metadata={"flag": "import"})
     """Your own modules, which register environments, policies, rules or
     perturbations."""
