@@ -201,6 +201,7 @@ class SequenceLearning(_Base):
         self._next_lstm_states = self._last_lstm_states
         self._steps: list[tuple[Any, np.ndarray, np.ndarray]] = []
         self._passes: dict[str, Any] = {}
+        self._gradient_step = 0  # of the present call of `train`
 
     def _check_arguments(self) -> None:
         """Raises ValueError where an argument is too small, or one of SAC's does not
@@ -399,9 +400,10 @@ class SequenceLearning(_Base):
         self._update_learning_rate(self._optimizers())
         losses: dict[str, list[Tensor]] = {}
         with fast_products(self.device):
-            for batch in buffer.minibatches(
+            batches = buffer.minibatches(
                 gradient_steps, batch_size, self._vec_normalize_env
-            ):
+            )
+            for self._gradient_step, batch in enumerate(batches):
                 for name, loss in self._update(batch).items():
                     losses.setdefault(name, []).append(loss)
         means = {name: torch.stack(x).mean().item() for name, x in losses.items()}

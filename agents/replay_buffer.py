@@ -445,15 +445,17 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
                 yield whole.part(slice(index * sequences, (index + 1) * sequences))
 
     def _drawn(self, sequences: int, env: VecNormalize | None) -> Sequences:
-        """So many sequences, drawn uniformly."""
+        """So many sequences, drawn uniformly from those of all environments."""
         # blocks from the oldest that is whole to the newest that is followed by enough
         length = self.sequence_length
         overwritten = np.maximum(self.counts - self.buffer_size, 0)
         oldest = -(-overwritten // length)  # rounded up
         choices = (self.counts - self.entries) // length - oldest + 1
-        envs = np.random.randint(self.n_envs, size=sequences)
-        shares = np.random.random(sequences)
-        blocks = oldest[envs] + (shares * choices[envs]).astype(np.int64)
+        choices = np.maximum(choices, 1)  # until the buffer is ready
+        ends = np.cumsum(choices)
+        drawn = np.random.randint(ends[-1], size=sequences)
+        envs = np.searchsorted(ends, drawn, side="right")
+        blocks = oldest[envs] + drawn - (ends - choices)[envs]
         at = (blocks * length + np.arange(self.entries)[:, None]) % self.buffer_size
 
         named = {key: kept[envs, at] for key, kept in self.kept.items()}

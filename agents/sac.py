@@ -132,7 +132,7 @@ class SoftActorCritic(MaximumEntropy):
         super().__init__(policy, env, *args, **kwargs)
 
     def _follow(self, actor_learned: bool) -> None:
-        if self._n_updates % self.target_update_interval == 0:
+        if self._gradient_step % self.target_update_interval == 0:
             self._move_critics()
 
 

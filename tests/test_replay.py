@@ -161,3 +161,20 @@ def test_a_state_that_cannot_fit_is_refused(monkeypatch):
     monkeypatch.setattr(replay_buffer, "MEMORY", 10_000)
     with pytest.raises(ValueError, match="lower buffer_size"):
         buffer.keep_states(64)
+
+
+def test_every_sequence_is_drawn_as_often_as_another():
+    """Though environments hold more or fewer of them: episodes end with an entry."""
+    buffer = filled(2, 35, (2, 35), size=80, sequence_length=4)
+    first, second = buffer.counts
+    assert first > 1.3 * second
+    np.random.seed(0)
+    starts = np.concatenate(
+        [batch.observations[0].numpy() for batch in buffer.minibatches(500, 32)]
+    )
+    _, times = np.unique(starts, axis=0, return_counts=True)
+    counted = len(times)
+    assert counted == sum((buffer.counts - buffer.entries) // 4 + 1)
+    expected = len(starts) / counted
+    # five standard deviations of a count
+    assert np.abs(times - expected).max() < 5 * np.sqrt(expected)

@@ -3,6 +3,7 @@ and what is deployed.
 """
 
 import csv
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -226,3 +227,25 @@ def test_every_policy_trains_and_is_resumed(kind, policy, tmp_path):
             both = [way.predict(seen, deterministic=x)[0] for x in (True, False)]
             np.testing.assert_array_equal(*both)
     assert not [n for n, _ in deployed.policy.named_parameters() if "target" in n]
+
+
+def test_targets_follow_within_each_call_of_train_as_those_of_sb3():
+    mine, other = models(PlasticSAC, SAC, "MlpPolicy", target_update_interval=2)
+    mine.learn(100)
+    other.learn(100)
+
+    def moves(model):
+        """How often target critics move in two calls of three updates each."""
+        target = next(iter(model.critic_target.parameters()))
+        seen = []
+
+        def keep(*_):
+            seen.append(target.detach().clone())
+
+        model.critic.optimizer.register_step_post_hook(keep)
+        for _ in range(2):
+            model.train(3, 8)
+        keep()
+        return sum(not torch.equal(one, two) for one, two in pairwise(seen))
+
+    assert moves(mine) == moves(other) == 4
