@@ -232,7 +232,7 @@ def revisions(files: Sequence[Path], **wanted: str) -> str:
             count = some.select(table.RUN).n_unique()
             every = some["revision"].unique(maintain_order=True).drop_nulls()
             rows.append(TrainedRuns(file.stem, name, count, " ".join(every)))
-    columns = [
+    columns: list[Column[TrainedRuns]] = [
         Column("results", lambda row: row.results),
         Column("policy", lambda row: row.policy),
         Column("runs", lambda row: row.count),
