@@ -135,7 +135,7 @@ def code_of_home():
 
 def test_home_has_an_install_line_and_about_ten_lines_of_code():
     page = (DOCS / "index.md").read_text()
-    assert "pip install 'spikepropamine[all]'" in page
+    assert "pip install -e '.[all]'" in page
     lines = [x for x in code_of_home().splitlines() if x and "import" not in x]
     assert len(lines) <= 10
 
