@@ -217,7 +217,7 @@ class TrainedRuns(NamedTuple):
 
     results: str
     policy: str
-    count: int
+    runs: int
     revisions: str
 
 
@@ -229,13 +229,13 @@ def revisions(files: Sequence[Path], **wanted: str) -> str:
     for file in files:
         lines = lines_on_file([file], wanted).filter(pl.col("seed").is_not_null())
         for (name,), some in groups(lines, "name"):
-            count = some.select(table.RUN).n_unique()
+            runs = some.select(table.RUN).n_unique()
             every = some["revision"].unique(maintain_order=True).drop_nulls()
-            rows.append(TrainedRuns(file.stem, name, count, " ".join(every)))
+            rows.append(TrainedRuns(file.stem, name, runs, " ".join(every)))
     columns: list[Column[TrainedRuns]] = [
         Column("results", lambda row: row.results),
         Column("policy", lambda row: row.policy),
-        Column("runs", lambda row: row.count),
+        Column("runs", lambda row: row.runs),
         Column("revisions", lambda row: row.revisions),
     ]
     return markdown(columns, rows)
