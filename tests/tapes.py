@@ -92,6 +92,24 @@ def play(env, steps=STEPS, seed=0):
     return np.array(rows)
 
 
+def play_with_infos(env, steps, seed=0, options=None, action=None):
+    """Observations [steps + 1, channels], rewards and infos on a fixed tape."""
+    random = np.random.default_rng(seed)
+    observation, info = env.reset(seed=seed, options=options)
+    observations = [observation]
+    rewards = []
+    infos = [info]
+    for _ in range(steps):
+        drawn = random.uniform(-1, 1, env.action_space.shape)
+        observation, reward, _, _, info = env.step(
+            drawn if action is None else action(infos[-1])
+        )
+        observations.append(observation)
+        rewards.append(reward)
+        infos.append(info)
+    return np.array(observations), np.array(rewards), infos
+
+
 def run_episode(env, policy=lambda observation: 0, seed=None):
     """Observations [steps + 1, channels], rewards [steps] and infos of an episode."""
     observation, _ = env.reset(seed=seed)
