@@ -12,7 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.torch_layers import create_mlp
 from torch import Tensor, nn
 
-from spikepropamine.agents import off_policy, sac
+from spikepropamine.agents import off_policy_record, sac
 from spikepropamine.agents.algorithm import Actor, Blueprint
 from spikepropamine.agents.off_policy import Transitions
 from spikepropamine.agents.replay_buffer import Sequences
@@ -133,8 +133,8 @@ class PlasticCrossQ(MaximumEntropy, CrossQ):
 
 
 def _make(actor: Actor, blueprint: Blueprint) -> BaseAlgorithm:
-    return off_policy.make_off_policy(
-        actor, blueprint, PlasticCrossQ, off_policy.arguments(blueprint)
+    return off_policy_record.make_off_policy(
+        actor, blueprint, PlasticCrossQ, off_policy_record.arguments(blueprint)
     )
 
 
@@ -142,7 +142,7 @@ ALGORITHM = replace(
     sac.ALGORITHM,
     name="crossq",
     settings=CrossQSettings,
-    arguments=off_policy.arguments,
+    arguments=off_policy_record.arguments,
     make=_make,
     sections=("sac", "crossq"),
 )

@@ -10,7 +10,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from torch import Tensor
 
-from spikepropamine.agents import off_policy
+from spikepropamine.agents import off_policy_record
 from spikepropamine.agents.algorithm import (
     Actor,
     Algorithm,
@@ -163,11 +163,11 @@ def arguments(blueprint: Blueprint) -> Arguments:
     """The arguments of the constructor of `PlasticSAC`, but for policy and
     environments.
     """
-    return off_policy.arguments(blueprint) | {"tau": blueprint.trainer.tau}
+    return off_policy_record.arguments(blueprint) | {"tau": blueprint.trainer.tau}
 
 
 def _make(actor: Actor, blueprint: Blueprint) -> BaseAlgorithm:
-    return off_policy.make_off_policy(
+    return off_policy_record.make_off_policy(
         actor, blueprint, PlasticSAC, arguments(blueprint)
     )
 
@@ -179,9 +179,9 @@ ALGORITHM = Algorithm(
     make=_make,
     sections=("sac",),
     cue_section="sac-cue",
-    needs=Needs(box_actions=True, steps=off_policy.fewest_steps),
+    needs=Needs(box_actions=True, steps=off_policy_record.fewest_steps),
     refuses={"critic_first": "--critic-first is for trainer.kind ppo"},
     ignores_without_memory=frozenset({"burn_in"}),
-    rollout_steps=off_policy.rollout_steps,
-    rollouts=off_policy.rollouts,
+    rollout_steps=off_policy_record.rollout_steps,
+    rollouts=off_policy_record.rollouts,
 )

@@ -12,7 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import NormalActionNoise
 from torch import Tensor
 
-from spikepropamine.agents import off_policy, sac
+from spikepropamine.agents import off_policy_record, sac
 from spikepropamine.agents.algorithm import Actor, Arguments, Blueprint
 from spikepropamine.agents.off_policy import (
     ActorLoss,
@@ -116,7 +116,7 @@ def arguments(blueprint: Blueprint) -> Arguments:
     trainer: Any = blueprint.trainer
     size = int(np.prod(blueprint.venv.action_space.shape or ()))
     deviation = np.full(size, trainer.exploration_noise)
-    return off_policy.arguments(blueprint) | {
+    return off_policy_record.arguments(blueprint) | {
         "tau": trainer.tau,
         "action_noise": NormalActionNoise(np.zeros(size), deviation),
         "target_policy_noise": trainer.target_policy_noise,
@@ -125,7 +125,7 @@ def arguments(blueprint: Blueprint) -> Arguments:
 
 
 def _make(actor: Actor, blueprint: Blueprint) -> BaseAlgorithm:
-    return off_policy.make_off_policy(
+    return off_policy_record.make_off_policy(
         actor, blueprint, PlasticTD3, arguments(blueprint)
     )
 

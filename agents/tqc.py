@@ -9,7 +9,7 @@ from sb3_contrib import TQC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
-from spikepropamine.agents import off_policy, sac
+from spikepropamine.agents import off_policy_record, sac
 from spikepropamine.agents.algorithm import Actor, Arguments, Blueprint
 from spikepropamine.agents.sac import SACSettings, SoftActorCritic
 from spikepropamine.options import Few, Number
@@ -79,7 +79,7 @@ def arguments(blueprint: Blueprint) -> Arguments:
 
 
 def _make(actor: Actor, blueprint: Blueprint) -> BaseAlgorithm:
-    return off_policy.make_off_policy(
+    return off_policy_record.make_off_policy(
         actor,
         blueprint,
         PlasticTQC,
