@@ -22,6 +22,7 @@ from rsl_rl.utils import unpad_trajectories
 from tensordict import TensorDict
 from torch import Tensor, nn
 
+from spikepropamine.common import UsageError
 from spikepropamine.export.rsl_rl_file import (
     ACTIONS,
     NEW_STATES,
@@ -145,13 +146,15 @@ class PlasticModel(MLPModel):
             hidden_state: to go on from, without `dones`.
 
         Raises:
-            NotImplementedError: a state with `dones`, as in rsl_rl.
+            ValueError: a state with `dones`.
         """
         if dones is None:
             self.hidden_state = hidden_state
             return
         if hidden_state is not None:
-            raise NotImplementedError("environments that are done begin at 0")
+            raise ValueError(
+                "environments that are done begin at 0: give dones or hidden_state"
+            )
         if self.hidden_state is not None:
             kept = (dones.reshape(1, -1, 1) != 1).to(self.hidden_state.dtype)
             self.hidden_state = self.hidden_state * kept
@@ -166,8 +169,8 @@ class PlasticModel(MLPModel):
             self.hidden_state = self.hidden_state.detach()
 
     def as_jit(self) -> nn.Module:
-        """Raises NotImplementedError: there is no TorchScript of it."""
-        raise NotImplementedError("a plastic network is deployed as ONNX: as_onnx")
+        """Raises UsageError: there is no TorchScript of it."""
+        raise UsageError("a plastic network has no TorchScript: export it as ONNX")
 
     def as_onnx(self, verbose: bool = False) -> nn.Module:
         """What `torch.onnx.export` takes, as rsl_rl's runner calls it."""

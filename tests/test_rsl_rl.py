@@ -10,6 +10,7 @@ import torch
 
 import spikepropamine as sp
 from spikepropamine.__main__ import main
+from spikepropamine.common import UsageError
 from spikepropamine.export.onnx_file import STATE, OnnxPolicy, to_onnx
 from spikepropamine.export.rsl_rl_file import RslRlPolicy, States, to_rsl_rl
 from spikepropamine.policies.state import StateLayout
@@ -211,8 +212,15 @@ def test_only_what_is_done_is_forgotten(runner):
     assert not after[0, 3].any() and before[0, 3].any()
     others = done == 0
     torch.testing.assert_close(after[0, others], before[0, others])
+    with pytest.raises(ValueError, match="begin at 0"):
+        model.reset(done, after)
     model.reset()
     assert model.get_hidden_state() is None
+
+
+def test_there_is_no_torchscript_and_the_message_says_what_there_is(runner):
+    with pytest.raises(UsageError, match="as ONNX"):
+        runner.alg.get_policy().as_jit()
 
 
 @pytest.mark.nightly
