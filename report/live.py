@@ -79,7 +79,7 @@ class LivePage:
             began = time.monotonic()
             self.look()
             taken = time.monotonic() - began
-            pause = max(LOOKED_AFTER, taken * (1 - SHARE) / SHARE)
+            pause = pause_after(taken)
 
     def _contents(self, files: dict[str, Path]) -> Contents:
         """All that is served: the page, its version, and what it links to."""
@@ -101,6 +101,15 @@ class LivePage:
         if line not in self.said:
             self.said.add(line)
             print(line, file=sys.stderr)
+
+
+def pause_after(taken: float) -> float:
+    """Seconds until the next look at the files, of which pages may take `SHARE`.
+
+    Args:
+        taken: seconds that the last look took.
+    """
+    return max(LOOKED_AFTER, taken * (1 - SHARE) / SHARE)
 
 
 def shown_files(root: Path) -> dict[str, Path]:

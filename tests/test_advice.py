@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from example_evaluation import example
 
-from spikepropamine.report.advice import advice_by_policy
+from spikepropamine.report.advice import _has_run, advice_by_policy
 from spikepropamine.report.html import report
 from spikepropamine.training.advice import (
     RULES,
@@ -207,3 +207,12 @@ def test_an_evaluation_advises_on_policies_that_have_not_learned(
     assert any("layer 0 spikes" in sentence for sentence in advised["snn"])
     assert "What to try: " in report(results, advice=advised)
     assert "What to try" not in report(results)
+
+
+def test_sampled_actions_are_those_of_the_same_run(tmp_path: Path) -> None:
+    description = example().description
+    run = description.runs[0]
+    here = tmp_path / "one" / "evaluations"
+    elsewhere = tmp_path / "other" / "evaluations"
+    assert _has_run(here / "sampled", description, here / "standard", run)
+    assert not _has_run(elsewhere / "sampled", description, here / "standard", run)

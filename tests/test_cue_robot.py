@@ -3,9 +3,10 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+from PIL import ImageColor
 from tapes import play_with_infos
 
-from spikepropamine.envs import making
+from spikepropamine.envs import making, pictures
 from spikepropamine.envs.perturbations import Perturbed
 
 SHORT = {"cue_length": 4, "feedback_length": 2, "trials": 6}
@@ -259,3 +260,19 @@ def test_reversing_direction_turns_feedback_too():
     )
     np.testing.assert_array_equal(plain[0][:11], turned[0][:11])
     np.testing.assert_array_equal(plain[0][11:, -1], -turned[0][11:, -1])
+
+
+def test_the_picture_has_a_mark_for_each_answer():
+    env = cue_task(trials=3)
+    for _ in played(env, seed=0):
+        pass
+    env.answers = [True, False]
+    black = np.zeros((240, 240, 3), np.uint8)
+    picture = pictures.run_by_cue(env, black)
+    assert picture.shape == black.shape
+    green = picture == ImageColor.getrgb(pictures.RIGHT)
+    red = picture == ImageColor.getrgb(pictures.WRONG)
+    right = np.flatnonzero(green.all(axis=2).any(axis=0))
+    wrong = np.flatnonzero(red.all(axis=2).any(axis=0))
+    assert len(right) > 10 and len(wrong) > 10
+    assert right.max() < wrong.min()  # from left to right

@@ -52,7 +52,7 @@ def played(venv, steps=3 * LENGTH):
         observations, rewards, dones, infos = venv.step(np.asarray(actions))
         for info in infos:
             if "episode" in info:
-                assert info["episode"].pop("t") >= 0
+                assert 0 <= info["episode"].pop("t") < 600  # seconds
         rows.append((observations, rewards, dones, infos, venv.reset_infos))
     venv.close()
     return rows

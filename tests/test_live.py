@@ -10,7 +10,7 @@ from test_play import answer
 
 from spikepropamine.common import UsageError
 from spikepropamine.report import live
-from spikepropamine.report.live import LivePage, live_page
+from spikepropamine.report.live import LivePage, live_page, pause_after
 
 
 @pytest.fixture
@@ -128,3 +128,8 @@ def test_a_page_that_is_not_served_asks_for_nothing(runs):
 def test_a_folder_that_is_missing_is_one_line(tmp_path):
     with pytest.raises(UsageError, match="there is no folder"):
         LivePage(tmp_path / "missing", 0)
+
+
+def test_pages_take_a_fifth_of_the_time_at_most():
+    assert pause_after(8.0) == 32.0
+    assert pause_after(0.1) == live.LOOKED_AFTER

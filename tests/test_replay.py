@@ -109,6 +109,17 @@ def test_contents_make_the_same_buffer(steps, block, monkeypatch):
         again.restore(contents)
 
 
+def test_a_block_has_as_many_whole_sequences_as_it_may_have_bytes(monkeypatch):
+    buffer = filled(2, 200, **MADE)
+    size = sum(x.nbytes for x in [*arrays_of(buffer), buffer.states])
+    sequences = buffer.states.shape[1]
+    monkeypatch.setattr(replay_buffer, "BLOCK", -(-size // 4))
+    assert sequences >= 8
+    assert buffer.block_entries == sequences // 4 * buffer.sequence_length
+    monkeypatch.setattr(replay_buffer, "BLOCK", 1)
+    assert buffer.block_entries == buffer.sequence_length
+
+
 def test_blocks_do_not_change_any_more(monkeypatch):
     monkeypatch.setattr(replay_buffer, "BLOCK", 400)
     stored = {}
