@@ -72,6 +72,7 @@ CASES = {
         f"{Path('runs/mine/best')}",
     ),
     "silent": ({"silent": ("layer 0",)}, "No neuron of layer 0 spikes"),
+    "static": ({"is_static": True}, "Nothing in this policy learns while it acts"),
     "rising": (
         {"returns": RISING, "deterministic": RISING[-1:]},
         "still rises: it is \u2212137 in the third quarter of training and \u2212111",
@@ -100,6 +101,7 @@ CASES = {
         {"gamma": 0.5},
         "A discount of 0.5 looks about 2 steps ahead, and an episode has up to 200",
     ),
+    "rewards at once": ({"gamma": 0.0}, None),
 }
 
 
@@ -216,3 +218,15 @@ def test_sampled_actions_are_those_of_the_same_run(tmp_path: Path) -> None:
     elsewhere = tmp_path / "other" / "evaluations"
     assert _has_run(here / "sampled", description, here / "standard", run)
     assert not _has_run(elsewhere / "sampled", description, here / "standard", run)
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [("snn", True), ("mlp", True), ("rsnn", False), ("ndp-oja", False),
+     ("lstm", False), ("gru-linear", False), ("of a plug-in", False)],
+)  # fmt: skip
+def test_an_actor_without_memory_is_static(
+    policy: str, expected: bool, tmp_path: Path
+) -> None:
+    settings = write_run(tmp_path / "run", policy=policy)
+    assert facts_of(tmp_path / "run", settings, 20_000).is_static is expected

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from spikepropamine.agents.baselines import SPIKING
+from spikepropamine.agents.zoo import agents
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation.ask.runs import learning_settings
 from spikepropamine.folder import (
@@ -20,9 +22,10 @@ from spikepropamine.folder import (
     read_progress,
     value_of,
 )
+from spikepropamine.policies.config import NetworkConfig
 from spikepropamine.reading import read_json
 from spikepropamine.training.sections import defaults
-from spikepropamine.words import number, percent
+from spikepropamine.words import number, percent, plural
 
 MOST = 3  # sentences
 ERRORS = 3  # standard errors by which one mean is above another
@@ -80,6 +83,9 @@ class Facts:
     """Discount factor."""
     horizon: int | None = None
     """Steps of the longest episode."""
+    is_static: bool = False
+    """Whether nothing in the actor outlasts a few steps: it has no plasticity, no
+    recurrence, and no LSTM or GRU."""
     helped: bool = False
     """Whether training episodes differ from those of the task: perturbations, noise, a
     teacher, a hint."""
@@ -141,6 +147,16 @@ def is_silent(facts: Facts) -> str | None:
     return (
         f"No neuron of {facts.silent[0]} spikes: raise --network.gain or "
         "--network.input-gain."
+    )
+
+
+def is_static(facts: Facts) -> str | None:
+    """Nothing in the actor remembers."""
+    if not facts.is_static:
+        return None
+    return (
+        "Nothing in this policy learns while it acts: if episodes differ in what they "
+        "hide, try --policy ndp-oja or --policy lstm."
     )
 
 
@@ -208,14 +224,15 @@ def sees_little_of_an_episode(facts: Facts) -> str | None:
 
 def looks_little_ahead(facts: Facts) -> str | None:
     """The discount lets the policy look ahead less far than an episode is long."""
-    if facts.gamma is None or facts.horizon is None or facts.gamma >= 1:
-        return None
+    if not facts.gamma or facts.horizon is None or facts.gamma >= 1:
+        return None  # a discount of 0 is for tasks that reward each action at once
     ahead = 1 / (1 - facts.gamma)
     if LOOKED_AHEAD * ahead >= facts.horizon:
         return None
+    steps = plural(round(ahead), "step")
     return (
-        f"A discount of {facts.gamma:g} looks about {ahead:,.0f} steps ahead, and an "
-        f"episode has up to {facts.horizon:,}: if rewards come late, raise "
+        f"A discount of {facts.gamma:g} looks about {steps} ahead, and an episode has "
+        f"up to {facts.horizon:,}: if rewards come late, raise "
         "--trainer.gamma."
     )
 
@@ -225,6 +242,7 @@ RULES: tuple[Rule, ...] = (
     sampled_is_better,
     was_better_before,
     is_silent,
+    is_static,
     still_rises,
     has_few_steps,
     explores_no_more,
@@ -287,6 +305,7 @@ def facts_of(folder: Path, settings: Mapping[str, Any], steps: int) -> Facts:
         clipped=tuple(_last_of(progress, CLIPPED)),
         sequence_length=of_training.get("trainer.sequence_length"),
         gamma=of_training.get("trainer.gamma"),
+        is_static=_is_static(settings),
         helped=_is_helped(settings),
     )
 
@@ -361,6 +380,23 @@ def _last_of(progress: Path, section: str) -> list[tuple[str, float]]:
             layer = column.removeprefix(section).replace("layer", "layer ")
             last.append((layer, known[-1]))
     return last
+
+
+def _is_static(settings: Mapping[str, Any]) -> bool:
+    """Whether the actor has neither plasticity nor another memory; False where that
+    cannot be said, as of a policy that is not known here.
+    """
+    try:
+        agent = agents()[settings["policy"]]
+        network = agent.network(NetworkConfig.of(settings["network"]))
+    except (KeyError, TypeError, ValueError):
+        return False
+    if agent.actor is None:
+        return False
+    if not agent.actor.memory:
+        return True
+    is_plain = network.rule == "none" and not any(network.recurrent)
+    return agent.actor is SPIKING and is_plain
 
 
 def _is_helped(settings: Mapping[str, Any]) -> bool:
