@@ -52,6 +52,13 @@ def is_dense(modules: list[nn.Module]) -> bool:
     )
 
 
+def places(parameters: Iterable[Tensor]) -> list[Any]:
+    """Addresses of parameters; a new object, which is like no other, for one whose
+    numbers do not lie in order.
+    """
+    return [x.data_ptr() if x.is_contiguous() else object() for x in parameters]
+
+
 def _function(module: nn.Module) -> Function:
     """What a module does, as a function; the module itself where that is not known."""
     if type(module) is nn.Linear:

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 import spikepropamine as sp
+from spikepropamine.agents import PlasticPPO
 from spikepropamine.api import Policy
+from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.fast.single import DenseActor, GatedActor, SpikingActor
 
 ACTORS = {
@@ -21,6 +23,7 @@ ACTORS = {
     "robots-lstm/HalfCheetah-v5/lstm": GatedActor,
     "cue-ppo/CueAssociation-v0/mlp": DenseActor,
 }
+LSTM = "robots-lstm/HalfCheetah-v5/lstm"
 NDP = "robots/HalfCheetah-v5/ndp-oja"
 
 
@@ -71,6 +74,27 @@ def test_actions_and_state_are_those_of_predict(name, deterministic):
             np.testing.assert_array_equal(numbers, layout.get(state[0][0], field))
 
 
+@pytest.mark.parametrize("kind", ["MlpLstmPolicy", "GruPolicy"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_memories_of_several_layers(kind, layers):
+    model = PlasticPPO(
+        kind,
+        "Pendulum-v1",
+        policy_kwargs={"lstm_hidden_size": 8, "n_lstm_layers": layers},
+        device="cpu",
+    )
+    policy = DeployedPolicy(model.policy, None, {})
+    seen = [model.observation_space.sample() for _ in range(20)]
+    expected, state = by_predict(policy, seen)
+    single = policy.single()
+    assert isinstance(single.actor, GatedActor)
+    for _ in range(2):  # two episodes
+        single.actor.state = None
+        assert_same([single.act(x, deterministic=True) for x in seen], expected)
+    for one, other in zip(single.actor.state, state, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def by_value(policy):
     for x in policy.parameters():
         x.data.mul_(0.5)
@@ -97,7 +121,7 @@ def by_hook(policy):
 
 
 @pytest.mark.parametrize("change", [by_value, by_memory, by_order, by_module, by_hook])
-@pytest.mark.parametrize("name", ["robots/HalfCheetah-v5/mlp", NDP])
+@pytest.mark.parametrize("name", ["robots/HalfCheetah-v5/mlp", LSTM, NDP])
 def test_what_changes_a_policy_acts_at_once_and_the_state_stays(name, change):
     policy = sp.load(name)
     seen = observations(policy)
@@ -148,12 +172,15 @@ def test_an_action_is_an_array_of_its_own():
     assert policy.act(second).any()
 
 
-def test_a_state_that_is_not_finite_ends_the_episode():
-    policy = sp.load(NDP)
+@pytest.mark.parametrize("name", [LSTM, NDP])
+def test_a_state_that_is_not_finite_ends_the_episode(name):
+    policy = sp.load(name)
     seen = observations(policy, 3)
     policy.act(seen[0])
-    flat = policy._kept().single.actor._row.state
-    flat[..., -1] = np.nan
+    actor = policy._kept().single.actor
+    state = actor.state
+    state[0][..., -1] = np.nan
+    actor.state = state
     for _ in range(2):
         with pytest.raises(ValueError, match="state has a number that is not finite"):
             policy.act(seen[1])

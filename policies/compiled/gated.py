@@ -1,5 +1,5 @@
 """Sequences of an LSTM or a GRU on the CPU: PyTorch's products, and compiled ticks
-between them, with the gradient written out.
+between them, with the gradient written out. `Row` steps one environment.
 
 The states at the starts of episodes inside a sequence are zero, as nothing is cut:
 `nn.LSTM` needs a call from each start to the next.
@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from spikepropamine.policies.compiled import cells
 from spikepropamine.policies.compiled.autograd import number_type
+from spikepropamine.policies.dense import places
 
 ENTRIES = len(cells.CELL_TABLE.names or ())
 
@@ -125,6 +126,7 @@ class _Arrays:
         self.input_weight = input_weight
         self.hidden_weight = hidden_weight
         self.hidden_bias = hidden_bias
+        self.input_bias = input_bias
         self.gates = torch.addmm(input_bias, inputs, input_weight.t())
         # h and c before each tick and after the last, outputs, and what is saved
         self.rows = inputs.new_empty(2 * (ticks + 1) + 2 * ticks, batch, width)
@@ -134,8 +136,8 @@ class _Arrays:
         outputs = cells_at + (ticks + 1) * row
         recurrent = inputs.new_empty(batch, cell.gates * width)
         self.recurrent = recurrent
-        self._sizes = (number_type(inputs.dtype)(0), ticks, batch, width)
-        self._addresses = [  # in the order of `cells.CELL_TABLE`
+        self.sizes = (number_type(inputs.dtype)(0), ticks, batch, width)
+        self.addresses = [  # in the order of `cells.CELL_TABLE`
             starts.data_ptr(),
             hidden_before.data_ptr(),
             cell_before.data_ptr(),
@@ -150,14 +152,13 @@ class _Arrays:
     def forward(self) -> tuple[Tensor, Tensor]:
         """Outputs [T, B, width], and both states after them, [2, B, width]."""
         ticks = self.ticks
-        table = _table(self._addresses)
-        cells.begin(*self._sizes, table)
+        table = _table(self.addresses)
+        cells.begin(*self.sizes, table)
         weight = self.hidden_weight.t()
         for t in range(ticks):
             torch.addmm(self.hidden_bias, self.rows[t], weight, out=self.recurrent)
-            self.cell.forward(*self._sizes, t, table)
-        first = 2 * (ticks + 1)
-        return self.rows[first : first + ticks], self.rows[ticks : first : ticks + 1]
+            self.cell.forward(*self.sizes, t, table)
+        return self.outputs, self.after
 
     def backward(self, d_outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients to a and to u, [T * B, gates * width], from that to outputs."""
@@ -167,18 +168,141 @@ class _Arrays:
             d_recurrent = torch.empty_like(d_gates)
         d_hidden, d_cell = self.gates.new_zeros(2, self.batch, self.width)
         gradients = (d_outputs, d_gates, d_recurrent, d_hidden, d_cell)
-        table = _table(self._addresses + [x.data_ptr() for x in gradients])
+        table = _table(self.addresses + [x.data_ptr() for x in gradients])
         by_tick = d_recurrent.view(self.ticks, self.batch, -1)
         for t in range(self.ticks - 1, -1, -1):
-            self.cell.backward(*self._sizes, t, table)
+            self.cell.backward(*self.sizes, t, table)
             if t > 0:
                 torch.mm(by_tick[t], self.hidden_weight, out=d_hidden)
         return d_gates, d_recurrent
 
     @property
+    def outputs(self) -> Tensor:
+        """[T, B, width]."""
+        first = 2 * (self.ticks + 1)
+        return self.rows[first : first + self.ticks]
+
+    @property
+    def after(self) -> Tensor:
+        """Both states after the last tick, [2, B, width]."""
+        end = 2 * (self.ticks + 1)
+        return self.rows[self.ticks : end : self.ticks + 1]
+
+    @property
     def hidden(self) -> Tensor:
         """The hidden state h before each tick, [T * B, width]."""
         return self.rows[: self.ticks].flatten(0, 1)
+
+
+class Row:
+    """An LSTM or a GRU that is stepped in one environment, in arrays that are kept.
+
+    Args:
+        memory: the LSTM or GRU, one that `can_run` takes.
+        features: [1, channels or more], read at every step.
+
+    Attributes:
+        begins: whether an episode begins with the next step.
+        outputs: of the latest step, [1, width].
+    """
+
+    def __init__(self, memory: nn.RNNBase, features: Tensor) -> None:
+        self._memory = memory
+        self._features = features[:, : memory.input_size]
+        self._starts = features.new_ones(1, 1)
+        self._began = True
+        self.begins = True
+        self.outputs = features.new_empty(1, memory.hidden_size)
+        self._make()
+
+    def _make(self) -> None:
+        weights: Any = self._memory._flat_weights
+        self._places = places(weights)
+        nothing = self._features.new_zeros(1, self._memory.hidden_size)
+        inputs = self._features
+        self._layers = []
+        for layer in range(self._memory.num_layers):
+            parameters = [x.detach() for x in weights[4 * layer : 4 * layer + 4]]
+            arrays = _Arrays(
+                GRU if isinstance(self._memory, nn.GRU) else LSTM,
+                self._starts,
+                nothing,
+                nothing,
+                inputs,
+                *parameters,
+            )
+            self._layers.append(_RowOfLayer(arrays))
+            inputs = arrays.outputs[0]
+        self._last = inputs
+
+    @property
+    def state(self) -> tuple[np.ndarray, np.ndarray]:
+        """Hidden and cell state after the latest step, [layers, 1, width] each; of no
+        meaning where an episode begins.
+        """
+        hidden, cell = torch.stack([x.after for x in self._layers], dim=1)
+        return hidden.numpy(), cell.numpy()
+
+    @state.setter
+    def state(self, state: tuple[np.ndarray, ...]) -> None:
+        for index, layer in enumerate(self._layers):
+            for after, part in zip(layer.after, state, strict=True):
+                after.copy_(torch.as_tensor(part[index]))
+
+    def is_finite(self) -> bool:
+        """Whether all numbers of the state are finite."""
+        return all(np.isfinite(layer.sum_of_state()) for layer in self._layers)
+
+    def step(self) -> Tensor:
+        """One environment step; returns `outputs`."""
+        if places(self._memory._flat_weights) != self._places:
+            state = self.state
+            self._make()
+            self.state = state
+        if self.begins != self._began:
+            self._starts.fill_(self.begins)
+        self._began = self.begins
+        for layer in self._layers:
+            layer.step()
+        self.begins = False
+        return self.outputs.copy_(self._last)
+
+
+class _RowOfLayer:
+    """One layer of a `Row`; the state lies where the next tick looks for it.
+
+    Attributes:
+        after: hidden and cell state after the latest tick, [2, 1, width].
+    """
+
+    def __init__(self, arrays: _Arrays) -> None:
+        self._cell = arrays.cell
+        self._sizes = arrays.sizes
+        self._table = _table(arrays.addresses)
+        self.after = arrays.after
+        self.after.zero_()
+        for name, part in zip(("hidden_before", "cell_before"), self.after):
+            self._table[name] = part.data_ptr()
+        self._states = self.after.numpy()
+        hidden = arrays.rows[0]  # before the tick
+        of_inputs = arrays.input_bias, arrays.inputs, arrays.input_weight.t()
+        of_hidden = arrays.hidden_bias, hidden, arrays.hidden_weight.t()
+        self._of_inputs = of_inputs
+        self._of_hidden = of_hidden
+        self._gates = arrays.gates
+        self._recurrent = arrays.recurrent
+
+    def sum_of_state(self) -> np.floating[Any]:
+        """Of all its numbers: finite where they are."""
+        total: np.floating[Any] = np.add.reduce(self._states, axis=None)
+        return total
+
+    def step(self) -> None:
+        """One tick."""
+        torch.addmm(*self._of_inputs, out=self._gates)
+        cells.begin(*self._sizes, self._table)
+        torch.addmm(*self._of_hidden, out=self._recurrent)
+        self._cell.forward(*self._sizes, 0, self._table)
 
 
 def _table(addresses: list[int]) -> np.ndarray:

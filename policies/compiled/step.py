@@ -25,6 +25,7 @@ from spikepropamine.policies.compiled.rows import (
     unchanged,
 )
 from spikepropamine.policies.config import NetworkConfig
+from spikepropamine.policies.dense import places
 from spikepropamine.policies.encoder import Encoder, at_ticks, with_delay
 from spikepropamine.policies.reference import LayerOutput, LayerParameters, LayerSpec
 from spikepropamine.policies.state import FLAGS, StateLayout
@@ -93,13 +94,9 @@ class Plan:
         """Whether the parameters are still those in the tables, by whatever means they
         may have changed.
         """
-        places = [  # in the order of `plan_of`
-            x.data_ptr() if x.is_contiguous() else object()
-            for named in self.parameters
-            for x in named.values()
-            if x is not None
-        ]
-        return self.places == places and unchanged(np.int32(0), self.compared)
+        return self.places == _places(self.parameters) and unchanged(
+            np.int32(0), self.compared
+        )
 
     def enter(self, *tensors: Tensor) -> None:
         """Enters what changes from step to step, in the order of `moving`."""
@@ -352,7 +349,6 @@ def plan_of(network: Network, batch: int, dtype: torch.dtype, count: int = 1) ->
     # `Module.parameters` takes longer than all of a step
     parameters = [module._parameters for module in modules]
     compared: list[tuple[int, int, int]] = []
-    places: list[Any] = []
     for named in parameters:
         for x in named.values():
             if x is not None:
@@ -360,17 +356,21 @@ def plan_of(network: Network, batch: int, dtype: torch.dtype, count: int = 1) ->
                 tables.keep_alive.append(copy)
                 words = x.numel() * x.itemsize // 4
                 compared.append((x.data_ptr(), copy.data_ptr(), words))
-                places.append(x.data_ptr() if x.is_contiguous() else object())
     return Plan(
         shapes,
         parameters,
-        places,
+        _places(parameters),
         np.array(compared, np.int64),
         moving,
         tables.calls,
         outputs,
         tables.keep_alive,
     )
+
+
+def _places(parameters: list[Parameters]) -> list[Any]:
+    """See `dense.places`."""
+    return places(x for named in parameters for x in named.values() if x is not None)
 
 
 class _Tables:

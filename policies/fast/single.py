@@ -13,61 +13,16 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from spikepropamine.policies.backends import choose_step
-from spikepropamine.policies.dense import is_dense
+from spikepropamine.policies.dense import is_dense, places
 from spikepropamine.policies.fast import Fast, reads_numbers
-from spikepropamine.policies.fast.networks import Pair, hidden_and_head, remember
+from spikepropamine.policies.fast.networks import (
+    by_pytorch,
+    choose_memory,
+    hidden_and_head,
+)
 from spikepropamine.policies.spaces import batch_of_one, check_observations
 
 State = tuple[np.ndarray, ...] | None
-
-
-class GatedActor:
-    """An LSTM or a GRU, and what follows it.
-
-    Args:
-        memory: the LSTM or GRU.
-        modules: linear ones, and between them hyperbolic tangents or rectifiers.
-        features: [1, width], of which the memory sees the leading ones.
-    """
-
-    def __init__(
-        self, memory: nn.RNNBase, modules: list[nn.Module], features: Tensor
-    ) -> None:
-        self._memory = memory
-        self._features = features
-        self._starts = features.new_ones(1, 1)
-        self._zeros = features.new_zeros(memory.num_layers, 1, memory.hidden_size)
-        self._pair: Pair | None = None
-        self._remembered = features.new_empty(1, memory.hidden_size)
-        self._head = DenseActor(modules, self._remembered)
-
-    @property
-    def state(self) -> State:
-        """See `Actor`."""
-        if self._pair is None:
-            return None
-        return tuple(part.numpy() for part in self._pair)
-
-    @state.setter
-    def state(self, state: State) -> None:
-        self._pair = None
-        if state is not None:
-            hidden, cell = map(torch.as_tensor, state)
-            self._pair = hidden, cell
-
-    @torch.no_grad()
-    def __call__(self) -> Tensor:
-        """See `Actor`."""
-        pair = self._pair
-        self._starts.fill_(pair is None)
-        if pair is None:
-            pair = self._zeros, self._zeros
-        elif not all(np.isfinite(np.sum(part.numpy())) for part in pair):
-            raise StateNotFinite
-        memory = self._memory
-        outputs, self._pair = remember(memory, self._features, pair, self._starts)
-        self._remembered.copy_(outputs)
-        return self._head()
 
 
 class StateNotFinite(ValueError):
@@ -127,22 +82,16 @@ class DenseActor:
 
     def _find(self) -> None:
         """Looks up the parameters' memory."""
-        self._places = self._places_now()
+        self._places = places(self._parameters)
         inputs = [self._features, *self._outputs[:-1]]
         parameters = [x.detach() for x in self._parameters]
         weights = [x.t() for x in parameters[::2]]
         biases = parameters[1::2]
         self._products = list(zip(biases, inputs, weights, self._outputs, strict=True))
 
-    def _places_now(self) -> list[Any]:
-        """Addresses of the parameters; a new object for one that is not in order."""
-        return [
-            x.data_ptr() if x.is_contiguous() else object() for x in self._parameters
-        ]
-
     def __call__(self) -> Tensor:
         """See `Actor`."""
-        if self._places_now() != self._places:
+        if places(self._parameters) != self._places:
             self._find()
         *hidden, last = self._products
         for bias, inputs, weight, outputs in hidden:
@@ -194,6 +143,42 @@ class SpikingActor:
         outputs = row.step()
         if self._network.observer is not None:
             self._network.observer(outputs)
+        return self._head()
+
+
+class GatedActor:
+    """An LSTM or a GRU whose ticks are compiled, and what follows it.
+
+    Args:
+        memory: the LSTM or GRU.
+        modules: linear ones, and between them hyperbolic tangents or rectifiers.
+        features: [1, width], of which the memory sees the leading ones.
+    """
+
+    def __init__(
+        self, memory: nn.RNNBase, modules: list[nn.Module], features: Tensor
+    ) -> None:
+        from spikepropamine.policies.compiled.gated import Row
+
+        self._row = Row(memory, features)
+        self._head = DenseActor(modules, self._row.outputs)
+
+    @property
+    def state(self) -> State:
+        """See `Actor`."""
+        return None if self._row.begins else self._row.state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._row.begins = state is None
+        if state is not None:
+            self._row.state = state
+
+    def __call__(self) -> Tensor:
+        """See `Actor`."""
+        if not self._row.begins and not self._row.is_finite():
+            raise StateNotFinite
+        self._row.step()
         return self._head()
 
 
@@ -322,13 +307,21 @@ def single(policy: Any, way: Fast, normalisation: Statistics | None) -> Single |
     actor: Actor
     if not way.recurrent:
         actor = DenseActor([*hidden, *head], features)
-    elif isinstance(policy.lstm_actor, nn.RNNBase):
+    elif _ticks_are_compiled(policy.lstm_actor, features):
         actor = GatedActor(policy.lstm_actor, [*hidden, *head], features)
     elif _is_compiled(policy.lstm_actor):
         actor = SpikingActor(policy.lstm_actor, head, features)
     else:
         return None
     return Single(policy, way, normalisation, actor, features)
+
+
+def _ticks_are_compiled(memory: Any, features: Tensor) -> bool:
+    """Whether a memory is an LSTM or a GRU whose ticks are compiled."""
+    if not isinstance(memory, nn.RNNBase):
+        return False
+    nothing = features.new_zeros(0)
+    return choose_memory(memory, (nothing, nothing)) is not by_pytorch
 
 
 def _is_compiled(network: Any) -> bool:
