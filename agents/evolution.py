@@ -201,12 +201,13 @@ class Evolution(BaseAlgorithm):
                 f"{type(venv).__name__} does not step environments one by one"
             )
         makers = getattr(venv, "makers", ())
+        step_rows = getattr(venv, "step_rows", None)
         if self.workers == 1 and self.cluster == "none":
             copy = cloudpickle.loads(cloudpickle.dumps(self.policy))
-            return Worker(copy, self.names, venv.envs, makers)
+            return Worker(copy, self.names, venv.envs, makers, step_rows)
         if not makers:
             raise ValueError("several workers need environments made by SideBySide")
-        packed = pack(self.policy, self.names, makers)
+        packed = pack(self.policy, self.names, makers, step_rows)
         if self.cluster == "ray":
             return OnRay(packed)
         return Processes(packed, self.workers)

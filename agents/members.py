@@ -1,8 +1,8 @@
 """Members of a population, each a vector of parameters, evaluated in whole episodes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -85,6 +85,40 @@ def jobs_of(members: Sequence[np.ndarray], together: bool = True) -> list[Job]:
     ]
 
 
+class Rows(Protocol):
+    """Environments by the number of their row."""
+
+    def reset(self, row: int, seed: int, options: dict[str, Any] | None) -> Any:
+        """Begins an episode in one environment; see `Env.reset`."""
+
+    def step(self, rows: Sequence[int], actions: Any) -> dict[int, Any]:
+        """One step of some environments, rising, with actions by row; of each what
+        `Env.step` returns.
+        """
+
+
+StepRows = Callable[[Mapping[int, Any]], Rows]
+
+
+class OneByOne:
+    """`Rows` that are stepped one after the other.
+
+    Args:
+        envs: by row.
+    """
+
+    def __init__(self, envs: Mapping[int, Any]) -> None:
+        self._envs = envs
+
+    def reset(self, row: int, seed: int, options: dict[str, Any] | None) -> Any:
+        """See `Rows`."""
+        return self._envs[row].reset(seed=seed, options=options)
+
+    def step(self, rows: Sequence[int], actions: Any) -> dict[int, Any]:
+        """See `Rows`."""
+        return {row: self._envs[row].step(actions[row]) for row in rows}
+
+
 class Worker:
     """Evaluates members in this process: each has an episode in each of its
     environments, side by side.
@@ -94,6 +128,7 @@ class Worker:
         names: of the parameters that a member's vector has, in its order.
         envs: one for each episode of a member.
         makers: make environments, where several members may be evaluated at a time.
+        step_rows: makes what steps environments, given by the number of their row.
     """
 
     def __init__(
@@ -102,11 +137,13 @@ class Worker:
         names: Sequence[str],
         envs: Sequence[Any],
         makers: Sequence[Any] = (),
+        step_rows: "StepRows | None" = None,
     ) -> None:
         self.policy = policy
         self.names = names
         self.envs = list(envs)
         self.makers = makers
+        self.step_rows = step_rows or OneByOne
         self.parameters = [policy.get_parameter(name) for name in names]
         self.count = len(envs)
         """Episodes of a member."""
@@ -170,9 +207,10 @@ class Worker:
         count = self.count
         envs = self.envs[: len(members) * count]
         recorder = _Recorder(count) if records else None
+        stepped = self.step_rows(dict(enumerate(envs)))
         observations = [
-            env.reset(seed=seed)[0]
-            for env, seed in zip(envs, episodes.seeds * len(members))
+            stepped.reset(row, seed, None)[0]
+            for row, seed in enumerate(episodes.seeds * len(members))
         ]
         running = list(range(len(envs)))
         returns = np.zeros(len(envs))
@@ -192,10 +230,9 @@ class Worker:
                 if recorder is not None:
                     recorder.add_step(running, batch, actions, starts)
                 starts = np.zeros(len(envs), dtype=bool)
-                for row in tuple(running):
-                    observation, reward, terminated, truncated, info = envs[row].step(
-                        actions[row]
-                    )
+                answers = stepped.step(running, actions)
+                for row, answer in answers.items():
+                    observation, reward, terminated, truncated, info = answer
                     observations[row] = observation
                     returns[row] += float(reward)
                     lengths[row] += 1

@@ -16,7 +16,14 @@ import numpy as np
 import torch
 
 import spikepropamine  # noqa: F401  registers the environments
-from spikepropamine.agents.members import Episodes, Job, Result, Worker, jobs_of
+from spikepropamine.agents.members import (
+    Episodes,
+    Job,
+    Result,
+    StepRows,
+    Worker,
+    jobs_of,
+)
 from spikepropamine.common import UsageError, become_worker, require
 from spikepropamine.versions import import_modules, imported
 
@@ -25,15 +32,21 @@ DEATHS = 10
 up."""
 
 
-def pack(policy: Any, names: Sequence[str], makers: Sequence[Any]) -> bytes:
+def pack(
+    policy: Any,
+    names: Sequence[str],
+    makers: Sequence[Any],
+    step_rows: StepRows | None = None,
+) -> bytes:
     """What another process makes a `Worker` of.
 
     Args:
         policy: as for `Worker`.
         names: as for `Worker`.
         makers: make its environments.
+        step_rows: as for `Worker`.
     """
-    parts = cloudpickle.dumps((policy, tuple(names), makers))
+    parts = cloudpickle.dumps((policy, tuple(names), makers, step_rows))
     return pickle.dumps((tuple(imported), parts))
 
 
@@ -43,8 +56,9 @@ def _unpacked(packed: bytes) -> Worker:
     modules, parts = pickle.loads(packed)
     import_modules(modules)  # a new process knows nothing of the user's
     torch.set_num_threads(1)
-    policy, names, makers = pickle.loads(parts)
-    return Worker(policy, names, [make() for make in makers], makers)
+    policy, names, makers, step_rows = pickle.loads(parts)
+    envs = [make() for make in makers]
+    return Worker(policy, names, envs, makers, step_rows)
 
 
 _packed = b""

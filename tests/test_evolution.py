@@ -169,6 +169,30 @@ def test_members_side_by_side_are_each_as_if_alone(policy, more):
     )
 
 
+def test_robots_are_stepped_in_one_call_and_nothing_changes():
+    model = algorithm(
+        "snn", "--env", "HalfCheetah-v5", "--env-kwargs", "max_episode_steps", "20"
+    )
+    venv = model.env.unwrapped
+    parts = (model.policy, model.names, venv.envs, venv.makers)
+    job = members.Job([*model.search.members(0).numpy()[:2]], records=True)
+    episodes = members.Episodes((5, 6), 7, None)
+    in_one_call = []
+
+    def step_rows(envs):
+        rows = venv.step_rows(envs)
+        in_one_call.append(rows.in_one_call)
+        return rows
+
+    found = members.Worker(*parts, step_rows)(episodes, job)
+    expected = members.Worker(*parts)(episodes, job)
+    assert in_one_call == [True]
+    assert [x.returns.tolist() for x in found] == [x.returns.tolist() for x in expected]
+    assert len({x.returns.tobytes() for x in found}) == 2
+    for x, y in zip(found[0].record, expected[0].record):
+        np.testing.assert_array_equal(x, y)
+
+
 @pytest.mark.parametrize("policy", ["mlp", "gru", "dp-oja"])
 def test_every_policy_evolves_and_its_critic_does_not(policy):
     model = algorithm(policy)

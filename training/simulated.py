@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env.base_vec_env import (
 
 from spikepropamine.envs.making import horizon_of
 from spikepropamine.envs.physics.owner import Owner
+from spikepropamine.envs.physics.rows import Rows
 from spikepropamine.policies.fast.environments import SideBySide
 
 
@@ -33,7 +34,12 @@ class Simulated(Owner, SideBySide):
         seed: of all that they draw.
         threads: which step environments at the same time.
         level: of that line, as in `logging`.
+
+    Attributes:
+        step_rows: steps such environments in whole episodes, for evolution.
     """
+
+    step_rows = Rows
 
     def __init__(
         self,
