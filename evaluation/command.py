@@ -234,10 +234,6 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
             )
     if options.out is not None and options.out.is_file():
         raise UsageError(f"--out {options.out} is a file, and should be a folder")
-    if options.video and options.stochastic:
-        raise UsageError(
-            "--video shows the likeliest actions; leave out --stochastic or --video"
-        )
     if options.suite is None and not options.perturb:
         options.suite = STANDARD
     file = Path(options.suite or "")

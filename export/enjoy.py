@@ -33,6 +33,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
     add("--video", type=Path, metavar="FOLDER", help=text)
     text = "film it beside the same policy with these lesions"
     add("--lesions", nargs="+", default=[], choices=FILMED, help=text)
+    add("--stochastic", action="store_true", help="sample actions; else the likeliest")
     add("--open", action="store_true", help="open the video, where there is a display")
     torch.set_num_threads(1)
     options = parser.parse_args(arguments)
@@ -51,9 +52,10 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
             with closing(
                 make_env(shown, conditions[-1], run.previous, run.revealed)
             ) as env:
-                total = sum(
-                    moment.reward for moment in watch(run.policy, env, options.seed)
+                moments = watch(
+                    run.policy, env, options.seed, deterministic=not options.stochastic
                 )
+                total = sum(moment.reward for moment in moments)
             print(f"return {total:.1f}")
             return 0
     require("av", "films", "a video")
@@ -66,7 +68,15 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
     check_writable(place, "--video")
     lesions = [FILMED[name] for name in options.lesions]
     with bad_input("", CannotDraw):
-        path, totals = film_run(run, task, conditions[-1], options.seed, lesions, place)
+        path, totals = film_run(
+            run,
+            task,
+            conditions[-1],
+            options.seed,
+            lesions,
+            place,
+            deterministic=not options.stochastic,
+        )
     names = ["as trained", *(lesion.words for lesion in lesions)]
     returns = [f"{total:.1f} {name}" for total, name in zip(totals, names)]
     if not lesions:

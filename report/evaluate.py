@@ -24,6 +24,7 @@ from spikepropamine.evaluation.measure import Measure
 from spikepropamine.evaluation.measures import telling
 from spikepropamine.evaluation.run.plan import Evaluated, Plan
 from spikepropamine.evaluation.run.watched import can_record, watch
+from spikepropamine.evaluation.run.work import width_of
 from spikepropamine.report.advice import advice_by_policy
 from spikepropamine.report.columns import Column, cells_of
 from spikepropamine.report.estimates import Estimate
@@ -112,12 +113,19 @@ def _look_into(evaluated: Evaluated, run: Run) -> None:
     task = evaluated.task
     seed = evaluated.seeds[0]
     with closing(make_env(task, CLEAN, run.previous, run.revealed)) as env:
-        _, *moments = itertools.islice(watch(run.policy, env, seed), LONGEST_SEEN + 1)
+        watched = watch(
+            run.policy,
+            env,
+            seed,
+            width=width_of(task),
+            deterministic=evaluated.deterministic,
+        )
+    _, *moments = itertools.islice(watched, LONGEST_SEEN + 1)
     clean = evaluated.outcomes[evaluated.runs.index(run)][CLEAN_KEY]
     steps = f"{len(moments)} steps"
-    if evaluated.deterministic and len(moments) < clean["length"][0]:
+    if len(moments) < clean["length"][0]:
         steps = f"first {steps}"
-    how = "" if evaluated.deterministic else ", deterministic actions"
+    how = "" if evaluated.deterministic else ", sampled actions"
     title = f"Inside one episode: {run.name} on {task.environment}"
     subtitle = f"episode of seed {seed}, {steps}{how}"
     path = evaluated.folder / "figures" / f"episode-{run.name}.png"
@@ -160,7 +168,15 @@ def _film(plan: Plan, options: argparse.Namespace) -> bool:
     folder = plan.folder / "videos"
     try:
         for run, condition in itertools.product(_firsts(plan), _shown(plan, options)):
-            film_run(run, plan.task, condition, options.seed, lesions, folder)
+            film_run(
+                run,
+                plan.task,
+                condition,
+                options.seed,
+                lesions,
+                folder,
+                plan.deterministic,
+            )
     except CannotDraw as error:
         print(f"no video: {error}", file=sys.stderr)
         return False

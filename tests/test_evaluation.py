@@ -205,6 +205,18 @@ def test_clean_is_clean_for_policies_trained_with_noise_or_help():
         assert make_env(task, CLEAN).unwrapped.told == 0
 
 
+def test_watched_is_evaluated_with_sampled_actions_too():
+    policy = make_policy(CUES)
+    make = lambda: make_env(task_of(CUES, {}), CLEAN)  # noqa: E731
+    sampled = {"width": 50, "deterministic": False}
+    (episode,) = run_episodes(policy, make, [53], **sampled)
+    _, *moments = watch(policy, make(), 53, **sampled)
+    assert tuple(moment.reward for moment in moments) == episode.rewards
+    _, *likeliest = watch(policy, make(), 53, width=50)
+    actions = [[moment.action for moment in some] for some in (moments, likeliest)]
+    assert actions[0] != actions[1]
+
+
 def test_noise_is_a_perturbation_where_the_task_has_none_of_its_own():
     task = task_of(PENDULUM, {})
     noisy = make_env(task, standard(task)["noise-0.2"])

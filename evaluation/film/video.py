@@ -64,6 +64,7 @@ def film_run(
     seed: int,
     lesions: Sequence[Lesion],
     folder: Path,
+    deterministic: bool = True,
 ) -> tuple[Path, list[float]]:
     """Films one episode of a run, as `folder`/POLICY-seedN-CONDITION.mp4; N is the seed
     of its training.
@@ -79,6 +80,7 @@ def film_run(
         lesions: shown side by side with the intact policy, if there is plasticity to be
             taken away.
         folder: of the video; it is made where it is missing.
+        deterministic: whether actions are the likeliest, or sampled.
 
     Returns:
         The path, and the returns of the episodes shown.
@@ -111,7 +113,17 @@ def film_run(
     elif condition.key != CLEAN_KEY:
         parts.append(condition.key)
     parts.append(f"{run.steps:,} steps of training")
-    returns = film(path, run.policy, takes, seed, ", ".join(parts), width=width)
+    if not deterministic:
+        parts.append("sampled actions")
+    returns = film(
+        path,
+        run.policy,
+        takes,
+        seed,
+        ", ".join(parts),
+        width=width,
+        deterministic=deterministic,
+    )
     return path, returns
 
 
@@ -124,11 +136,11 @@ def film(
     *,
     max_steps: int = LONGEST,
     width: int = 1,
+    deterministic: bool = True,
     progress: bool = True,
 ) -> list[float]:
-    """Makes a video of the episode of a seed, with deterministic actions, in each of
-    the takes: H.264 in 4:2:0, playable while it loads, at the pace of the task's own
-    clock.
+    """Makes a video of the episode of a seed in each of the takes: H.264 in 4:2:0,
+    playable while it loads, at the pace of the task's own clock.
 
     Args:
         path: of the file, which appears once it is complete, in a folder that exists.
@@ -138,6 +150,7 @@ def film(
         title: shown above.
         max_steps: after which an episode is cut.
         width: rows of a batch; see `watch`.
+        deterministic: whether actions are the likeliest, or sampled.
         progress: whether a bar is shown.
 
     Returns:
@@ -149,7 +162,10 @@ def film(
 
     def run(take: Take, env: gym.Env) -> Iterator[Moment]:
         hook = None if take.hook is None else take.hook()
-        return islice(watch(policy, env, seed, hook=hook, width=width), max_steps + 1)
+        moments = watch(
+            policy, env, seed, hook=hook, width=width, deterministic=deterministic
+        )
+        return islice(moments, max_steps + 1)
 
     with closing(takes[0].make({})) as plain:
         clock = plain.metadata.get("render_fps")

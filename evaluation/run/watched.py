@@ -60,9 +60,9 @@ def watch(
     *,
     hook: Hook | None = None,
     width: int = 1,
+    deterministic: bool = True,
 ) -> Iterator[Moment]:
-    """One episode with deterministic actions: the moment after the reset, and every
-    step.
+    """One episode: the moment after the reset, and every step.
 
     Nothing of it is kept. While the caller has a moment, the environment stands at it;
     it is not closed.
@@ -74,6 +74,7 @@ def watch(
         hook: a lesion; None: there is none.
         width: rows of a batch; with that of `run_episodes` it is the same episode to
             the last bit.
+        deterministic: whether actions are the likeliest, or sampled.
 
     Yields:
         The moments.
@@ -95,7 +96,7 @@ def watch(
         observing = nullcontext() if observed is None else observed.observing()
         with observing, torch.random.fork_rng():
             torch.set_rng_state(draws)
-            actions, state = policy.predict(batch, state, starts, deterministic=True)
+            actions, state = policy.predict(batch, state, starts, deterministic)
             draws = torch.get_rng_state()
         seen = {} if observed is None else observed.seen(state)
         answer = env.step(actions[row])
