@@ -63,9 +63,32 @@ class _Wider(gym.Wrapper, gym.utils.RecordConstructorArgs, ABC):
         Returns:
             [channels + numbers], float32, or float64 where the observation has it.
         """
-        dtype = np.result_type(observation.dtype, np.float32)
+        dtype = observation.dtype
+        if dtype != np.float64:
+            dtype = np.result_type(dtype, np.float32)
         appended = self._appended(info, action, reward)
         return np.concatenate([observation, *appended], dtype=dtype)
+
+    def extended_rows(
+        self,
+        observations: np.ndarray,
+        infos: Sequence[Mapping[str, Any]],
+        actions: np.ndarray,
+        rewards: np.ndarray,
+    ) -> np.ndarray:
+        """`extended`, of a step of several environments.
+
+        Args:
+            observations: [environments, channels].
+            infos: of each.
+            actions: [environments, ...].
+            rewards: [environments].
+
+        Returns:
+            [environments, channels + numbers].
+        """
+        rows = zip(observations, infos, actions, rewards.tolist(), strict=True)
+        return np.array([self.extended(*row) for row in rows])
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -113,6 +136,19 @@ class PreviousActionAndReward(_Wider):
             high = np.ones(actions.n)
         self._channels = low.size
         self._widen([*low, -np.inf], [*high, np.inf])
+
+    def extended_rows(
+        self,
+        observations: np.ndarray,
+        infos: Sequence[Mapping[str, Any]],
+        actions: np.ndarray,
+        rewards: np.ndarray,
+    ) -> np.ndarray:
+        """See `_Wider`."""
+        if self._first is not None or any("feedback" in info for info in infos):
+            return super().extended_rows(observations, infos, actions, rewards)
+        parts = [observations, actions.reshape(len(actions), -1), rewards[:, None]]
+        return np.concatenate(parts, axis=1, dtype=observations.dtype)
 
     def _appended(
         self, info: Mapping[str, Any], action: Any, reward: Any

@@ -110,16 +110,21 @@ class Contexts:
             values: the observation or action.
             context: a sign or a place for each of `channels`, as `of_code` makes it.
         """
-        changed = values.flatten()
-        channels = slice(None) if len(self.channels) == values.size else self.channels
-        if self.kind == "order":
-            changed[channels] = changed[channels][context]
-        elif self.kind == "signed_order":
-            signs = np.sign(context).astype(values.dtype)
-            changed[channels] = changed[channels][np.abs(context) - 1] * signs
-        else:
-            changed[channels] *= context.astype(values.dtype)
+        flat = values.reshape(-1)
+        if len(self.channels) == len(flat):
+            return self._applied(flat, context).reshape(values.shape)
+        changed = flat.copy()
+        changed[self.channels] = self._applied(flat[self.channels], context)
         return changed.reshape(values.shape)
+
+    def _applied(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
+        """The same for the channels alone; a new array."""
+        if self.kind == "order":
+            return values[context]
+        if self.kind == "signed_order":
+            signs = np.sign(context).astype(values.dtype)
+            return values[np.abs(context) - 1] * signs
+        return values * context.astype(values.dtype)
 
     def undo(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
         """The observation or action of which `apply` makes this one.

@@ -162,9 +162,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return bool(self._editing)
 
     @property
-    def moves(self) -> bool:
-        """Whether it may change within this episode."""
-        return bool(self._moving)
+    def reads_posture(self) -> bool:
+        """Whether a change within this episode may depend on the posture."""
+        return self._reads_posture
 
     @property
     def reaches_in(self) -> bool:
@@ -328,6 +328,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._observing = [act for act in self._live if act.family.observe]
         self._acting = [act for act in self._live if act.family.act]
         self._moving = [act for act in self._live if act.moves]
+        self._reads_posture = any(not act.family.contexts for act in self._moving)
         for act in self._acts:
             act.changed = False
         self._show()
@@ -342,6 +343,10 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             label: [int(n) for n in act.context] for label, act in there.items()
         }
         self._began = max((act.began for act in there.values()), default=0)
+        # a task's own context may change at any step
+        self._task_has_context = any(
+            hasattr(self._task, name) for name in ("context", "context_began")
+        )
 
     def _with_values(self, info: dict[str, Any]) -> dict[str, Any]:
         values = {
@@ -349,10 +354,17 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             for label, now, value in self._shown
         }
         info = {**info, "perturbations": values}
-        if self._contexts or "context" in info:
+        if not self._contexts and "context" not in info:
+            return info
+        if self._task_has_context:
             info["context"] = self.context
             info["contexts"] = self.contexts
             info["context_began"] = self.context_began
+        else:  # the same, in less time
+            numbers = {label: x.copy() for label, x in self._numbers.items()}
+            info["context"] = list(itertools.chain(*numbers.values()))
+            info["contexts"] = {"task": [], **numbers}
+            info["context_began"] = self._began
         return info
 
     def _codes(self, context: Any) -> list[int | str]:

@@ -227,7 +227,8 @@ class Layered(Simulations):
 
     Args:
         envs, robot, limit, threads: as of `Simulations`.
-        layers: the wrappers of each environment, the outermost first.
+        layers: the wrappers of each environment, the outermost first; of all the same
+            kinds, with the same arguments but for texts of perturbations.
     """
 
     def __init__(
@@ -239,6 +240,7 @@ class Layered(Simulations):
         layers: list[list[Any]],
     ) -> None:
         self._layers = layers
+        self._by_depth = list(zip(*layers, strict=True))
         self._perturbed: list[Perturbed | None] = [
             next((layer for layer in wrappers if isinstance(layer, Perturbed)), None)
             for wrappers in layers
@@ -285,7 +287,7 @@ class Layered(Simulations):
                 f"actions of perturbed environments are {self._dtype}, not "
                 f"{actions.dtype}"
             )
-        indices = range(len(self)) if ids is None else ids.tolist()
+        indices = list(range(len(self))) if ids is None else ids.tolist()
         arrived = actions.copy()
         for index in indices:
             arrived[index] = self._before(index, actions[index])
@@ -296,14 +298,37 @@ class Layered(Simulations):
         infos = stepped.each_info()
         shape = self.envs[0].observation_space.shape or ()
         observations = np.zeros((len(self), *shape))
-        for index in indices:
-            observation = stepped.observations[index]
-            reward = float(stepped.rewards[index])
-            action = actions[index]
-            observations[index], infos[index] = self._after(
-                index, observation, infos[index], action, reward
-            )
+        if indices:
+            observations[indices] = self._seen(indices, stepped, actions, infos)
         return replace(stepped, observations=observations, dicts=infos)
+
+    def _seen(
+        self,
+        indices: list[int],
+        stepped: Stepped,
+        actions: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> np.ndarray:
+        """The observations that come out of the wrappers, [indices, channels]; infos
+        change, too.
+        """
+        seen = stepped.observations[indices]
+        for layers in reversed(self._by_depth):
+            if isinstance(layers[0], Perturbed):
+                rows = [
+                    self._after(index, layers[index], row, infos)
+                    for index, row in zip(indices, seen)
+                ]
+                seen = np.array(rows)
+            else:
+                # all are alike, and none has a memory
+                seen = layers[0].extended_rows(
+                    seen,
+                    [infos[index] for index in indices],
+                    actions[indices],
+                    stepped.rewards[indices],
+                )
+        return seen
 
     def _before(self, index: int, action: np.ndarray) -> np.ndarray:
         """The action that arrives in the simulation."""
@@ -315,23 +340,20 @@ class Layered(Simulations):
     def _after(
         self,
         index: int,
+        layer: Perturbed,
         observation: np.ndarray,
-        info: dict[str, Any],
-        action: np.ndarray,
-        reward: float,
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """The observation and the info that come out of the wrappers."""
-        for layer in reversed(self._layers[index]):
-            if isinstance(layer, Perturbed):
-                if layer.moves:
-                    # where a joint locks depends on the posture
-                    self.tasks[index].data.qpos[:] = self._readings.qpos[index]
-                observation, info = layer.after(observation, info)
-                if layer.edited:
-                    self._reread(index)
-            else:
-                observation = layer.extended(observation, info, action, reward)
-        return observation, info
+        infos: list[dict[str, Any]],
+    ) -> np.ndarray:
+        """The observation that comes out of a perturbation, whose info takes the place
+        of the one there is.
+        """
+        if layer.reads_posture:
+            # where a joint locks depends on the posture
+            self.tasks[index].data.qpos[:] = self._readings.qpos[index]
+        observation, infos[index] = layer.after(observation, infos[index])
+        if layer.edited:
+            self._reread(index)
+        return observation
 
     def _reread(self, index: int) -> None:
         """Finds what a perturbation has edited."""
@@ -364,6 +386,8 @@ def simulate(envs: Sequence[gym.Env], threads: int = 1) -> Simulations:
     if len(limits) > 1:
         raise NotKnown("their episodes have different limits")
     layers = [known.layers_of(env) for env in envs]
+    if len({tuple(map(type, wrappers)) for wrappers in layers}) > 1:
+        raise NotKnown("their wrappers differ")
     _prove(tasks[0], robot)
     if any(layers):
         return Layered(envs, robot, limits.pop(), threads, layers)
