@@ -13,7 +13,11 @@ from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3 import SAC
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, RolloutReturn
+from stable_baselines3.common.type_aliases import (
+    GymEnv,
+    MaybeCallback,
+    RolloutReturn,
+)
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor, nn
 
@@ -22,7 +26,7 @@ from spikepropamine.agents.replay_buffer import SequenceReplayBuffer, Sequences
 from spikepropamine.common import check_known
 from spikepropamine.policies.actors import ACTORS, EXTRACTORS, Squashed
 from spikepropamine.policies.critics import OffPolicy
-from spikepropamine.policies.fast.ppo import NotFinite
+from spikepropamine.policies.fast.ppo import NotFinite, one_thread
 from spikepropamine.policies.flat_adam import flat
 from spikepropamine.policies.passes import ActorPass
 from spikepropamine.policies.spaces import each, stacked
@@ -258,6 +262,35 @@ class SequenceLearning(_Base):
             )
         loaded.stored = {}  # its blocks are in no file of this run
         self.replay_buffer = loaded
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int | None = 4,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Any:
+        """Learns as SB3's algorithms do; small networks use one thread of PyTorch.
+
+        Args:
+            total_timesteps: as in SB3.
+            callback: as in SB3.
+            log_interval: as in SB3.
+            tb_log_name: of TensorBoard's folder; None: the name of the class.
+            reset_num_timesteps: as in SB3.
+            progress_bar: as in SB3.
+        """
+        with one_thread(self.policy):
+            return super().learn(
+                total_timesteps,
+                callback,
+                log_interval,
+                tb_log_name or type(self).__name__,
+                reset_num_timesteps,
+                progress_bar,
+            )
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
         """SB3's, with the actor's state carried on."""
