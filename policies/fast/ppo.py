@@ -34,6 +34,7 @@ ROUNDING = 1e-5
 SMALL = 1_000_000
 """Parameters below which a policy without convolutions is fastest with one thread of
 PyTorch."""
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 class NotFinite(ValueError):
@@ -145,9 +146,8 @@ def one_thread(policy: Any) -> Iterator[None]:
     """PyTorch has one thread inside, where that is the fastest for a policy: with small
     networks on a CPU, more of them mostly wait for each other.
     """
-    parameters = list(policy.parameters())
-    is_small = sum(x.numel() for x in parameters) < SMALL
-    has_convolutions = any(x.dim() >= 3 for x in parameters)
+    is_small = sum(x.numel() for x in policy.parameters()) < SMALL
+    has_convolutions = any(isinstance(x, CONVOLUTIONS) for x in policy.modules())
     before = torch.get_num_threads()
     is_faster = is_small and not has_convolutions
     if is_faster and before > 1 and policy.device.type == "cpu":
