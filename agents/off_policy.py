@@ -29,7 +29,7 @@ from spikepropamine.policies.critics import OffPolicy
 from spikepropamine.policies.fast.ppo import NotFinite, one_thread
 from spikepropamine.policies.flat_adam import flat
 from spikepropamine.policies.passes import ActorPass
-from spikepropamine.policies.spaces import each, stacked
+from spikepropamine.policies.spaces import each, refuse_reset, stacked
 
 if TYPE_CHECKING:
     # a mixin over several algorithms; to the type checker it is over one
@@ -291,6 +291,20 @@ class SequenceLearning(_Base):
                 reset_num_timesteps,
                 progress_bar,
             )
+
+    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in SB3.
+
+        Args:
+            observation: as in SB3.
+            args: as in SB3.
+            kwargs: as in SB3.
+
+        Raises:
+            BadObservation: the observation is what `reset` of Gymnasium returns.
+        """
+        refuse_reset(observation)
+        return super().predict(observation, *args, **kwargs)
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
         """SB3's, with the actor's state carried on."""

@@ -18,6 +18,7 @@ from spikepropamine.options import NotNegative, Positive, Share
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.baselines import GruPolicy
 from spikepropamine.policies.fast.ppo import PPO, FastPPO
+from spikepropamine.policies.spaces import refuse_reset
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,20 @@ class PlasticPPO(FastPPO, RecurrentPPO):
             state = self.policy.initial_state(self.n_envs)
             pair = tuple(torch.as_tensor(x, device=self.device) for x in state)
             self._last_lstm_states = RNNStates(pair, pair)
+
+    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in SB3.
+
+        Args:
+            observation: as in SB3.
+            args: as in SB3.
+            kwargs: as in SB3.
+
+        Raises:
+            BadObservation: the observation is what `reset` of Gymnasium returns.
+        """
+        refuse_reset(observation)
+        return super().predict(observation, *args, **kwargs)
 
     def _checked_length(self) -> int:
         """The length of sequences. Raises ValueError where it does not fit."""

@@ -109,6 +109,8 @@ def test_predict_for_one_observation_and_for_several(algorithm):
     actions, _ = model.predict(several, deterministic=True)
     assert actions.shape == (3, 1)
     np.testing.assert_allclose(actions[1], action, rtol=1e-5)
+    with pytest.raises(ValueError, match="tuple of an observation and a dict"):
+        model.predict(env.reset())
 
 
 @ALGORITHMS
