@@ -263,6 +263,36 @@ class SequenceLearning(_Base):
         loaded.stored = {}  # its blocks are in no file of this run
         self.replay_buffer = loaded
 
+    @classmethod
+    def load(
+        cls,
+        path: Any,
+        *args: Any,
+        policy_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As in SB3.
+
+        Args:
+            path: as in SB3.
+            args: as in SB3.
+            policy_kwargs: those that were given before. What was saved holds the kind
+                of actor, too, which may be left out.
+            kwargs: as in SB3.
+
+        Raises:
+            ValueError: `policy_kwargs` are others than those that were saved.
+        """
+        model = super().load(path, *args, **kwargs)
+        saved = model.policy_kwargs
+        for name, value in (policy_kwargs or {}).items():
+            if name not in saved or saved[name] != value:
+                raise ValueError(
+                    f"the policy kwargs differ from those that were saved, {saved}, in "
+                    f"{name}: leave policy_kwargs out"
+                )
+        return model
+
     def learn(
         self,
         total_timesteps: int,

@@ -369,9 +369,17 @@ def test_files_of_monitors(algorithm, tmp_path):
 
 
 @EVERY
-def test_observations_in_a_dict(algorithm):
-    env = RandomEnv("dict", "box")
-    model = make(algorithm, env, "MultiInputLstmPolicy").learn(32)
+@pytest.mark.parametrize(
+    ("space", "policy"),
+    [
+        ("dict", "MultiInputLstmPolicy"),
+        ("discrete", "MlpLstmPolicy"),
+        ("choices", "MlpLstmPolicy"),
+    ],
+)
+def test_every_kind_of_observation(algorithm, space, policy):
+    env = RandomEnv(space, "box")
+    model = make(algorithm, env, policy).learn(32)
     observation, _ = env.reset(seed=0)
     action, state = model.predict(observation)
     assert env.action_space.contains(action) and state is not None
@@ -639,6 +647,7 @@ def test_load_with_other_arguments_and_custom_objects(algorithm, tmp_path):
     assert loaded.gamma == 0.9 and loaded.verbose == 0
     assert loaded.learning_rate == 0.5 and loaded.lr_schedule(1) == 0.5
     assert loaded.batch_size == 8 and not hasattr(loaded, "dummy")
+    algorithm.load(tmp_path / "model", policy_kwargs=LSTM)
     with pytest.raises(ValueError, match="policy kwargs"):
         algorithm.load(tmp_path / "model", policy_kwargs={"lstm_hidden_size": 9})
 
