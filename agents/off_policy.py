@@ -13,7 +13,11 @@ from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3 import SAC
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, RolloutReturn
+from stable_baselines3.common.type_aliases import (
+    GymEnv,
+    MaybeCallback,
+    RolloutReturn,
+)
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor, nn
 
@@ -22,10 +26,10 @@ from spikepropamine.agents.replay_buffer import SequenceReplayBuffer, Sequences
 from spikepropamine.common import check_known
 from spikepropamine.policies.actors import ACTORS, EXTRACTORS, Squashed
 from spikepropamine.policies.critics import OffPolicy
-from spikepropamine.policies.fast.ppo import NotFinite
+from spikepropamine.policies.fast.ppo import NotFinite, one_thread
 from spikepropamine.policies.flat_adam import flat
 from spikepropamine.policies.passes import ActorPass
-from spikepropamine.policies.spaces import each, stacked
+from spikepropamine.policies.spaces import each, refuse_reset, stacked
 
 if TYPE_CHECKING:
     # a mixin over several algorithms; to the type checker it is over one
@@ -258,6 +262,79 @@ class SequenceLearning(_Base):
             )
         loaded.stored = {}  # its blocks are in no file of this run
         self.replay_buffer = loaded
+
+    @classmethod
+    def load(
+        cls,
+        path: Any,
+        *args: Any,
+        policy_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As in SB3.
+
+        Args:
+            path: as in SB3.
+            args: as in SB3.
+            policy_kwargs: those that were given before. What was saved holds the kind
+                of actor, too, which may be left out.
+            kwargs: as in SB3.
+
+        Raises:
+            ValueError: `policy_kwargs` are others than those that were saved.
+        """
+        model = super().load(path, *args, **kwargs)
+        saved = model.policy_kwargs
+        for name, value in (policy_kwargs or {}).items():
+            if name not in saved or saved[name] != value:
+                raise ValueError(
+                    f"the policy kwargs differ from those that were saved, {saved}, in "
+                    f"{name}: leave policy_kwargs out"
+                )
+        return model
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int | None = 4,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Any:
+        """Learns as SB3's algorithms do; small networks use one thread of PyTorch.
+
+        Args:
+            total_timesteps: as in SB3.
+            callback: as in SB3.
+            log_interval: as in SB3.
+            tb_log_name: of TensorBoard's folder; None: the name of the class.
+            reset_num_timesteps: as in SB3.
+            progress_bar: as in SB3.
+        """
+        with one_thread(self.policy):
+            return super().learn(
+                total_timesteps,
+                callback,
+                log_interval,
+                tb_log_name or type(self).__name__,
+                reset_num_timesteps,
+                progress_bar,
+            )
+
+    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in SB3.
+
+        Args:
+            observation: as in SB3.
+            args: as in SB3.
+            kwargs: as in SB3.
+
+        Raises:
+            BadObservation: the observation is what `reset` of Gymnasium returns.
+        """
+        refuse_reset(observation)
+        return super().predict(observation, *args, **kwargs)
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
         """SB3's, with the actor's state carried on."""

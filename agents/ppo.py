@@ -4,7 +4,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
+from sb3_contrib.common.recurrent.policies import (
+    RecurrentActorCriticPolicy,
+    RecurrentMultiInputActorCriticPolicy,
+)
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
@@ -18,6 +23,17 @@ from spikepropamine.options import NotNegative, Positive, Share
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.baselines import GruPolicy
 from spikepropamine.policies.fast.ppo import PPO, FastPPO
+from spikepropamine.policies.spaces import (
+    LstmCombinedExtractor,
+    LstmFlattenExtractor,
+    refuse_reset,
+)
+
+EXTRACTORS: dict[Any, Any] = {
+    RecurrentActorCriticPolicy: LstmFlattenExtractor,
+    RecurrentMultiInputActorCriticPolicy: LstmCombinedExtractor,
+}
+"""The extractors of policies of sb3-contrib, with a width that `nn.LSTM` takes."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +72,9 @@ class PlasticPPO(FastPPO, RecurrentPPO):
             steps of plasticity that runs against its rule, gradients can overflow.
 
     Raises:
-        ValueError: an unknown name of a policy, or a `sequence_length` that is less
-            than 1, or larger than `n_steps` or `batch_size`.
+        ValueError: an unknown name of a policy, a policy without memory, or a
+            `sequence_length` that is less than 1, or larger than `n_steps` or
+            `batch_size`.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -76,11 +93,17 @@ class PlasticPPO(FastPPO, RecurrentPPO):
     ) -> None:
         if isinstance(policy, str):
             check_known("policy", policy, self.policy_aliases, error=ValueError)
+        elif not issubclass(policy, RecurrentActorCriticPolicy):
+            raise ValueError(
+                f"policy {policy.__name__} has no memory: use one of "
+                f"{', '.join(self.policy_aliases)}, or a subclass of theirs"
+            )
         self.sequence_length = sequence_length
         super().__init__(policy, env, *args, **kwargs)
 
     def _setup_model(self) -> None:
         length = self._checked_length()
+        self._choose_extractor()
         # the buffer of RecurrentPPO, which is replaced below, would hold the state of
         # every step
         n_steps = self.n_steps
@@ -101,6 +124,32 @@ class PlasticPPO(FastPPO, RecurrentPPO):
             state = self.policy.initial_state(self.n_envs)
             pair = tuple(torch.as_tensor(x, device=self.device) for x in state)
             self._last_lstm_states = RNNStates(pair, pair)
+
+    def _choose_extractor(self) -> None:
+        """Has LSTMs of sb3-contrib take MultiDiscrete observations, of which SB3's
+        extractors say their width in an integer of NumPy; PyTorch's LSTM refuses that.
+        """
+        space = self.observation_space
+        parts = space.values() if isinstance(space, spaces.Dict) else [space]
+        has_choices = any(isinstance(part, spaces.MultiDiscrete) for part in parts)
+        if has_choices and self.policy_class in EXTRACTORS:
+            extractor = EXTRACTORS[self.policy_class]
+            default = {"features_extractor_class": extractor}
+            self.policy_kwargs = default | self.policy_kwargs
+
+    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in SB3.
+
+        Args:
+            observation: as in SB3.
+            args: as in SB3.
+            kwargs: as in SB3.
+
+        Raises:
+            BadObservation: the observation is what `reset` of Gymnasium returns.
+        """
+        refuse_reset(observation)
+        return super().predict(observation, *args, **kwargs)
 
     def _checked_length(self) -> int:
         """The length of sequences. Raises ValueError where it does not fit."""

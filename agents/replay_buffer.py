@@ -35,6 +35,8 @@ def _memory_of_machine() -> int:
 
 MEMORY = _memory_of_machine()
 """Of this machine, in bytes."""
+REMEDY = "lower buffer_size (--trainer.buffer-size on the command line)"
+"""Of a buffer that does not fit, as Python and the command line spell it."""
 
 
 class Sequences(NamedTuple):
@@ -159,13 +161,13 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
         except (MemoryError, ValueError) as error:  # which NumPy raises
             raise ValueError(
                 f"a replay buffer of {buffer_size:,} steps has no room in memory: "
-                "lower buffer_size"
+                f"{REMEDY}"
             ) from error
         needed = self._bytes()
         if needed > MEMORY:
             warnings.warn(
                 f"once it is full, the replay buffer takes {needed / 2**30:.1f} GiB, "
-                f"and this machine has {MEMORY / 2**30:.1f}: lower buffer_size",
+                f"and this machine has {MEMORY / 2**30:.1f}: {REMEDY}",
                 stacklevel=2,
             )
         self.states = np.zeros((n_envs, blocks, 0), np.float32)
@@ -216,7 +218,7 @@ class SequenceReplayBuffer(sb3.ReplayBuffer):
             raise ValueError(
                 "the actor's states in the replay buffer would take "
                 f"{needed / 2**30:.1f} GiB, and {MEMORY / 2**30:.1f} are there: "
-                "lower buffer_size, or raise sequence_length"
+                f"{REMEDY}, or raise sequence_length"
             )
         self.states = np.zeros((*self.states.shape[:2], width), np.float32)
 

@@ -75,6 +75,21 @@ def unsound(
     return None
 
 
+def refuse_reset(observation: Any) -> None:
+    """Refuses what `reset` of Gymnasium returns in the place of its first part.
+
+    Raises:
+        BadObservation: it is a tuple of an observation and a dict.
+    """
+    if not isinstance(observation, tuple) or len(observation) != 2:
+        return
+    if isinstance(observation[1], dict):
+        raise BadObservation(
+            "this is a tuple of an observation and a dict, as Gymnasium's reset "
+            "returns it (mixing Gym API and SB3's VecEnv API): give the first part"
+        )
+
+
 def check_observations(observations: Any) -> None:
     """Checks that a policy can act on observations: in its memory a number that is not
     finite would stay until the end of the episode.
@@ -83,8 +98,10 @@ def check_observations(observations: Any) -> None:
         observations: an array [batch, ...], or a mapping of names to such.
 
     Raises:
-        BadObservation: there are none, they are masked, or no finite real numbers.
+        BadObservation: there are none, they are masked, or no finite real numbers; or a
+            dict comes with them, as from `reset`.
     """
+    refuse_reset(observations)
     parts = observations if isinstance(observations, Mapping) else {"": observations}
     for key, part in parts.items():
         x = np.asarray(part)

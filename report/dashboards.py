@@ -152,8 +152,13 @@ def write_local(root: Path) -> Path:
     require("vl_convert", "pages", "the page over runs")
     if not root.is_dir():
         raise UsageError(f"there is no folder {root}")
-    if not find_runs(root):
-        raise UsageError(f"there is no run in {root}: none has the config.yaml of one")
+    left_out: list[str] = []
+    if not find_runs(root, left_out.append):
+        why = "none has the config.yaml of one"
+        if left_out:
+            more = len(left_out) - 1
+            why = left_out[0] + (f", and {more} more" if more else "")
+        raise UsageError(f"there is no run in {root}: {why}")
     path = root / "index.html"
     write_text(path, local_page(root))
     return path

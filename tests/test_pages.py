@@ -14,6 +14,7 @@ from spikepropamine import statistics
 from spikepropamine.colours import POLICIES
 from spikepropamine.common import UsageError
 from spikepropamine.folder import ASKED, RESULTS
+from spikepropamine.reading import LARGEST_TEXT
 from spikepropamine.report.dashboards import find_runs, learning_curve, write_local
 from spikepropamine.report.evaluate import tables
 from spikepropamine.report.html import report as html_of
@@ -248,3 +249,13 @@ def test_a_folder_without_runs_is_an_error(tmp_path, name):
         (other / "config.yaml").write_text(text)  # of other tools
     with pytest.raises(UsageError, match="there is no"):
         write_local(tmp_path / name)
+
+
+def test_a_log_that_is_too_large_is_named(runs):
+    other = next((runs / "Pendulum-v1" / "snn").iterdir())
+    too_large = other / "progress.csv"
+    with too_large.open("ab") as file:
+        file.truncate(LARGEST_TEXT + 1)  # without room on the disk
+    wanted = rf"there is no run in .*: left out: {too_large} has 268,435,457 bytes"
+    with pytest.raises(UsageError, match=wanted):
+        write_local(other)

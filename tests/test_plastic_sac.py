@@ -539,3 +539,19 @@ def test_learning_leaves_the_process_its_precision_of_products(monkeypatch, amx)
         model().learn(60)
     assert seen == [before if amx else "medium"]
     assert read() == before != "medium"
+
+
+def test_small_networks_learn_with_one_thread_and_give_the_others_back():
+    counts = []
+
+    def count(found, _):
+        counts.append(torch.get_num_threads())
+        return True
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        model("lstm").learn(40, callback=count)
+        assert set(counts) == {1} and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

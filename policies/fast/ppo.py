@@ -15,6 +15,7 @@ import stable_baselines3
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import explained_variance
 from torch import Tensor, nn
 
@@ -33,6 +34,7 @@ ROUNDING = 1e-5
 SMALL = 1_000_000
 """Parameters below which a policy without convolutions is fastest with one thread of
 PyTorch."""
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 class NotFinite(ValueError):
@@ -144,9 +146,8 @@ def one_thread(policy: Any) -> Iterator[None]:
     """PyTorch has one thread inside, where that is the fastest for a policy: with small
     networks on a CPU, more of them mostly wait for each other.
     """
-    parameters = list(policy.parameters())
-    is_small = sum(x.numel() for x in parameters) < SMALL
-    has_convolutions = any(x.dim() >= 3 for x in parameters)
+    is_small = sum(x.numel() for x in policy.parameters()) < SMALL
+    has_convolutions = any(isinstance(x, CONVOLUTIONS) for x in policy.modules())
     before = torch.get_num_threads()
     is_faster = is_small and not has_convolutions
     if is_faster and before > 1 and policy.device.type == "cpu":
@@ -206,16 +207,38 @@ class FastPPO(_Base):
     Stable-Baselines3's own.
     """
 
-    def learn(self, *args: Any, **kwargs: Any) -> Any:
-        """Learns as Stable-Baselines3 does; small networks use one thread of
-        PyTorch.
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int | None = 1,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Any:
+        """Learns as Stable-Baselines3 does; small networks use one thread of PyTorch.
+
+        Args:
+            total_timesteps: as in SB3.
+            callback: as in SB3.
+            log_interval: as in SB3.
+            tb_log_name: of TensorBoard's folder; None: the name of the class.
+            reset_num_timesteps: as in SB3.
+            progress_bar: as in SB3.
         """
         line = f"rollouts and updates: {way(self.policy)}"
         logger.info(line)
         if self.verbose >= 1:
             print(line)
         with one_thread(self.policy):
-            return super().learn(*args, **kwargs)
+            return super().learn(
+                total_timesteps,
+                callback,
+                log_interval,
+                tb_log_name or type(self).__name__,
+                reset_num_timesteps,
+                progress_bar,
+            )
 
     def collect_rollouts(
         self,
