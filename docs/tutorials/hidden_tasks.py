@@ -1,0 +1,128 @@
+"""Two small tasks that hide something: several pairs, or one number."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+
+
+class Switchboard(gymnasium.Env):
+    """Press the switch that belongs to the lamp.
+
+    Each lamp belongs to one switch, drawn anew in every episode. In the second quarter
+    of the episode all of them are drawn again, without a sign. A trial has two steps:
+    a lamp is lit and a switch is pressed; then the right switch is shown beside the
+    lamp.
+
+    Observation: float32 [lamps + switches], which lamp is lit and which switch is
+    shown. Reward: 1 for the right switch. Info `hidden`: the switch of the lamp that
+    is lit, one-hot.
+    """
+
+    lamps = 6
+    switches = 4
+    trials = 40
+    return_range = (0.0, 40.0)
+
+    def __init__(self) -> None:
+        self.observation_space = Box(0, 1, (self.lamps + self.switches,))
+        self.action_space = Discrete(self.switches)
+        self.hidden = np.zeros(self.switches)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Draws which switch each lamp belongs to, and when that changes."""
+        super().reset(seed=seed)
+        self.trial = 0
+        self.answered = False
+        self.change = self.np_random.integers(self.trials // 4, self.trials // 2)
+        self._rewire()
+        self._light()
+        return self._observed(), {"hidden": self.hidden}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Reads the answer, or shows the next lamp."""
+        reward = 0.0
+        info: dict[str, Any] = {}
+        self.answered = not self.answered
+        if self.answered:
+            correct = bool(action == self.wiring[self.lamp])
+            reward = float(correct)
+            info = {"trial": self.trial, "correct": correct}
+        else:
+            self.trial += 1
+            if self.trial == self.change:
+                self._rewire()
+            self._light()
+        return self._observed(), reward, False, False, info | {"hidden": self.hidden}
+
+    def _rewire(self) -> None:
+        self.wiring = self.np_random.integers(self.switches, size=self.lamps)
+
+    def _light(self) -> None:
+        self.lamp = self.np_random.integers(self.lamps)
+        self.hidden = np.eye(self.switches)[self.wiring[self.lamp]]
+
+    def _observed(self) -> np.ndarray:
+        lit = np.eye(self.lamps)[self.lamp]
+        shown = self.hidden * self.answered
+        return np.concatenate([lit, shown], dtype=np.float32)
+
+
+class Rudder(gymnasium.Env):
+    """Steer to a course with a rudder of unknown strength, perhaps mounted in reverse.
+
+    The strength is one number, drawn anew in every episode. The wanted course changes
+    every ten steps.
+
+    Observation: float32 [1], how far the boat is off its course; with `gyro` float32
+    [2], and how far the last step turned it. Reward: minus the distance. Info
+    `hidden`: the strength.
+    """
+
+    action_space = Box(-1, 1, (1,))
+
+    def __init__(self, gyro: bool = False) -> None:
+        self.gyro = gyro
+        self.observation_space = Box(-np.inf, np.inf, (2 if gyro else 1,))
+        self.hidden = np.ones(1)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Draws the strength of the rudder."""
+        super().reset(seed=seed)
+        sign = self.np_random.choice([-1, 1])
+        self.hidden = sign * 2 ** self.np_random.uniform(-1, 1, size=1)
+        self.steps = 0
+        self.course = 0.0
+        self.wanted = self._new_course()
+        return self._observed(0.0), {"hidden": self.hidden}
+
+    def step(
+        self, action: np.ndarray
+    ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Turns the boat."""
+        turn = 0.5 * float(self.hidden[0]) * float(np.clip(action[0], -1, 1))
+        self.course += turn
+        reward = -abs(self.wanted - self.course)
+        self.steps += 1
+        if self.steps % 10 == 0:
+            self.wanted = self._new_course()
+        return self._observed(turn), reward, False, False, {"hidden": self.hidden}
+
+    def _new_course(self) -> float:
+        return float(self.np_random.uniform(-1, 1))
+
+    def _observed(self, turn: float) -> np.ndarray:
+        seen = [self.wanted - self.course]
+        if self.gyro:
+            seen.append(turn)
+        return np.array(seen, dtype=np.float32)
+
+
+gymnasium.register("Switchboard-v0", Switchboard, max_episode_steps=80)
+gymnasium.register("Rudder-v0", Rudder, max_episode_steps=60)
+gymnasium.register("RudderGyro-v0", Rudder, max_episode_steps=60, kwargs={"gyro": True})
