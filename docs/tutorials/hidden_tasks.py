@@ -40,23 +40,23 @@ class Switchboard(gymnasium.Env):
         self.change = self.np_random.integers(self.trials // 4, self.trials // 2)
         self._rewire()
         self._light()
-        return self._observed(), {"hidden": self.hidden}
+        return self._observed(), self._told()
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Reads the answer, or shows the next lamp."""
         reward = 0.0
-        info: dict[str, Any] = {}
+        answer: dict[str, Any] = {}
         self.answered = not self.answered
         if self.answered:
             correct = bool(action == self.wiring[self.lamp])
             reward = float(correct)
-            info = {"trial": self.trial, "correct": correct}
+            answer = {"trial": self.trial, "correct": correct}
         else:
             self.trial += 1
             if self.trial == self.change:
                 self._rewire()
             self._light()
-        return self._observed(), reward, False, False, info | {"hidden": self.hidden}
+        return self._observed(), reward, False, False, answer | self._told()
 
     def _rewire(self) -> None:
         self.wiring = self.np_random.integers(self.switches, size=self.lamps)
@@ -65,64 +65,59 @@ class Switchboard(gymnasium.Env):
         self.lamp = self.np_random.integers(self.lamps)
         self.hidden = np.eye(self.switches)[self.wiring[self.lamp]]
 
+    def _told(self) -> dict[str, Any]:
+        return {"hidden": self.hidden.tolist()}
+
     def _observed(self) -> np.ndarray:
         lit = np.eye(self.lamps)[self.lamp]
         shown = self.hidden * self.answered
         return np.concatenate([lit, shown], dtype=np.float32)
 
 
-class Rudder(gymnasium.Env):
-    """Steer to a course with a rudder of unknown strength, perhaps mounted in reverse.
+class Current(gymnasium.Env):
+    """Keep a boat on its mark, in a current of unknown strength.
 
-    The strength is one number, drawn anew in every episode. The wanted course changes
-    every ten steps.
+    The current is one number, drawn anew in every episode. The mark moves every ten
+    steps.
 
-    Observation: float32 [1], how far the boat is off its course; with `gyro` float32
-    [2], and how far the last step turned it. Reward: minus the distance. Info
-    `hidden`: the strength.
+    Observation: float32 [1], how far the mark is ahead. Reward: minus the distance.
+    Info `hidden`: the current.
     """
 
+    observation_space = Box(-np.inf, np.inf, (1,))
     action_space = Box(-1, 1, (1,))
 
-    def __init__(self, gyro: bool = False) -> None:
-        self.gyro = gyro
-        self.observation_space = Box(-np.inf, np.inf, (2 if gyro else 1,))
-        self.hidden = np.ones(1)
+    def __init__(self) -> None:
+        self.hidden = np.zeros(1)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Draws the strength of the rudder."""
+        """Draws the current."""
         super().reset(seed=seed)
-        sign = self.np_random.choice([-1, 1])
-        self.hidden = sign * 2 ** self.np_random.uniform(-1, 1, size=1)
+        self.hidden = self.np_random.uniform(-0.5, 0.5, size=1)
         self.steps = 0
-        self.course = 0.0
-        self.wanted = self._new_course()
-        return self._observed(0.0), {"hidden": self.hidden}
+        self.boat = 0.0
+        self.mark = self.np_random.uniform(-1, 1)
+        return self._observed(), self._told()
 
     def step(
         self, action: np.ndarray
     ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Turns the boat."""
-        turn = 0.5 * float(self.hidden[0]) * float(np.clip(action[0], -1, 1))
-        self.course += turn
-        reward = -abs(self.wanted - self.course)
+        """Moves the boat, by its engine and by the current."""
+        self.boat += float(np.clip(action[0], -1, 1) + self.hidden[0])
+        reward = -abs(self.mark - self.boat)
         self.steps += 1
         if self.steps % 10 == 0:
-            self.wanted = self._new_course()
-        return self._observed(turn), reward, False, False, {"hidden": self.hidden}
+            self.mark = self.np_random.uniform(-1, 1)
+        return self._observed(), reward, False, False, self._told()
 
-    def _new_course(self) -> float:
-        return float(self.np_random.uniform(-1, 1))
+    def _told(self) -> dict[str, Any]:
+        return {"hidden": self.hidden.tolist()}
 
-    def _observed(self, turn: float) -> np.ndarray:
-        seen = [self.wanted - self.course]
-        if self.gyro:
-            seen.append(turn)
-        return np.array(seen, dtype=np.float32)
+    def _observed(self) -> np.ndarray:
+        return np.array([self.mark - self.boat], dtype=np.float32)
 
 
 gymnasium.register("Switchboard-v0", Switchboard, max_episode_steps=80)
-gymnasium.register("Rudder-v0", Rudder, max_episode_steps=60)
-gymnasium.register("RudderGyro-v0", Rudder, max_episode_steps=60, kwargs={"gyro": True})
+gymnasium.register("Current-v0", Current, max_episode_steps=80)
