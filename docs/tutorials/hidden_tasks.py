@@ -78,7 +78,7 @@ class Current(gymnasium.Env):
     """Keep a boat on its mark, in a current of unknown strength.
 
     The current is one number, drawn anew in every episode. The mark moves every ten
-    steps.
+    steps, and the banks stop the boat.
 
     Observation: float32 [1], how far the mark is ahead. Reward: minus the distance.
     Info `hidden`: the current.
@@ -105,7 +105,8 @@ class Current(gymnasium.Env):
         self, action: np.ndarray
     ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Moves the boat, by its engine and by the current."""
-        self.boat += float(np.clip(action[0], -1, 1) + self.hidden[0])
+        moved = self.boat + np.clip(action[0], -1, 1) + self.hidden[0]
+        self.boat = float(np.clip(moved, -2, 2))
         reward = -abs(self.mark - self.boat)
         self.steps += 1
         if self.steps % 10 == 0:
