@@ -255,7 +255,8 @@ class Row:
 
     def step(self) -> Tensor:
         """One environment step; returns `outputs`."""
-        if places(self._memory._flat_weights) != self._places:
+        weights: Any = self._memory._flat_weights
+        if places(weights) != self._places:
             state = self.state
             self._make()
             self.state = state
