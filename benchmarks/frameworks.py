@@ -235,6 +235,6 @@ if __name__ == "__main__":
         measure,
         __doc__,
         kinds=[*LEARNERS, "stepping"],
-        rounds=5,
+        rounds=3,
         environments="build/peers",
     )

@@ -39,9 +39,11 @@ SAC = {
 }
 """Stable-Baselines3's defaults, by its names, in one environment."""
 
-WARM_UP = {"ppo": 4096, "recurrent": 1024, "sac": 512}
+WARM_UP = {"ppo": 4096, "recurrent": 1024, "sac": 256}
 """Environment steps before the first round: what is compiled is compiled then."""
-ROUND = {"ppo": 4096, "recurrent": 2048, "sac": 256}
-"""Environment steps of a round: whole rollouts with their updates."""
+ROUND = {"ppo": 4096, "recurrent": 8192, "sac": 128}
+"""Environment steps of a round: whole rollouts with their updates. Recurrent updates
+take longer where episodes begin, as they do once in 8 rollouts of 8 x 128 steps.
+"""
 ENDLESS = 1_000_000_000
 """More steps than any driver takes."""
