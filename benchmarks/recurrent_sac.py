@@ -1,7 +1,7 @@
 """PlasticSAC beside SAC_RNN of skrl and SAC with an LSTM in TorchRL, on a pendulum
 whose velocity is hidden: return, and environment steps a second.
 
-python -m benchmarks.recurrent_sac [--learners NAME...] [--seeds 0 1 2] [--steps 10000]
+python -m benchmarks.recurrent_sac [--learners NAME...] [--seeds 0 1 2] [--steps 15000]
     [--environments FOLDER] [--csv FILE]
 
 Libraries are installed as by `benchmarks.frameworks`. Scripts in `benchmarks/drivers/`
@@ -103,6 +103,6 @@ if __name__ == "__main__":
         __doc__,
         learners=list(LEARNERS),
         seeds=[0, 1, 2],
-        steps=10_000,
+        steps=15_000,
         environments="build/peers",
     )
