@@ -38,6 +38,7 @@ LEARNERS = {
     learner.policy: learner
     for learner in (
         _ours("lstm"),
+        _ours("lstm-linear"),
         _ours("ndp-hebb"),
         _ours("snn"),
         Learner("skrl-lstm", "skrl", "skrl", ("memory_skrl.py",)),
