@@ -2,7 +2,8 @@
 action, shares of simulations.
 """
 
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,55 @@ def speed(files: Sequence[Path], **wanted: str) -> str:
             columns.append(_column(title, f"{{{name}:.1f}}"))
     columns.append(_column("parameters of the actor", "{actor_parameters:,.0f}"))
     return markdown(columns, cases)
+
+
+def frameworks(files: Sequence[Path], **wanted: str) -> str:
+    """Environment steps of training, or of stepping alone, beside other libraries. Of
+    several versions of a library, the last that was measured.
+    """
+    last: dict[tuple[str, str], dict[str, Any]] = {}
+    for case in _cases(files, wanted):
+        last[case["setting"], case["policy"]] = case
+    cases = list(last.values())
+    columns = [
+        _column("library", "{condition}"),
+        _column("policy", "`{policy}`"),
+        _column("settings", "{setting}"),
+        _column("µs a step", "{microseconds:.1f}"),
+    ]
+    if "times_sb3" in cases[0]:
+        columns += [
+            _column("steps a second", "{steps_per_second:,.0f}"),
+            _column("times the first row's", "{times_sb3:.2f}"),
+        ]
+    else:
+        columns.append(_column("share of `mj_step`", "{share_of_mj_step:.2f}"))
+    return markdown(columns, cases)
+
+
+def budget(files: Sequence[Path], **wanted: str) -> str:
+    """Returns of every seed after equal environment steps, and their pace, by
+    library.
+    """
+    by_policy: dict[str, list[dict[str, Any]]] = {}
+    for case in _cases(files, wanted):
+        by_policy.setdefault(case["policy"], []).append(case)
+
+    def cells(name: str, form: str) -> Callable[[list[dict[str, Any]]], str]:
+        def cell(cases: list[dict[str, Any]]) -> str:
+            values = [case[name] for case in cases]
+            shown = " ".join(form.format(value) for value in values)
+            return f"{form.format(statistics.median(values))} ({shown})"
+
+        return cell
+
+    columns: list[Column[list[dict[str, Any]]]] = [
+        Column("library", lambda cases: cases[-1]["condition"]),
+        Column("policy", lambda cases: f"`{cases[-1]['policy']}`"),
+        Column("return: median (seeds)", cells("return", "{:.0f}")),
+        Column("steps a second", cells("steps_per_second", "{:.0f}")),
+    ]
+    return markdown(columns, list(by_policy.values()))
 
 
 def actions(files: Sequence[Path], **wanted: str) -> str:

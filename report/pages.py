@@ -40,7 +40,7 @@ from spikepropamine.words import plural
 
 BENCHMARKS = Path("benchmarks")
 TABLE = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- end -->|\Z)", re.DOTALL)
-WITHOUT_RUNS = ("revisions", "speed", "costs", "simulated")
+WITHOUT_RUNS = ("revisions", "speed", "frameworks", "costs", "simulated")
 """Kinds of table that are not of training runs, or have their revisions in them."""
 DIRTY = "-dirty"
 SHORTEST = 7  # digits of a revision, of which some have more

@@ -16,7 +16,14 @@ from spikepropamine.common import CLEAN_KEY, check_known
 from spikepropamine.report.columns import Column, markdown
 from spikepropamine.report.compared import comparisons, overall
 from spikepropamine.report.grouped import Make, grouped, mean_cells, seed_cells
-from spikepropamine.report.measured import actions, costs, simulated, speed
+from spikepropamine.report.measured import (
+    actions,
+    budget,
+    costs,
+    frameworks,
+    simulated,
+    speed,
+)
 from spikepropamine.report.results import (
     accuracy_or_return,
     decimals_of,
@@ -270,6 +277,8 @@ TABLES = {
         reached,
         revisions,
         speed,
+        frameworks,
+        budget,
         actions,
         costs,
         answers,

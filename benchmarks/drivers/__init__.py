@@ -1,0 +1,1 @@
+"""Scripts that train with one library each, for `benchmarks.frameworks`."""
