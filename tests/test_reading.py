@@ -199,7 +199,8 @@ def reads(of, name, arguments, given):
         return of not in OTHERS and not (
             given and re.search("[wax]", mode_of(arguments))
         )
-    return bool(of) and name in READERS
+    # what extends SB3's `load` reads SB3's files, by SB3
+    return bool(of) and of != "super()" and name in READERS
 
 
 def writes(of, name, arguments, given):
