@@ -28,7 +28,7 @@ from spikepropamine.agents.algorithm import (
     Blueprint,
     Needs,
 )
-from spikepropamine.agents.members import Episodes, Result, Worker, put
+from spikepropamine.agents.members import Episodes, OneByOne, Result, Worker, put
 from spikepropamine.agents.ppo import PlasticPPO
 from spikepropamine.agents.processes import OnRay, Processes, pack
 from spikepropamine.agents.recent import Recent
@@ -201,7 +201,7 @@ class Evolution(BaseAlgorithm):
                 f"{type(venv).__name__} does not step environments one by one"
             )
         makers = getattr(venv, "makers", ())
-        step_rows = getattr(venv, "step_rows", None)
+        step_rows = getattr(venv, "step_rows", OneByOne)
         if self.workers == 1 and self.cluster == "none":
             copy = cloudpickle.loads(cloudpickle.dumps(self.policy))
             return Worker(copy, self.names, venv.envs, makers, step_rows)

@@ -137,13 +137,13 @@ class Worker:
         names: Sequence[str],
         envs: Sequence[Any],
         makers: Sequence[Any] = (),
-        step_rows: "StepRows | None" = None,
+        step_rows: StepRows = OneByOne,
     ) -> None:
         self.policy = policy
         self.names = names
         self.envs = list(envs)
         self.makers = makers
-        self.step_rows = step_rows or OneByOne
+        self.step_rows = step_rows
         self.parameters = [policy.get_parameter(name) for name in names]
         self.count = len(envs)
         """Episodes of a member."""

@@ -21,6 +21,7 @@ from stable_baselines3.common.type_aliases import (
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor, nn
 
+from spikepropamine.agents.predicting import Predicting
 from spikepropamine.agents.recent import Recent
 from spikepropamine.agents.replay_buffer import SequenceReplayBuffer, Sequences
 from spikepropamine.common import check_known
@@ -29,7 +30,7 @@ from spikepropamine.policies.critics import OffPolicy
 from spikepropamine.policies.fast.ppo import NotFinite, one_thread
 from spikepropamine.policies.flat_adam import flat
 from spikepropamine.policies.passes import ActorPass
-from spikepropamine.policies.spaces import each, refuse_reset, stacked
+from spikepropamine.policies.spaces import each, stacked
 
 if TYPE_CHECKING:
     # a mixin over several algorithms; to the type checker it is over one
@@ -118,7 +119,7 @@ class ActorLoss(NamedTuple):
     """Its gradient to their log-likelihoods, [N]; None: these do not count."""
 
 
-class SequenceLearning(_Base):
+class SequenceLearning(Predicting, _Base):
     """Off-policy learning from sequences, over an algorithm of SB3 or sb3-contrib.
 
     One unroll of a minibatch gives both the actor's gradients and the next actions.
@@ -321,20 +322,6 @@ class SequenceLearning(_Base):
                 reset_num_timesteps,
                 progress_bar,
             )
-
-    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> Any:
-        """As in SB3.
-
-        Args:
-            observation: as in SB3.
-            args: as in SB3.
-            kwargs: as in SB3.
-
-        Raises:
-            BadObservation: the observation is what `reset` of Gymnasium returns.
-        """
-        refuse_reset(observation)
-        return super().predict(observation, *args, **kwargs)
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
         """SB3's, with the actor's state carried on."""

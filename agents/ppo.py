@@ -16,6 +16,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
 from spikepropamine.agents.algorithm import Actor, Algorithm, Arguments, Blueprint
+from spikepropamine.agents.predicting import Predicting
 from spikepropamine.agents.rollout_buffer import sequence_buffer
 from spikepropamine.agents.settings import OnRollouts, Stochastic, WithCritic
 from spikepropamine.common import check_known
@@ -26,7 +27,6 @@ from spikepropamine.policies.fast.ppo import PPO, FastPPO
 from spikepropamine.policies.spaces import (
     LstmCombinedExtractor,
     LstmFlattenExtractor,
-    refuse_reset,
 )
 
 EXTRACTORS: dict[Any, Any] = {
@@ -55,7 +55,7 @@ class PPOSettings(OnRollouts, WithCritic, Stochastic):
     """The critic of a spiking actor also sees the spiking features, detached."""
 
 
-class PlasticPPO(FastPPO, RecurrentPPO):
+class PlasticPPO(Predicting, FastPPO, RecurrentPPO):
     """sb3-contrib's RecurrentPPO with a buffer of equal sequences.
 
     Rollout, loss, saving and loading are RecurrentPPO's; every argument of it works
@@ -136,20 +136,6 @@ class PlasticPPO(FastPPO, RecurrentPPO):
             extractor = EXTRACTORS[self.policy_class]
             default = {"features_extractor_class": extractor}
             self.policy_kwargs = default | self.policy_kwargs
-
-    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> Any:
-        """As in SB3.
-
-        Args:
-            observation: as in SB3.
-            args: as in SB3.
-            kwargs: as in SB3.
-
-        Raises:
-            BadObservation: the observation is what `reset` of Gymnasium returns.
-        """
-        refuse_reset(observation)
-        return super().predict(observation, *args, **kwargs)
 
     def _checked_length(self) -> int:
         """The length of sequences. Raises ValueError where it does not fit."""

@@ -36,7 +36,7 @@ def pack(
     policy: Any,
     names: Sequence[str],
     makers: Sequence[Any],
-    step_rows: StepRows | None = None,
+    step_rows: StepRows,
 ) -> bytes:
     """What another process makes a `Worker` of.
 

@@ -232,7 +232,7 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
             raise UsageError(
                 f"{option} must be at least {least} and at most {most}, got {value}"
             )
-    if options.out is not None and options.out.is_file():
+    if options.out is not None and os.path.isfile(options.out):
         raise UsageError(f"--out {options.out} is a file, and should be a folder")
     if options.suite is None and not options.perturb:
         options.suite = STANDARD

@@ -2,7 +2,6 @@
 features extractors, of which those below have their width as a Python int.
 """
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
@@ -14,8 +13,10 @@ from stable_baselines3.common.preprocessing import is_image_space
 
 from spikepropamine.common import UsageError
 
-# not as a number of a smaller type
-LARGEST_NUMBER = np.float64(sys.float_info.max)
+LARGEST_NUMBER = np.float64(1e15)
+"""Beyond this size an observation has exploded: its square is out of reach of float32's
+precision, and soon out of its range. In float64, so that it is not rounded to the type
+of what it is compared with."""
 MOST_PIXELS = 2**24  # of a picture, in all of its channels
 
 
@@ -52,7 +53,7 @@ class BadObservation(UsageError, ValueError):
 
 
 def unsound(
-    observation: Any, most: float = sys.float_info.max
+    observation: Any, most: float | np.floating[Any]
 ) -> tuple[str, tuple[int, ...], float] | None:
     """The first number of an observation that is not finite, or too large.
 
@@ -98,8 +99,8 @@ def check_observations(observations: Any) -> None:
         observations: an array [batch, ...], or a mapping of names to such.
 
     Raises:
-        BadObservation: there are none, they are masked, or no finite real numbers; or a
-            dict comes with them, as from `reset`.
+        BadObservation: there are none, they are masked, or no finite real numbers of at
+            most `LARGEST_NUMBER`; or a dict comes with them, as from `reset`.
     """
     refuse_reset(observations)
     parts = observations if isinstance(observations, Mapping) else {"": observations}
@@ -117,12 +118,12 @@ def check_observations(observations: Any) -> None:
         if x.ndim > 0 and len(x) == 0:
             raise BadObservation(f"{_named(key)} is an empty batch, {list(x.shape)}")
         if x.dtype.kind == "f" and not (np.abs(x) <= LARGEST_NUMBER).all():
-            bad = unsound({key: x})
+            bad = unsound({key: x}, LARGEST_NUMBER)
             assert bad is not None
             name, place, number = bad
             raise BadObservation(
                 f"{name}{list(place)} is {number}, and a policy acts on finite numbers "
-                "alone"
+                f"of at most {LARGEST_NUMBER:g} alone"
             )
 
 

@@ -4,6 +4,7 @@ in them.
 
 import contextlib
 import csv
+import errno
 import hashlib
 import math
 import os
@@ -137,8 +138,16 @@ def check_writable(folder: Path, option: str) -> None:
         option: which names another one.
 
     Raises:
-        UsageError: it is none, or is read-only.
+        UsageError: it is none, is read-only, or has a name that is too long.
     """
+    try:
+        os.lstat(folder)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UsageError(
+                f"{str(folder)[:40]}... is too long a name for a folder; give another "
+                f"by {option}"
+            ) from error
     place = folder
     while not os.path.lexists(place) and place != place.parent:
         place = place.parent

@@ -7,11 +7,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from spikepropamine.common import UsageError
 from spikepropamine.policies.fast.ppo import NotFinite
-from spikepropamine.policies.spaces import BadObservation, unsound
+from spikepropamine.policies.spaces import LARGEST_NUMBER, BadObservation, unsound
 
-LIMIT = 1e15
-"""Beyond this size a number has exploded: its square is out of reach of float32's
-precision, and soon out of its range."""
+LIMIT = float(LARGEST_NUMBER)
+"""What rewards, losses and parameters may be, as observations."""
 
 
 class Diverged(UsageError):

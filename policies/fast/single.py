@@ -5,6 +5,7 @@ It gives the numbers of `Fast.predict` for a batch of one, to the last bit, sinc
 calls the same products and kernels. What is left out is all that `predict` makes anew.
 """
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +21,11 @@ from spikepropamine.policies.fast.networks import (
     choose_memory,
     hidden_and_head,
 )
-from spikepropamine.policies.spaces import batch_of_one, check_observations
+from spikepropamine.policies.spaces import (
+    LARGEST_NUMBER,
+    batch_of_one,
+    check_observations,
+)
 
 State = tuple[np.ndarray, ...] | None
 
@@ -216,7 +221,8 @@ class Single:
             self._bounds = actions.low, actions.high
         self._seen = np.zeros(self._space.shape)
         self._flat = self._seen.reshape(-1)
-        self._zeros = np.zeros_like(self._flat)
+        largest = np.finfo(np.float64).max / LARGEST_NUMBER
+        self._scales = np.full_like(self._flat, largest)
         self._mean: np.ndarray | None = None
         if normalisation is not None:
             mean, variance = normalisation.statistics[""]
@@ -277,8 +283,8 @@ class Single:
             check_observations(batch)
             observation = batch[0]
         np.copyto(seen, observation)
-        # a number that is not finite times zero is none
-        if self._flat.dot(self._zeros) != 0.0:
+        # one product instead of many comparisons: what is too large overflows here
+        if not math.isfinite(self._flat.dot(self._scales)):
             check_observations(observation[None])
         if self._mean is not None:
             np.subtract(seen, self._mean, out=seen)
