@@ -24,7 +24,14 @@ if IS_CHECKOUT:
 from spikepropamine import envs  # noqa: E402  registers the environments
 
 if TYPE_CHECKING:
-    from spikepropamine.agents import PlasticPPO, PlasticSAC, PlasticTQC, save_run
+    from spikepropamine.agents import (
+        PlasticCrossQ,
+        PlasticPPO,
+        PlasticSAC,
+        PlasticTD3,
+        PlasticTQC,
+        save_run,
+    )
     from spikepropamine.agents.zoo import Agent
     from spikepropamine.agents.zoo import register as register_policy
     from spikepropamine.api import evaluate, load, train
@@ -39,9 +46,11 @@ __all__ = [
     "Agent",
     "Family",
     "Perturbed",
+    "PlasticCrossQ",
     "PlasticPPO",
     "PlasticSAC",
     "PlasticSpikingPolicy",
+    "PlasticTD3",
     "PlasticTQC",
     "envs",
     "evaluate",
@@ -61,9 +70,11 @@ _PLACES = {
     "Agent": ("agents.zoo", "Agent"),
     "Family": ("envs.perturbations", "Family"),
     "Perturbed": ("envs.perturbations", "Perturbed"),
+    "PlasticCrossQ": ("agents", "PlasticCrossQ"),
     "PlasticPPO": ("agents", "PlasticPPO"),
     "PlasticSAC": ("agents", "PlasticSAC"),
     "PlasticSpikingPolicy": ("policies", "PlasticSpikingPolicy"),
+    "PlasticTD3": ("agents", "PlasticTD3"),
     "PlasticTQC": ("agents", "PlasticTQC"),
     "evaluate": ("api", "evaluate"),
     "load": ("api", "load"),

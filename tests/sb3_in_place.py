@@ -7,9 +7,13 @@ and sb3-contrib, and leaves out the tests that use none of them.
 import sb3_contrib
 import stable_baselines3
 
-from spikepropamine.agents import PlasticPPO, PlasticSAC, PlasticTQC
-from spikepropamine.agents.crossq import PlasticCrossQ
-from spikepropamine.agents.td3 import PlasticTD3
+from spikepropamine.agents import (
+    PlasticCrossQ,
+    PlasticPPO,
+    PlasticSAC,
+    PlasticTD3,
+    PlasticTQC,
+)
 
 WITH_MEMORY = {
     "MlpPolicy": "MlpLstmPolicy",

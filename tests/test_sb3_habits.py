@@ -35,9 +35,13 @@ from stable_baselines3.common.vec_env import (
     VecNormalize,
 )
 
-from spikepropamine.agents import PlasticPPO, PlasticSAC, PlasticTQC
-from spikepropamine.agents.crossq import PlasticCrossQ
-from spikepropamine.agents.td3 import PlasticTD3
+from spikepropamine.agents import (
+    PlasticCrossQ,
+    PlasticPPO,
+    PlasticSAC,
+    PlasticTD3,
+    PlasticTQC,
+)
 from spikepropamine.policies import PlasticSpikingPolicy
 from spikepropamine.policies.actors import SquashedLstm
 from spikepropamine.policies.baselines import ToldLstmPolicy

@@ -11,10 +11,14 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecTransposeImage
 
-from spikepropamine.agents import PlasticPPO, PlasticSAC, PlasticTQC
-from spikepropamine.agents.crossq import PlasticCrossQ
+from spikepropamine.agents import (
+    PlasticCrossQ,
+    PlasticPPO,
+    PlasticSAC,
+    PlasticTD3,
+    PlasticTQC,
+)
 from spikepropamine.agents.saving import save_run
-from spikepropamine.agents.td3 import PlasticTD3
 from spikepropamine.agents.zoo import TrainerSettings, build
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies import NetworkConfig
