@@ -29,6 +29,7 @@ PICTURES = DOCS / "tasks"
 TASKS = {
     "CueAssociation-v0": "Which cue means which action is new in every episode.",
     "KeyValue-v0": "Keys get new values, which are asked for later.",
+    "MotorMap-v0": "Which motor moves which joint is new in every episode.",
     "EvidenceAccumulation-v0": "Cues left and right are counted, and answered later.",
     "HalfCheetahCueLesson-v0": "A robot is told once which cue means which direction.",
     "HalfCheetah-v5": "Gymnasium's robot runs forward.",
