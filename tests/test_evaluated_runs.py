@@ -2,6 +2,8 @@
 stays.
 """
 
+import re
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import spikepropamine  # noqa: F401  registers the environments
 from spikepropamine import table
 from spikepropamine.agents import PlasticPPO, PlasticSAC
 from spikepropamine.agents import save_run as save_run_of
+from spikepropamine.common import UsageError
 from spikepropamine.envs.making import make
 from spikepropamine.envs.perturbations import Perturbed
 from spikepropamine.envs.shown import PreviousActionAndReward
@@ -66,6 +69,18 @@ def test_a_card_knows_a_run_by_its_folder(tmp_path):
         )
     assert card_module.main([str(run)]) == 0
     assert (run / "README.md").read_text() == card
+
+
+def test_without_an_evaluation_a_card_says_the_command_with_ones_own_modules(tmp_path):
+    run = save_run(tmp_path, CUES, "mlp")
+    loaded = load_policy(run / "policy")
+    settings = loaded.metadata["settings"] | {"imports": ["signs", "more"]}
+    save_policy(
+        run / "policy", loaded.policy, metadata={"settings": settings, "steps": 123}
+    )
+    command = f"run: spikepropamine evaluate {run} --import signs more"
+    with pytest.raises(UsageError, match=re.escape(command)):
+        card_module.main([str(run)])
 
 
 def test_seeds_of_a_policy_were_trained_in_the_same_way(tmp_path, capsys):
