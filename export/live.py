@@ -321,12 +321,16 @@ class LiveServer:
             visit, HOST, 0, origins=self.origins, max_size=LARGEST, logger=quiet
         )
         self.port: int = self._server.socket.getsockname()[1]
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        # a page's thread is a daemon where this one is, and Python aborts if it ends
+        # while a daemon still frees what torch keeps for each thread
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
 
     def allow(self, address: str) -> None:
         """Pages from this address may open it, and no others."""
         self.origins.append(address.rstrip("/"))
 
     def close(self) -> None:
-        """Takes no more pages."""
+        """Takes no more pages, and ends those that are open."""
         self._server.shutdown()
+        self._thread.join()

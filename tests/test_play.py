@@ -323,6 +323,23 @@ def test_only_the_page_itself_may_open_the_socket(tmp_path):
         server.close()
 
 
+def test_python_waits_for_the_pages_before_it_ends(tmp_path, monkeypatch):
+    client = pytest.importorskip("websockets.sync.client")
+    threads = []
+    monkeypatch.setattr(
+        live.Visit, "go", lambda self: threads.append(threading.current_thread())
+    )
+    (run,), task = load_runs([save_run(tmp_path, "Pendulum-v1", "ndp-oja")])
+    server = live.LiveServer(run, task, None)
+    server.allow("http://127.0.0.1:1234/")
+    address = f"ws://127.0.0.1:{server.port}/"
+    with client.connect(address, origin="http://127.0.0.1:1234", proxy=None) as socket:
+        for _ in socket:
+            pass
+    server.close()
+    assert [thread.daemon for thread in threads] == [False]
+
+
 @pytest.mark.skipif(not (ASSETS / "index.html").is_file(), reason="no page is built")
 def test_the_built_page_is_within_its_limits():
     sizes = {path: file.stat().st_size for path, file in files_below(ASSETS).items()}
