@@ -55,8 +55,8 @@ def speed(files: Sequence[Path], **wanted: str) -> str:
 
 
 def frameworks(files: Sequence[Path], **wanted: str) -> str:
-    """Environment steps of training, or of stepping alone, beside other libraries. Of
-    several versions of a library, the last that was measured.
+    """Environment steps of training beside other libraries. Of several versions of a
+    library, the last that was measured.
     """
     last: dict[tuple[str, str], dict[str, Any]] = {}
     for case in _cases(files, wanted):
@@ -67,15 +67,42 @@ def frameworks(files: Sequence[Path], **wanted: str) -> str:
         _column("policy", "`{policy}`"),
         _column("settings", "{setting}"),
         _column("µs a step", "{microseconds:.1f}"),
+        _column("steps a second", "{steps_per_second:,.0f}"),
+        _column("times the first row's", "{times_sb3:.2f}"),
     ]
-    if "times_sb3" in cases[0]:
-        columns += [
-            _column("steps a second", "{steps_per_second:,.0f}"),
-            _column("times the first row's", "{times_sb3:.2f}"),
-        ]
-    else:
-        columns.append(_column("share of `mj_step`", "{share_of_mj_step:.2f}"))
     return markdown(columns, cases)
+
+
+def stepping(files: Sequence[Path], **wanted: str) -> str:
+    """Shares of MuJoCo's `mj_step` in stepping alone, by task and number of
+    environments, and how much faster two threads are.
+    """
+    by_case: dict[tuple[str, str], dict[str, float]] = {}
+    for case in _cases(files, wanted):
+        count, *_ = case["setting"].split(",")
+        row = by_case.setdefault((case["environment"], count), {})
+        if case["share_of_mj_step"] is None:
+            row["threads"] = case["times_one_thread"]
+        else:
+            row[case["policy"]] = case["share_of_mj_step"]
+
+    def value(title: str, name: str) -> Column[tuple[str, str]]:
+        def cell(place: tuple[str, str]) -> str:
+            found = by_case[place].get(name)
+            return "" if found is None else f"{found:.2f}"
+
+        return Column(title, cell)
+
+    columns: list[Column[tuple[str, str]]] = [
+        Column("task", lambda place: place[0]),
+        Column("environments", lambda place: place[1].removesuffix(" environments")),
+        value("`make_gymnasium_vec`", "make_gymnasium_vec"),
+        value("`make_vec`", "make_vec"),
+        value("Gymnasium", "gymnasium"),
+        value("EnvPool", "envpool"),
+        value("two threads, times one", "threads"),
+    ]
+    return markdown(columns, by_case)
 
 
 def budget(files: Sequence[Path], **wanted: str) -> str:

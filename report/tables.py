@@ -23,6 +23,7 @@ from spikepropamine.report.measured import (
     frameworks,
     simulated,
     speed,
+    stepping,
 )
 from spikepropamine.report.results import (
     accuracy_or_return,
@@ -278,6 +279,7 @@ TABLES = {
         revisions,
         speed,
         frameworks,
+        stepping,
         budget,
         actions,
         costs,

@@ -250,6 +250,25 @@ def test_tasks_together_tell_of_runs_without_a_value(made):
     assert (one, other) == ("`a` (5 of 6 seeds)", "`b`")
 
 
+def test_stepping_has_a_row_for_each_number_of_environments_and_threads_are_a_column(
+    made,
+):
+    def row(policy, setting, measure, value):
+        place = {"environment": "Ant-v5", "policy": policy, "setting": setting}
+        return place | {"measure": measure, "value": value}
+
+    rows = [
+        row("mj_step", "8 environments", "share_of_mj_step", 1.0),
+        row("make_vec", "8 environments", "share_of_mj_step", 0.875),
+        row("envpool", "64 environments", "share_of_mj_step", 1.25),
+        row("make_vec", "64 environments, 2 threads", "times_one_thread", 1.5),
+    ]
+    assert made("stepping", rows) == [
+        ["Ant-v5", "8", "", "0.88", "", "", ""],
+        ["Ant-v5", "64", "", "", "", "1.25", "1.50"],
+    ]
+
+
 @pytest.mark.parametrize("kind", ["seeds", "returns", "comparisons"])
 def test_no_run_counts_twice_where_several_suites_have_the_clean_condition(made, kind):
     rows = [
