@@ -149,6 +149,8 @@ def test_a_flat_curve_has_not_risen() -> None:
     assert has_not_risen(noise - np.arange(20.0))
     assert not has_not_risen(noise + np.arange(20.0))
     assert not has_not_risen(noise[:7])  # too short to tell
+    fast = np.append(-6.0, np.full(39, 50.0)) + random.normal(size=40)
+    assert not has_not_risen(fast)  # learned within one row
 
 
 def write_run(folder: Path, **changes: object) -> dict:

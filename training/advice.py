@@ -32,6 +32,7 @@ ERRORS = 3  # standard errors by which one mean is above another
 SHARE_OF_RANGE = (
     0.1  # by which it is above it, too, of all that a training went through
 )
+SPREADS = 4  # of the last rows of a curve, by which they are above its first one
 FEW = 8  # rows of a learning curve, below which nothing is said of it
 LOST = 0.1  # share of the first spread of actions from which on it is gone
 LOOKED_AHEAD = 10  # times that an episode is as long as what a discount looks ahead
@@ -266,13 +267,20 @@ def advice(facts: Facts) -> list[str]:
 def has_not_risen(returns: np.ndarray) -> bool:
     """Whether a learning curve of some length ends no higher than it began.
 
+    Its last quarter is compared with its first one, and with its first row alone: what
+    is learned within some rows is learned.
+
     Args:
         returns: [rows] of the log.
     """
     if len(returns) < FEW:
         return False
     quarter = len(returns) // 4
-    return not _is_higher(returns[-quarter:], returns[:quarter])
+    last = returns[-quarter:]
+    risen_since_first_row = last.mean() - returns[0]
+    if risen_since_first_row > SPREADS * last.std():
+        return False
+    return not _is_higher(last, returns[:quarter])
 
 
 def facts_of(folder: Path, settings: Mapping[str, Any], steps: int) -> Facts:
