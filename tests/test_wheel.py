@@ -64,7 +64,7 @@ def first_hour():
     return commands
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_the_first_hour_from_a_wheel(installed, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(installed), "PYTHON": sys.executable}
     where = run(
