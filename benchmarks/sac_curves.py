@@ -5,7 +5,7 @@ python -m benchmarks.sac_curves [--learner ours|sb3] [--seed 0] [--csv FILE]
 Both learners train an MLP with Stable-Baselines3's settings of SAC, but in four
 environments, so that each step of the four is followed by one update. Every tenth of
 the steps, five episodes are evaluated with the mean action. One thread; an interrupted
-training starts anew.
+run starts anew.
 """
 
 import time
@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium as gym
 from stable_baselines3 import SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import EventCallback, EveryNTimesteps
+from stable_baselines3.common.callbacks import BaseCallback, EveryNTimesteps
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
@@ -32,10 +32,10 @@ from spikepropamine.training.sections import defaults
 
 ENVIRONMENTS = 4
 POINTS = 10  # of a curve
-EPISODES = 5
+EPISODES = 5  # at each point
 
 
-class Evaluation(EventCallback):
+class Evaluation(BaseCallback):
     """Adds the return of evaluated episodes to the rows whenever it is called."""
 
     def __init__(self, rows: Rows, case: dict[str, object]) -> None:
@@ -55,7 +55,7 @@ class Evaluation(EventCallback):
 
 
 def measure(rows: Rows, options: Namespace) -> None:
-    """Adds returns in the course of a training, and the seconds that it took."""
+    """Adds the returns of a run as it learns, and the seconds that learning took."""
     check_known("learner", options.learner, ("ours", "sb3"))
     keep_freed_memory()
     algorithm = _algorithm(options.learner, options.env, options.seed)
@@ -78,6 +78,7 @@ def measure(rows: Rows, options: Namespace) -> None:
 
 
 def _algorithm(learner: str, env: str, seed: int) -> BaseAlgorithm:
+    """SAC of a learner, with Stable-Baselines3's settings."""
     if learner == "sb3":
         venv = make_vec_env(env, ENVIRONMENTS, seed)
         return SAC("MlpPolicy", venv, seed=seed, device="cpu")

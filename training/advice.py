@@ -267,8 +267,8 @@ def advice(facts: Facts) -> list[str]:
 def has_not_risen(returns: np.ndarray) -> bool:
     """Whether a learning curve of some length ends no higher than it began.
 
-    Its last quarter is compared with its first one, and with its first row alone: what
-    is learned within some rows is learned.
+    The last quarter is compared with the first, and with the first row alone, since a
+    run may learn within its first rows.
 
     Args:
         returns: [rows] of the log.
