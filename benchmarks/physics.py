@@ -16,7 +16,7 @@ of so many, which wants an idle machine.
 import subprocess
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -56,11 +56,13 @@ Seconds = Callable[[np.ndarray], float]
 
 
 class RawSteps:
-    """MuJoCo's `mj_step` alone, from the states that other environments are in."""
+    """MuJoCo's `mj_step` alone, from the states, and with the models, that other
+    environments have.
+    """
 
-    def __init__(self, name: str, envs: SyncVectorEnv) -> None:
-        self._sources = [env.unwrapped for env in envs.envs]
-        self._tasks: list[Any] = [gym.make(name).unwrapped for _ in envs.envs]
+    def __init__(self, name: str, sources: Sequence[Any]) -> None:
+        self._sources = sources
+        self._tasks: list[Any] = [gym.make(name).unwrapped for _ in sources]
         size = mujoco.mj_stateSize(self._tasks[0].model, STATE)
         self._state = np.zeros(size)
 
@@ -68,8 +70,11 @@ class RawSteps:
         """CPU seconds; the states are taken over before."""
         for source, task in zip(self._sources, self._tasks):
             mujoco.mj_getState(source.model, source.data, self._state, STATE)
-            mujoco.mj_setState(task.model, task.data, self._state, STATE)
-        parts = [(task.model, task.data, task.data.ctrl) for task in self._tasks]
+            mujoco.mj_setState(source.model, task.data, self._state, STATE)
+        parts = [
+            (source.model, task.data, task.data.ctrl)
+            for source, task in zip(self._sources, self._tasks)
+        ]
         skip = self._tasks[0].frame_skip
         start = time.process_time()
         for step in actions:
@@ -140,7 +145,7 @@ def _measure(rows: Rows, options: Namespace, name: str, count: int) -> None:
         envs.reset(seed=0)
     vec.reset()
     ways: dict[str, Seconds] = {
-        "mj_step": RawSteps(name, reference),
+        "mj_step": RawSteps(name, [env.unwrapped for env in reference.envs]),
         "make_gymnasium_vec": timed(vector),
         "make_vec": timed(vec),
         "gymnasium": timed(reference),

@@ -20,6 +20,7 @@ import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 CLEAN_KEY = "clean"  # of the condition in which nothing is changed
@@ -27,6 +28,8 @@ UNSEEN_SEED = 1_000_000  # of the first episode that no training has
 ENDS_WITH_PARENT = "SPIKEPROPAMINE_ENDS_WITH_PARENT"
 """Environment variable of a command that is not to outlive what has started it."""
 LONGEST = 2000  # characters of a message
+IMPORTING = "<frozen importlib._bootstrap>"  # the file of what imports modules
+RETRY = 0.05  # seconds until a signal comes again that came in the middle of an import
 
 
 class UsageError(Exception):
@@ -118,14 +121,38 @@ def _say(line: str) -> None:
 def _end_by_signals() -> None:
     if threading.current_thread() is not threading.main_thread():
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     hangup = getattr(signal, "SIGHUP", None)
     if (
         hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN
     ):  # as by nohup
-        signal.signal(hangup, signal.default_int_handler)
+        signal.signal(hangup, _interrupt)
     if os.environ.pop(ENDS_WITH_PARENT, None):
         threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raises KeyboardInterrupt; but while a module is being imported only after that,
+    since packages that are imported by half complain at Python's end.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename == IMPORTING:
+            again = threading.Timer(RETRY, _signal_main, [number])
+            again.daemon = True
+            again.start()
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _signal_main(number: int) -> None:
+    """Sends a signal to the main thread, which may be waiting for something."""
+    if sys.platform == "win32":
+        signal.raise_signal(number)
+    else:
+        signal.pthread_kill(threading.main_thread().ident, number)
 
 
 def _end_with_parent() -> None:

@@ -204,6 +204,22 @@ def test_a_command_ends_by_every_signal_and_with_what_has_started_it(end):
         assert process.stderr.read() == b"go on\n"
 
 
+@pytest.mark.parametrize("end", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_a_signal_waits_until_a_module_is_imported(tmp_path, end):
+    (tmp_path / "slow.py").write_text(
+        "import time; print('slow', flush=True); time.sleep(1); print('whole')"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    env = os.environ | {"PYTHONPATH": path}
+    with command("__import__('slow') and time.sleep(60)", env=env) as process:
+        assert process.stdout.readline() == b"here\n"
+        assert process.stdout.readline() == b"slow\n"
+        process.send_signal(getattr(signal, end))
+        assert process.wait(30) == 130
+        assert process.stdout.read() == b"whole\n"
+        assert process.stderr.read() == b"go on\n"
+
+
 def test_a_command_does_without_output_and_without_letters():
     closed = command("print(sys.stdout.isatty(), sys.stdin.read()) or 0",
                      preexec_fn=lambda: [

@@ -343,6 +343,44 @@ def test_perturbed_robots_that_feel_are_as_their_wrappers_make_them(
     check_steps(SyncVectorEnv(made), PhysicsVectorEnv(made, threads), 60)
 
 
+EVERY_SIGNAL = [
+    "obs_noise=0.2 + obs_bias=0.3..0.5 + obs_dropout=0.1",
+    "obs_stuck=0.1..0.5@ramp(5, 30) + obs_delay=3@9",
+    "sensor_signs=seen@change(5..15) + action_noise=0.3",
+    "sensor_order=held_out + action_delay=2@4 + action_drop=0.3",
+    "motor_signs~0.5 + action_gain=0.5..1.5@12",
+    "motor_order=held_out + action_flip=-1",
+    "motor_map=seen@change(4..9, 14..19)",
+    "motor_signs=seen + obs_dropout=0.2@ramp(5, 20) | obs_bias=1 + direction=-1@6 | "
+    "action_gain=0.5@3 + obs_noise=0.3 + mass=1.2 + obs_bias=0.1",
+]
+
+
+@pytest.mark.parametrize("text", EVERY_SIGNAL)
+def test_perturbed_signals_are_as_their_wrappers_make_them(text):
+    check_perturbed([text] * 4)
+
+
+def check_perturbed(texts):
+    """One robot under each text; infos, which may have lists, are compared as texts."""
+    task = "HalfCheetah-v5", {"max_episode_steps": 25}
+    made = [partial(making.make, *task, text) for text in texts]
+    theirs, ours = SyncVectorEnv(made), PhysicsVectorEnv(made)
+    expected, found = theirs.reset(seed=0), ours.reset(seed=0)
+    space = theirs.action_space
+    space.seed(0)
+    for step in range(80):
+        assert same(found[:-1], expected[:-1]), step
+        assert repr(found[-1]) == repr(expected[-1]), step
+        actions = space.sample()
+        expected, found = theirs.step(actions), ours.step(actions)
+    assert ours.in_one_call
+
+
+def test_robots_under_several_texts_are_as_their_wrappers_make_them():
+    check_perturbed(["obs_noise=0.1", "action_gain=0.5 + obs_noise=0.4", "obs_delay=2"])
+
+
 def test_perturbations_of_somebodys_own_are_left_to_their_wrapper(monkeypatch):
     family = dataclasses.replace(
         CATALOGUE["gravity"], name="own", edit_model=lambda *_: None

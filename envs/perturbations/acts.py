@@ -3,6 +3,7 @@ episode.
 """
 
 import itertools
+import math
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +12,7 @@ import numpy as np
 from spikepropamine.common import unknown
 from spikepropamine.envs.perturbations.catalogue import Bound
 from spikepropamine.envs.perturbations.contexts import Contexts
-from spikepropamine.envs.perturbations.notation import Schedule, Term
+from spikepropamine.envs.perturbations.notation import Term
 from spikepropamine.envs.rendering import is_mujoco
 
 
@@ -45,10 +46,11 @@ class Act:
         harmless = 0.0 if self.term.severities else self.family.nominal
         return not self.term.low == self.term.high == harmless
 
-    @property
-    def moves(self) -> bool:
-        """Whether its value may change after the first step of this episode."""
-        return self.chosen and self.term.schedule != Schedule()
+    def next_change(self, time: int) -> float:
+        """The first step after this one at which its value may be another in this
+        episode; `inf` where there is none.
+        """
+        return self.term.schedule.next_change(time) if self.chosen else math.inf
 
     def begin(self, chosen: int, posture: np.ndarray | None) -> None:
         """Starts an episode at step 0.
@@ -82,7 +84,6 @@ class Act:
         self.changed = value != self.value
         if self.changed and not self.now and task is not None and is_mujoco(task):
             self.bound.posture = task.data.qpos.copy()
-        self.bound.time = time
         if self.changed:
             self.value = value
             self.now = self.family.severity(value)
@@ -175,6 +176,13 @@ class ContextAct(Act):
         self.chosen = True
         self.move_to(0, None)
 
+    def next_change(self, time: int) -> float:
+        """The first step after this one at which another context may begin; `inf` where
+        there is none.
+        """
+        begins = [step for step, _ in self._plan if step > time]
+        return min(begins) if self.chosen and begins else math.inf
+
     def move_to(self, time: int, task: Any) -> bool:
         """Finds the context at a step, and whether another one begins there; see
         `Act.move_to`.
@@ -184,7 +192,6 @@ class ContextAct(Act):
             for begins, planned in self._plan:
                 if begins <= time:
                     context = planned
-        self.bound.time = time
         same = context is self.context or np.array_equal(context, self.context)
         self.changed = not time or not same
         if self.changed:

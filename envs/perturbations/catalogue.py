@@ -3,7 +3,7 @@ by name.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +54,8 @@ class Family:
         default: the target where none is named; None: the first.
         observe: (observation, value, bound) -> observation of the same shape and dtype.
         act: (action, value, bound) -> action; it is clipped to the action space
-            afterwards.
+            afterwards. Written as `OfRows`, both act on many environments in one
+            call.
         edit_spec: (MjSpec, value, bound); the result is compiled.
         edit_model: (MjModel, value, bound); the model is nominal before.
         edit_task: (task, value, bound); once after each reset, and whenever the value
@@ -143,6 +144,27 @@ class Family:
         return (value - self.nominal) / (end - self.nominal)
 
 
+@dataclass(frozen=True)
+class OfRows:
+    """A hook `observe` or `act` that is written for many environments at once; of one,
+    it is called as any other hook is.
+
+    Attributes:
+        rows: (values [environments, ...], of the perturbation [environments, 1 ...],
+            bounds, one for each environment) -> values [environments, ...]. The
+            perturbations are one family's, with one target.
+    """
+
+    rows: Callable[[np.ndarray, np.ndarray, Sequence["Bound"]], np.ndarray]
+
+    def __call__(self, values: np.ndarray, value: float, bound: "Bound") -> np.ndarray:
+        """The hook of one environment."""
+        values = np.asarray(values)
+        column = np.full((1,) * (values.ndim + 1), float(value))
+        changed: np.ndarray = self.rows(values[None], column, [bound])[0]
+        return changed
+
+
 @dataclass
 class Bound:
     """What a hook knows: its target, its random numbers, the time, and what it kept.
@@ -154,7 +176,8 @@ class Bound:
             broadcastable.
         space: the space that the hook's observation or action is in.
         random: a generator of its own.
-        time: environment steps since the episode began.
+        clock: int64 [1], environment steps since the episode began; of all
+            perturbations of an environment.
         posture: the joint positions (qpos) at the onset; None where the task has no
             model.
         kept: what the hook wants to keep until the episode ends.
@@ -164,9 +187,14 @@ class Bound:
     spread: Any = 1.0
     space: Any = None
     random: np.random.Generator = field(default_factory=np.random.default_rng)
-    time: int = 0
+    clock: np.ndarray = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
     posture: np.ndarray | None = None
     kept: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def time(self) -> int:
+        """Environment steps since the episode began."""
+        return int(self.clock[0])
 
 
 CATALOGUE: dict[str, Family] = {}

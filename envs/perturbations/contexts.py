@@ -6,11 +6,12 @@ by a rule that no seed changes. What a context does can be undone to the last bi
 """
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 
-from spikepropamine.envs.perturbations.catalogue import Bound
+from spikepropamine.envs.perturbations.catalogue import Bound, OfRows
 
 CODE_BITS = 17
 MOST_CODES = 2**CODE_BITS
@@ -110,21 +111,31 @@ class Contexts:
             values: the observation or action.
             context: a sign or a place for each of `channels`, as `of_code` makes it.
         """
-        flat = values.reshape(-1)
-        if len(self.channels) == len(flat):
-            return self._applied(flat, context).reshape(values.shape)
+        return self.apply_rows(values[None], context[None])[0]
+
+    def apply_rows(self, values: np.ndarray, contexts: np.ndarray) -> np.ndarray:
+        """What observations or actions become, each in a context of its own.
+
+        Args:
+            values: [rows, ...].
+            contexts: int64 [rows, channels].
+        """
+        flat = values.reshape(len(values), -1)
+        if len(self.channels) == flat.shape[1]:
+            return self._applied(flat, contexts).reshape(values.shape)
         changed = flat.copy()
-        changed[self.channels] = self._applied(flat[self.channels], context)
+        changed[:, self.channels] = self._applied(flat[:, self.channels], contexts)
         return changed.reshape(values.shape)
 
-    def _applied(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
+    def _applied(self, values: np.ndarray, contexts: np.ndarray) -> np.ndarray:
         """The same for the channels alone; a new array."""
+        rows = np.arange(len(values))[:, None]
         if self.kind == "order":
-            return values[context]
+            return values[rows, contexts]
         if self.kind == "signed_order":
-            signs = np.sign(context).astype(values.dtype)
-            return values[np.abs(context) - 1] * signs
-        return values * context.astype(values.dtype)
+            signs = np.sign(contexts).astype(values.dtype)
+            return values[rows, np.abs(contexts) - 1] * signs
+        return values * contexts.astype(values.dtype)
 
     def undo(self, values: np.ndarray, context: np.ndarray) -> np.ndarray:
         """The observation or action of which `apply` makes this one.
@@ -183,15 +194,20 @@ def _order_of(
     return np.array([*order, *rest], dtype=np.int64)
 
 
-def in_context(values: np.ndarray, value: float, bound: Bound) -> np.ndarray:
-    """What an observation or action becomes in the present context; a hook of families.
+@OfRows
+def in_context(
+    values: np.ndarray, changed: np.ndarray, bounds: Sequence[Bound]
+) -> np.ndarray:
+    """What observations or actions become in their present contexts; a hook of
+    families.
 
     Args:
-        values: the observation or action.
-        value: not used; the context in `bound` says all.
-        bound: of the family, with the channels and the present context.
+        values: the observations or actions.
+        changed: not used; the contexts in `bounds` say all.
+        bounds: of the family, with the channels and the present context.
     """
-    return bound.target.apply(values, bound.kept["context"])
+    contexts = np.array([bound.kept["context"] for bound in bounds])
+    return bounds[0].target.apply_rows(values, contexts)
 
 
 @cache

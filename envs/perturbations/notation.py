@@ -3,6 +3,7 @@ and suites of them: conditions by severity, split into those that training may u
 those held out.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -64,6 +65,14 @@ class Schedule:
         if self.end is None or step >= self.end:
             return 1.0
         return (step - self.start) / (self.end - self.start)
+
+    def next_change(self, step: int) -> float:
+        """The first step after this one at which the strength may be another; `inf`
+        where there is none.
+        """
+        if step < self.start:
+            return self.start
+        return step + 1 if self.end is not None and step < self.end else math.inf
 
     @classmethod
     def parse(cls, text: str) -> "Schedule":

@@ -4,14 +4,20 @@ The task sees the action that arrives, so a cost of control is charged for that 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 
-from spikepropamine.envs.perturbations.catalogue import Bound, Family, Need, register
+from spikepropamine.envs.perturbations.catalogue import (
+    Bound,
+    Family,
+    Need,
+    OfRows,
+    register,
+)
 from spikepropamine.envs.perturbations.contexts import Contexts, in_context
 from spikepropamine.envs.rendering import is_mujoco
 
@@ -134,43 +140,67 @@ def _signed_orders(named: dict[str, np.ndarray]) -> dict[str, Contexts]:
     return {"each": Contexts(named["all"], "signed_order")}
 
 
-def _observe_noise(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
-    noise = bound.random.standard_normal(observation.shape)
-    return (observation + value * bound.spread * noise).astype(observation.dtype)
+@OfRows
+def _observe_noise(
+    observations: np.ndarray, values: np.ndarray, bounds: Sequence[Bound]
+) -> np.ndarray:
+    shape = observations.shape[1:]
+    noise = np.array([bound.random.standard_normal(shape) for bound in bounds])
+    return (observations + values * bounds[0].spread * noise).astype(observations.dtype)
 
 
-def _observe_bias(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
-    if "bias" not in bound.kept:
-        bound.kept["bias"] = bound.spread * bound.random.standard_normal(
-            observation.shape
-        )
-    return (observation + value * bound.kept["bias"]).astype(observation.dtype)
+@OfRows
+def _observe_bias(
+    observations: np.ndarray, values: np.ndarray, bounds: Sequence[Bound]
+) -> np.ndarray:
+    for bound in bounds:
+        if "bias" not in bound.kept:
+            noise = bound.random.standard_normal(observations.shape[1:])
+            bound.kept["bias"] = bound.spread * noise
+    bias = np.array([bound.kept["bias"] for bound in bounds])
+    return (observations + values * bias).astype(observations.dtype)
 
 
-def _drop_sensors(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
-    lost = bound.random.random(observation.shape) < value
-    return np.where(lost, np.zeros_like(observation), observation)
+@OfRows
+def _drop_sensors(
+    observations: np.ndarray, values: np.ndarray, bounds: Sequence[Bound]
+) -> np.ndarray:
+    shape = observations.shape[1:]
+    lost = np.array([bound.random.random(shape) for bound in bounds]) < values
+    return np.where(lost, np.zeros_like(observations), observations)
 
 
-def _stick(observation: np.ndarray, value: float, bound: Bound) -> np.ndarray:
+@OfRows
+def _stick(
+    observations: np.ndarray, values: np.ndarray, bounds: Sequence[Bound]
+) -> np.ndarray:
     """The sensors that stick at a higher severity include those that stick at a lower
     one.
     """
-    if "rank" not in bound.kept:
-        bound.kept["rank"] = bound.random.permutation(observation.size).reshape(
-            observation.shape
-        )
-        bound.kept["stuck"] = np.zeros(observation.shape, dtype=bool)
-        bound.kept["reading"] = observation.copy()
-    stuck = bound.kept["rank"] < math.ceil(value * observation.size)
-    newly = stuck & ~bound.kept["stuck"]
-    bound.kept["reading"][newly] = observation[newly]
-    bound.kept["stuck"] = stuck
-    return np.where(stuck, bound.kept["reading"], observation)
+    first = observations[0]
+    for bound, observation in zip(bounds, observations):
+        if "rank" not in bound.kept:
+            rank = bound.random.permutation(first.size)
+            bound.kept["rank"] = rank.reshape(first.shape)
+            bound.kept["stuck"] = np.zeros(first.shape, dtype=bool)
+            bound.kept["reading"] = observation.copy()
+    rank, before, reading = (
+        np.array([bound.kept[name] for bound in bounds])
+        for name in ("rank", "stuck", "reading")
+    )
+    stuck = rank < np.ceil(values * first.size)
+    reading = np.where(stuck & ~before, observations, reading)
+    for bound, now, kept in zip(bounds, stuck, reading):
+        bound.kept["stuck"] = now
+        bound.kept["reading"] = kept
+    return np.where(stuck, reading, observations)
 
 
 def _delay(
-    first: Callable[[Any], Any], x: np.ndarray, value: float, bound: Bound
+    first: Callable[[Any], Any],
+    sent: np.ndarray,
+    values: np.ndarray,
+    bounds: Sequence[Bound],
 ) -> np.ndarray:
     """What comes is that of some steps ago; `first` makes what is there before an
     episode's first.
@@ -179,25 +209,49 @@ def _delay(
     zeros would be a perturbation of another kind. Before the first action arrives there
     is none: zero.
     """
-    history = bound.kept.setdefault("history", [first(x)] * (LATEST + 1))
-    history.append(x.copy())
-    history.pop(0)
-    return history[-1 - int(value)].copy()
+    come = []
+    steps = values.reshape(-1).astype(int).tolist()
+    for row, delay, bound in zip(sent, steps, bounds):
+        history = bound.kept.setdefault("history", [first(row)] * (LATEST + 1))
+        history.append(row.copy())
+        history.pop(0)
+        come.append(history[-1 - delay])
+    return np.array(come)
 
 
-def _act_noise(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:
-    noise = bound.random.standard_normal(action.shape)
-    return action + value * (bound.space.high - bound.space.low) / 2 * noise
+@OfRows
+def _act_noise(
+    actions: np.ndarray, values: np.ndarray, bounds: Sequence[Bound]
+) -> np.ndarray:
+    space = bounds[0].space
+    width = _like(values, space.high) * (space.high - space.low) / 2
+    shape = actions.shape[1:]
+    noise = np.array([bound.random.standard_normal(shape) for bound in bounds])
+    return actions + width * noise
 
 
-def _scale(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:
-    scaled = action.flatten()
-    scaled[bound.target] *= value
-    return scaled.reshape(action.shape)
+@OfRows
+def _scale(
+    actions: np.ndarray, values: np.ndarray, bounds: Sequence[Bound]
+) -> np.ndarray:
+    scaled = actions.reshape(len(actions), -1).copy()
+    factors = _like(values.reshape(len(actions), 1), scaled)
+    scaled[:, bounds[0].target] *= factors
+    return scaled.reshape(actions.shape)
 
 
-def _drop_action(action: np.ndarray, value: float, bound: Bound) -> np.ndarray:
-    return np.zeros_like(action) if bound.random.random() < value else action
+@OfRows
+def _drop_action(
+    actions: np.ndarray, values: np.ndarray, bounds: Sequence[Bound]
+) -> np.ndarray:
+    chances = [bound.random.random() for bound in bounds]
+    lost = np.array(chances).reshape(values.shape) < values
+    return np.where(lost, np.zeros_like(actions), actions)
+
+
+def _like(values: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Values that meet numbers as Python's floats do: in the numbers' own precision."""
+    return values.astype(np.result_type(numbers, 0.0))
 
 
 def _turn(task: Any, value: float, bound: Bound) -> None:
@@ -284,7 +338,7 @@ for family in (
         hardest=LATEST,
         whole=True,
         needs=(FLOATS,),
-        observe=partial(_delay, np.copy),
+        observe=OfRows(partial(_delay, np.copy)),
     ),
     Family(
         "sensor_signs",
@@ -332,7 +386,7 @@ for family in (
         hardest=LATEST,
         whole=True,
         needs=(BOX,),
-        act=partial(_delay, np.zeros_like),
+        act=OfRows(partial(_delay, np.zeros_like)),
     ),
     Family(
         "action_gain",

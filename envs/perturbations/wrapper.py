@@ -1,8 +1,10 @@
 """The wrapper that perturbs an environment as a text says."""
 
 import itertools
+import math
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 
 from spikepropamine.envs.perturbations.acts import (
+    Act,
     ContextAct,
     act_of,
     by_label,
@@ -100,7 +103,9 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             self._model = EditableModel(self._task, additions)
         self._choice = np.random.default_rng()
         self.edited = False  # whether the last step edited the task
-        self._time = 0
+        # called when other acts, or other values, hold from now on
+        self.when_changed: Callable[[], None] | None = None
+        self.count_in(np.zeros(1, dtype=np.int64))
         self._started = False
         self._find_live()
 
@@ -135,7 +140,8 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             forced = self._codes(options.pop("context"))
             options = options or None
         self._undo_task()
-        self._time = 0
+        self._clock[0] = 0
+        self.edited = False
         chosen = int(self._choice.random() * self._alternatives)
         posture = getattr(self._task, "init_qpos", None)
         for act in self._acts:
@@ -151,10 +157,12 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     def step(self, action: Any) -> StepResult:
         """Take one step under the perturbations."""
-        action = self.before(action)
+        self.reach_in()
+        action = self._act(action) if self._acting else action
         observation, reward, terminated, truncated, info = self.env.step(action)
-        observation, info = self.after(observation, info)
-        return observation, reward, terminated, truncated, info
+        self._clock += 1
+        observation = self._observe(self.move_on(observation, info))
+        return observation, reward, terminated, truncated, self._with_values(info)
 
     @property
     def edits_model(self) -> bool:
@@ -171,32 +179,52 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         """Whether it reads or writes a simulation's data at every step."""
         return bool(self._stepping)
 
-    def before(self, action: Any) -> Any:
-        """The first half of a step: the action that arrives in the environment, which
-        is made as it is to be in this step.
+    def count_in(self, clock: np.ndarray) -> None:
+        """Counts the steps of an episode in somebody's array, int64 [1], from now on;
+        `step` counts them, and whoever does a step in parts counts himself.
         """
+        self._clock = clock
+        for act in self._acts:
+            act.bound.clock = clock
+
+    @property
+    def live(self) -> list[Act]:
+        """What has anything to do in this episode, in the order in which it acts."""
+        return self._live
+
+    @property
+    def next_move(self) -> float:
+        """The step of this episode at which `move_on` has something to do again, `inf`
+        where there is none.
+        """
+        return 0 if self._stepping else self._next_change
+
+    def reach_in(self) -> None:
+        """Before a step: makes the simulation's data as they are to be in it."""
         for act in self._stepping:
             act.hook("each_step", self._task)
-        return self._act(action) if self._acting else action
 
-    def after(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict]:
-        """The second half of a step, when the environment has taken its step.
+    def move_on(self, observation: Any, info: dict[str, Any]) -> Any:
+        """When the environment has taken its step and the clock has counted it: edits
+        the task and the model as they are to be now.
 
         Args:
             observation: of the environment.
-            info: of the environment; entries are added.
+            info: of the environment, which a task that is asked again may change.
 
         Returns:
-            What the observation and the info become.
+            The observation of the task as it now is, which the sensors have yet to
+            perturb.
         """
         if self._stepping:
             # so that forces of several add up, in one step
             self._task.data.xfrc_applied[:] = 0
-        self._time += 1
-        for act in self._live:
-            act.bound.time = self._time
         self.edited = False
-        moved = [act.move_to(self._time, self._task) for act in self._moving]
+        time = int(self._clock[0])
+        if time < self._next_change:
+            return observation
+        moved = [act.move_to(time, self._task) for act in self._moving]
+        self._find_next_change()
         if any(moved):
             self.edited = any(act.changed for act in [*self._editing, *self._asking])
             observation = self._edit_task(observation, info)
@@ -204,7 +232,7 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             if any(act.changed and act.family.edit_spec for act in self._editing):
                 self._model.find_places()
             self._show()
-        return self._observe(observation), self._with_values(info)
+        return observation
 
     @property
     def context(self) -> list[int]:
@@ -327,17 +355,27 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         ]
         self._observing = [act for act in self._live if act.family.observe]
         self._acting = [act for act in self._live if act.family.act]
-        self._moving = [act for act in self._live if act.moves]
+        time = int(self._clock[0])
+        self._moving = [act for act in self._live if act.next_change(time) < math.inf]
+        self._find_next_change()
         self._reads_posture = any(not act.family.contexts for act in self._moving)
         for act in self._acts:
             act.changed = False
         self._show()
 
+    def _find_next_change(self) -> None:
+        """Find when a value may be another."""
+        time = int(self._clock[0])
+        steps = [act.next_change(time) for act in self._moving]
+        self._next_change = min(steps, default=math.inf)
+
     def _show(self) -> None:
         """Find what infos say until the next change."""
-        self._shown = [
-            (act.term.label, act.now, act.value) for act in self._acts if act.chosen
-        ]
+        self._shown = {
+            act.term.label: {"severity": act.now, "value": act.value}
+            for act in self._acts
+            if act.chosen
+        }
         there = {label: present(acts) for label, acts in self._contexts.items()}
         self._numbers = {
             label: [int(n) for n in act.context] for label, act in there.items()
@@ -347,15 +385,22 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._task_has_context = any(
             hasattr(self._task, name) for name in ("context", "context_began")
         )
+        if self.when_changed is not None:
+            self.when_changed()
 
     def _with_values(self, info: dict[str, Any]) -> dict[str, Any]:
-        values = {
-            label: {"severity": now, "value": value}
-            for label, now, value in self._shown
+        """The info with what the class says that it has."""
+        info = dict(info)
+        self.tell(info)
+        return info
+
+    def tell(self, info: dict[str, Any]) -> None:
+        """Adds to an info what the class says that it has; its values are new."""
+        info["perturbations"] = {
+            label: shown.copy() for label, shown in self._shown.items()
         }
-        info = {**info, "perturbations": values}
         if not self._contexts and "context" not in info:
-            return info
+            return
         if self._task_has_context:
             info["context"] = self.context
             info["contexts"] = self.contexts
@@ -365,7 +410,6 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
             info["context"] = list(itertools.chain(*numbers.values()))
             info["contexts"] = {"task": [], **numbers}
             info["context_began"] = self._began
-        return info
 
     def _codes(self, context: Any) -> list[int | str]:
         if isinstance(context, str) and context == "opposite":

@@ -12,6 +12,7 @@ import numpy as np
 
 from spikepropamine.envs.perturbations import Perturbed
 from spikepropamine.envs.perturbations.model import same_model
+from spikepropamine.envs.perturbations.rows import PerturbedRows
 from spikepropamine.envs.physics import known
 from spikepropamine.envs.physics.robots import Infos, NotKnown, Readings, Robot
 from spikepropamine.envs.physics.stepping import InTurn, Stepper, Together
@@ -239,12 +240,13 @@ class Layered(Simulations):
         threads: int,
         layers: list[list[Any]],
     ) -> None:
-        self._layers = layers
         self._by_depth = list(zip(*layers, strict=True))
         self._perturbed: list[Perturbed | None] = [
             next((layer for layer in wrappers if isinstance(layer, Perturbed)), None)
             for wrappers in layers
         ]
+        perturbed = [layer for layer in self._perturbed if layer is not None]
+        self._rows = PerturbedRows(perturbed) if perturbed else None
         self._edited = any(env and env.edits_model for env in self._perturbed)
         super().__init__(envs, robot, limit, threads)
         self._dtype = self.tasks[0].action_space.dtype
@@ -288,9 +290,10 @@ class Layered(Simulations):
                 f"{actions.dtype}"
             )
         indices = list(range(len(self))) if ids is None else ids.tolist()
-        arrived = actions.copy()
-        for index in indices:
-            arrived[index] = self._before(index, actions[index])
+        arrived = actions
+        if self._rows is not None:
+            arrived = actions.copy()
+            arrived[indices] = self._rows.before(indices, actions[indices])
         if self._edited:
             self._stepper.use(self._models)
             self._edited = False
@@ -314,12 +317,12 @@ class Layered(Simulations):
         """
         seen = stepped.observations[indices]
         for layers in reversed(self._by_depth):
-            if isinstance(layers[0], Perturbed):
-                rows = [
-                    self._after(index, layers[index], row, infos)
-                    for index, row in zip(indices, seen)
-                ]
-                seen = np.array(rows)
+            if self._rows is not None and isinstance(layers[0], Perturbed):
+                for index in self._rows.count(indices):
+                    self._move_on(index, layers[index], infos[index])
+                seen = self._rows.observe(
+                    indices, seen, [infos[index] for index in indices]
+                )
             else:
                 # all are alike, and none has a memory
                 seen = layers[0].extended_rows(
@@ -330,30 +333,15 @@ class Layered(Simulations):
                 )
         return seen
 
-    def _before(self, index: int, action: np.ndarray) -> np.ndarray:
-        """The action that arrives in the simulation."""
-        for layer in self._layers[index]:
-            if isinstance(layer, Perturbed):
-                action = layer.before(action)
-        return action
-
-    def _after(
-        self,
-        index: int,
-        layer: Perturbed,
-        observation: np.ndarray,
-        infos: list[dict[str, Any]],
-    ) -> np.ndarray:
-        """The observation that comes out of a perturbation, whose info takes the place
-        of the one there is.
-        """
+    def _move_on(self, index: int, layer: Perturbed, info: dict[str, Any]) -> None:
+        """Lets a perturbation change with the step."""
         if layer.reads_posture:
             # where a joint locks depends on the posture
             self.tasks[index].data.qpos[:] = self._readings.qpos[index]
-        observation, infos[index] = layer.after(observation, infos[index])
+        # no task that is known here has to be observed again
+        layer.move_on(None, info)
         if layer.edited:
             self._reread(index)
-        return observation
 
     def _reread(self, index: int) -> None:
         """Finds what a perturbation has edited."""
