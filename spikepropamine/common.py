@@ -152,7 +152,7 @@ def _signal_main(number: int) -> None:
     if sys.platform == "win32":
         signal.raise_signal(number)
     else:
-        signal.pthread_kill(threading.main_thread().ident, number)
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
 def _end_with_parent() -> None:

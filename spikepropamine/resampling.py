@@ -25,6 +25,8 @@ would have an infinite statistic, and nothing could be significant where most ru
 equal, as at the best possible accuracy."""
 TINY = 1e-9
 """Relative difference of statistics that are equal but for rounding."""
+DIGITS = 12
+"""Of a p, after the point."""
 
 
 class Resamples(NamedTuple):
@@ -56,7 +58,8 @@ class Studentised(NamedTuple):
         above = float(self.weights @ (self.deviations >= statistic))
         below = float(self.weights @ (self.deviations <= -statistic))
         on_side = above if self.mean >= 0 else below
-        return min(1.0, max(above + below, 2 * on_side))
+        # sums differ in their last digits from machine to machine
+        return round(min(1.0, max(above + below, 2 * on_side)), DIGITS)
 
     def thresholds(self, levels: np.ndarray, side: int) -> np.ndarray:
         """The size of the statistic above which p is below a level.
