@@ -23,6 +23,8 @@ from spikepropamine.envs.perturbations import CATALOGUE, Perturbed, reason_again
 from spikepropamine.training.simulated import Stock
 
 SEVERITY = "~0.5"
+ROUND = 4 * STEPS
+"""Steps of environments in a round, for each way."""
 
 
 class Way:
@@ -70,19 +72,20 @@ def _measure(rows: Rows, options: Namespace, name: str) -> None:
     }
     space = env.action_space
     random = np.random.default_rng(0)
-    for number in range(options.rounds + 1):
-        steps = WARM if number == 0 else max(1, 4 * STEPS // options.count)
-        shape = (steps, options.count, *space.shape)
+    steps = max(1, ROUND // options.count)
+    for number in [WARM, *[steps] * options.rounds]:
+        shape = (number, options.count, *space.shape)
         actions = random.uniform(space.low, space.high, shape).astype(space.dtype)
         for way in ways.values():
             way.measure(actions)
     shares = {}
     for text, way in ways.items():
-        own, raw = np.array(way.taken[1:]).T
+        _, *taken = way.taken  # the first was to warm up
+        own, raw = np.array(taken).T
         shares[text] = raw / own
         rows.add(
             {
-                "microseconds": 1e6 * float(np.median(own)) / steps / options.count,
+                "microseconds": 1e6 * float(np.median(own)) / (steps * options.count),
                 "share_of_mj_step": float(np.median(shares[text])),
                 "times_plain": float(np.median(shares[""] / shares[text])),
             },

@@ -134,8 +134,8 @@ def _end_by_signals() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raises KeyboardInterrupt; but while a module is being imported only after that,
-    since packages that are imported by half complain at Python's end.
+    """Raises KeyboardInterrupt, at once or when the present import is over: a package
+    that is imported by half complains when Python ends.
     """
     while frame is not None:
         if frame.f_code.co_filename == IMPORTING:
@@ -152,7 +152,9 @@ def _signal_main(number: int) -> None:
     if sys.platform == "win32":
         signal.raise_signal(number)
     else:
-        signal.pthread_kill(threading.main_thread().ident or 0, number)
+        main = threading.main_thread().ident
+        assert main is not None  # it has begun
+        signal.pthread_kill(main, number)
 
 
 def _end_with_parent() -> None:
@@ -161,7 +163,7 @@ def _end_with_parent() -> None:
     """
     with suppress(OSError):
         os.read(0, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
+    _signal_main(signal.SIGTERM)
 
 
 def become_worker() -> None:

@@ -12,6 +12,7 @@ from spikepropamine.envs.perturbations.catalogue import (
     CATALOGUE,
     Bound,
     Family,
+    OfRows,
     register,
 )
 from spikepropamine.envs.perturbations.notation import Term, parse
@@ -21,6 +22,7 @@ __all__ = [
     "CATALOGUE",
     "Bound",
     "Family",
+    "OfRows",
     "Perturbed",
     "Term",
     "parse",
