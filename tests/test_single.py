@@ -1,5 +1,5 @@
-"""A policy in one environment acts as `predict` with the state carried, to the last
-bit.
+"""A policy in one environment acts as `predict` with the state carried: the state to
+the last bit, and actions to rounding errors.
 """
 
 import copy
@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import spikepropamine as sp
 from spikepropamine.agents import PlasticPPO
@@ -52,7 +53,7 @@ def assert_same(found, expected):
     for one, other in zip(found, expected, strict=True):
         assert type(one) is type(other)
         assert np.asarray(one).dtype == np.asarray(other).dtype
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, other, rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
@@ -72,6 +73,23 @@ def test_actions_and_state_are_those_of_predict(name, deterministic):
         layout = policy.policy.layout
         for field, numbers in policy.state.items():
             np.testing.assert_array_equal(numbers, layout.get(state[0][0], field))
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU])
+def test_dense_layers_are_those_of_pytorch(activation):
+    torch.manual_seed(0)
+    layers = nn.Sequential(
+        nn.Linear(5, 33), activation(), nn.Linear(33, 7), activation(), nn.Linear(7, 2)
+    )
+    features = torch.randn(1, 5)
+    act = DenseActor(list(layers), features)
+    for _ in range(2):
+        expected = layers.double()(features.double()).detach()
+        layers.float()
+        np.testing.assert_allclose(act(), expected, rtol=0, atol=1e-6)
+        features.mul_(3.0)
+    features[0, 0] = torch.nan
+    assert act().isnan().all()
 
 
 @pytest.mark.parametrize("kind", ["MlpLstmPolicy", "GruPolicy"])

@@ -1,10 +1,12 @@
 """A policy in one environment: what is needed of it is found once, and each step runs
 in arrays that are kept.
 
-It gives the numbers of `Fast.predict` for a batch of one, to the last bit, since it
-calls the same products and kernels. What is left out is all that `predict` makes anew.
+It gives what `Fast.predict` gives for a batch of one: the state to the last bit, since
+it calls the same kernels, and actions to rounding errors, since linear layers have a
+kernel of their own. What is left out is all that `predict` makes anew.
 """
 
+import importlib.util
 import math
 from typing import Any, Protocol
 
@@ -68,16 +70,19 @@ class Actor(Protocol):
 
 
 class DenseActor:
-    """Hidden layers without memory.
+    """Hidden layers without memory, in one call of a compiled kernel.
 
     Args:
         modules: linear ones, and between them hyperbolic tangents or rectifiers.
-        features: [1, width].
+        features: float32 [1, width].
     """
 
     state: State = None
 
     def __init__(self, modules: list[nn.Module], features: Tensor) -> None:
+        from spikepropamine.policies.compiled.dense import dense
+
+        self._kernel = dense
         linear = modules[::2]
         self._rectified = any(type(module) is nn.ReLU for module in modules)
         self._parameters = [x for module in linear for x in module.parameters()]
@@ -87,26 +92,27 @@ class DenseActor:
 
     def _find(self) -> None:
         """Looks up the parameters' memory."""
+        from spikepropamine.policies.compiled.dense import DENSE_TABLE
+
         self._places = places(self._parameters)
+        # the table has addresses alone
+        self._kept = [x.detach().contiguous() for x in self._parameters]
+        weights = self._kept[::2]
+        biases = self._kept[1::2]
         inputs = [self._features, *self._outputs[:-1]]
-        parameters = [x.detach() for x in self._parameters]
-        weights = [x.t() for x in parameters[::2]]
-        biases = parameters[1::2]
-        self._products = list(zip(biases, inputs, weights, self._outputs, strict=True))
+        layers = zip(inputs, weights, biases, self._outputs, strict=True)
+        rows = [
+            (*arrays[1].shape[::-1], *(x.data_ptr() for x in arrays))
+            for arrays in layers
+        ]
+        self._table = np.array(rows, DENSE_TABLE)
 
     def __call__(self) -> Tensor:
         """See `Actor`."""
         if places(self._parameters) != self._places:
             self._find()
-        *hidden, last = self._products
-        for bias, inputs, weight, outputs in hidden:
-            torch.addmm(bias, inputs, weight, out=outputs)
-            if self._rectified:
-                outputs.relu_()
-            else:
-                outputs.tanh_()
-        bias, inputs, weight, outputs = last
-        return torch.addmm(bias, inputs, weight, out=outputs)
+        self._kernel(np.float32(0), len(self._table), self._rectified, self._table)
+        return self._outputs[-1]
 
 
 class SpikingActor:
@@ -304,7 +310,7 @@ def single(policy: Any, way: Fast, normalisation: Statistics | None) -> Single |
         way: its shorter way.
         normalisation: of observations, or None.
     """
-    if not reads_numbers(policy):
+    if not reads_numbers(policy) or importlib.util.find_spec("numba") is None:
         return None
     features = torch.zeros(1, int(np.prod(policy.observation_space.shape)))
     hidden, head = hidden_and_head(policy)
