@@ -6,6 +6,7 @@ that grows too large; or it is started twice in one folder. Then it is started a
 """
 
 import contextlib
+import json
 import os
 import random
 import re
@@ -101,6 +102,8 @@ def finished(folder):
         elif file.suffix == ".safetensors" and "cache" in file.parts:
             done[name] = file.stat().st_ino
         elif file.name.endswith(".m.json"):  # of a cell
+            if "policy" not in json.loads(file.read_text()):
+                continue  # it has begun
             run = file.parents[1] / file.name.removesuffix(".m.json")
             policy = run / "policy/policy.json"
             done[name] = policy.stat().st_ino
