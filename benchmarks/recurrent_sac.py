@@ -1,8 +1,8 @@
-"""PlasticSAC beside SAC_RNN of skrl and SAC with an LSTM in TorchRL, on a pendulum
-whose velocity is hidden: return, and environment steps a second.
+"""PlasticSAC beside SAC_RNN of skrl and SAC with an LSTM in TorchRL, on a pendulum or
+a HalfCheetah whose velocities are hidden: return, and environment steps a second.
 
-python -m benchmarks.recurrent_sac [--learners NAME...] [--seeds 0 1 2] [--steps 15000]
-    [--environments FOLDER] [--csv FILE]
+python -m benchmarks.recurrent_sac [--task pendulum|cheetah] [--learners NAME...]
+    [--seeds 0 1 2] [--steps 15000] [--environments FOLDER] [--csv FILE]
 
 Libraries are installed as by `benchmarks.frameworks`. Scripts in `benchmarks/drivers/`
 train with the library's own trainer, with the settings of `drivers/memory_task.py`, in
@@ -20,14 +20,12 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.drivers.memory_task import MARK
+from benchmarks.drivers.memory_task import MARK, TASKS
 from benchmarks.environments import last_line, one_thread, python_with
 from benchmarks.frameworks import DRIVERS, OURS, Learner
 from benchmarks.from_recurrent_ppo import is_on_file
 from benchmarks.rows import Rows, run
 from spikepropamine.common import UsageError, check_known
-
-ENVIRONMENT = "PendulumNoVelocity-v0"
 
 
 def _ours(policy: str) -> Learner:
@@ -49,10 +47,12 @@ LEARNERS = {
 
 def measure(rows: Rows, options: Namespace) -> None:
     """Adds every training that is not on file, of libraries that can be installed."""
+    check_known("task", options.task, TASKS)
     for name in options.learners:
         check_known("learner", name, LEARNERS)
+    environment = TASKS[options.task].hidden
     for seed, name in itertools.product(options.seeds, options.learners):
-        if is_on_file(options.csv, ENVIRONMENT, name, seed, options.steps):
+        if is_on_file(options.csv, environment, name, seed, options.steps):
             print(f"{name} seed {seed}: on file")
             continue
         try:
@@ -66,7 +66,7 @@ def measure(rows: Rows, options: Namespace) -> None:
                 "seconds": round(result["seconds"], 1),
                 "steps_per_second": round(options.steps / result["seconds"], 1),
             },
-            environment=ENVIRONMENT,
+            environment=environment,
             policy=name,
             seed=seed,
             steps=options.steps,
@@ -85,8 +85,9 @@ def _trained(learner: Learner, seed: int, options: Namespace) -> dict[str, Any]:
     if learner.peer:
         python = python_with(learner.peer, Path(options.environments))
     driver, *given = learner.command
+    given += [options.task, str(seed), str(options.steps)]
     done = subprocess.run(
-        [str(python), str(DRIVERS / driver), *given, str(seed), str(options.steps)],
+        [str(python), str(DRIVERS / driver), *given],
         capture_output=True,
         text=True,
         env=one_thread(own=not learner.peer),
@@ -102,6 +103,7 @@ if __name__ == "__main__":
     run(
         measure,
         __doc__,
+        task="pendulum",
         learners=list(LEARNERS),
         seeds=[0, 1, 2],
         steps=15_000,

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import environments, frameworks, recurrent_sac
 from benchmarks.drivers.equal import ROUND
-from benchmarks.drivers.memory_task import make_task
+from benchmarks.drivers.memory_task import TASKS as MEMORY_TASKS
 from benchmarks.frameworks import DRIVERS, LEARNERS, Driver, Learner
 from benchmarks.rows import Rows
 from spikepropamine import table
@@ -150,19 +150,21 @@ def test_every_learner_has_a_driver_and_its_library_requirements() -> None:
             assert (environments.FOLDER / name).is_file()
 
 
-def test_the_pendulum_of_other_libraries_is_the_one_of_this_project() -> None:
-    theirs = make_task()
-    ours = making.make("PendulumNoVelocity-v0", previous=True)
+@pytest.mark.parametrize("name", MEMORY_TASKS)
+def test_the_tasks_of_other_libraries_are_those_of_this_project(name: str) -> None:
+    task = MEMORY_TASKS[name]
+    theirs = task.make()
+    ours = making.make(task.hidden, previous=True)
     assert theirs.observation_space.shape == ours.observation_space.shape
     theirs.action_space.seed(0)
     seen, _ = theirs.reset(seed=3)
     expected, _ = ours.reset(seed=3)
-    np.testing.assert_array_equal(seen, expected)
-    for _ in range(200):
+    np.testing.assert_array_equal(seen, np.float32(expected))
+    for _ in range(task.horizon):
         action = theirs.action_space.sample()
         seen, *rest, _ = theirs.step(action)
         expected, *others, _ = ours.step(action)
-        np.testing.assert_array_equal(seen, expected)
+        np.testing.assert_array_equal(seen, np.float32(expected))
         assert rest == others
     assert rest[-1]  # the episode ends for both
 
@@ -209,7 +211,11 @@ def test_a_training_that_is_on_file_is_not_run_again_and_a_failure_stops_no_othe
 
     monkeypatch.setattr(recurrent_sac, "_trained", train)
     options = Namespace(
-        learners=["snn", "lstm"], seeds=[0, 1], steps=100, csv=tmp_path / "rows.csv"
+        task="pendulum",
+        learners=["snn", "lstm"],
+        seeds=[0, 1],
+        steps=100,
+        csv=tmp_path / "rows.csv",
     )
     recurrent_sac.measure(Rows(), options)
     assert trained == [("snn", 0), ("lstm", 0), ("snn", 1), ("lstm", 1)]

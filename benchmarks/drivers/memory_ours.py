@@ -1,4 +1,4 @@
-"""Trains PlasticSAC on a pendulum without velocity: `memory_ours.py POLICY SEED
+"""Trains PlasticSAC on a task without velocities: `memory_ours.py POLICY TASK SEED
 STEPS`.
 """
 
@@ -12,9 +12,8 @@ from memory_task import (
     EPISODES,
     EVALUATION_SEED,
     LSTM,
-    SAC,
     SEQUENCE,
-    make_task,
+    TASKS,
     report,
 )
 from stable_baselines3.common.env_util import make_vec_env
@@ -27,26 +26,33 @@ from spikepropamine.training.run import keep_freed_memory
 from spikepropamine.training.sections import defaults
 
 
-def main(policy: str, seed: int, steps: int) -> None:
-    settings = defaults("PendulumNoVelocity-v0", policy, kind="sac")
+def main(policy: str, name: str, seed: int, steps: int) -> None:
+    task = TASKS[name]
+    settings = defaults(task.hidden, policy, kind="sac")
     trainer = replace(
         settings.trainer,
         critic=tuple(CRITIC),
         sequence_length=SEQUENCE,
         train_freq=4,  # of each environment
         gradient_steps=ENVIRONMENTS,
-        **SAC,
+        policy_delay=1,
+        **task.sac,
     )
     network = replace(settings.network, hidden=(LSTM,))
     settings = replace(
-        settings, seed=seed, previous=True, n_envs=ENVIRONMENTS, trainer=trainer
+        settings,
+        seed=seed,
+        previous=True,
+        normalize_observations=False,
+        n_envs=ENVIRONMENTS,
+        trainer=trainer,
     )
     venv = make_envs(settings)
     model = zoo.build(policy, venv, network, trainer, seed)
     began = time.process_time()
     model.learn(steps)
     seconds = time.process_time() - began
-    new = make_vec_env(make_task, n_envs=EPISODES, seed=EVALUATION_SEED)
+    new = make_vec_env(task.make, n_envs=EPISODES, seed=EVALUATION_SEED)
     returns, _ = evaluate_policy(
         model, new, EPISODES, return_episode_rewards=True, warn=False
     )
@@ -54,6 +60,6 @@ def main(policy: str, seed: int, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    _, policy, seed, steps = sys.argv
+    _, policy, name, seed, steps = sys.argv
     keep_freed_memory()
-    main(policy, int(seed), int(steps))
+    main(policy, name, int(seed), int(steps))

@@ -1,4 +1,4 @@
-"""Trains skrl's SAC_RNN on a pendulum without velocity: `memory_skrl.py SEED STEPS`.
+"""Trains skrl's SAC_RNN on a task without velocities: `memory_skrl.py TASK SEED STEPS`.
 
 Models are written as in skrl's example of SAC_RNN: actor and critics have an LSTM each.
 """
@@ -16,11 +16,10 @@ from memory_task import (
     EPISODES,
     EVALUATION_SEED,
     HEADS,
-    HORIZON,
     LSTM,
-    SAC,
     SEQUENCE,
-    make_task,
+    TASKS,
+    Task,
     report,
 )
 from skrl.agents.torch.sac import SAC_RNN
@@ -33,19 +32,23 @@ from torch import nn
 from with_skrl import SILENT, Computed, Sequences, Sized, layers
 
 TARGETS = ("target_critic_1", "target_critic_2")
-TORQUE = 2.0
-"""The largest action."""
 
 
 class Actor(GaussianMixin, Sized):
-    """Clips its actions, and has a parameter for their spread."""
+    """Clips its actions, and has a parameter for their spread.
 
-    def __init__(self, env) -> None:
+    Args:
+        env: skrl's.
+        largest: the largest action.
+    """
+
+    def __init__(self, env, largest: float) -> None:
         Sized.__init__(self, env)
         GaussianMixin.__init__(self, clip_actions=True)
         self.memory = Sequences(self.num_observations, LSTM, env.num_envs, SEQUENCE)
         self.features = layers(LSTM, HEADS, nn.Tanh)
         self.mean = nn.Linear(HEADS[-1], self.num_actions)
+        self.largest = largest
         self.log_std = nn.Parameter(torch.zeros(self.num_actions))
 
     def get_specification(self) -> dict:
@@ -55,7 +58,7 @@ class Actor(GaussianMixin, Sized):
     def compute(self, inputs: dict, role: str) -> Computed:
         """Means of actions, the logarithm of their spread, and the state."""
         seen, state = self.memory(inputs)
-        mean = TORQUE * torch.tanh(self.mean(self.features(seen)))
+        mean = self.largest * torch.tanh(self.mean(self.features(seen)))
         return mean, {"log_std": self.log_std, "rnn": state}
 
 
@@ -82,13 +85,13 @@ class Critic(DeterministicMixin, Sized):
 
 
 @torch.no_grad()
-def evaluate(actor: Actor) -> np.ndarray:
+def evaluate(actor: Actor, task: Task) -> np.ndarray:
     """Returns of episodes side by side, with the means of actions."""
-    envs = gym.vector.SyncVectorEnv([make_task] * EPISODES)
+    envs = gym.vector.SyncVectorEnv([task.make] * EPISODES)
     seen, _ = envs.reset(seed=EVALUATION_SEED)
     state = [torch.zeros(1, EPISODES, LSTM)] * 2
     returns = np.zeros(EPISODES)
-    for _ in range(HORIZON):
+    for _ in range(task.horizon):
         inputs = {"observations": torch.as_tensor(seen), "rnn": state}
         _, outputs = actor.act(inputs, role="policy")
         state = outputs["rnn"]
@@ -97,25 +100,30 @@ def evaluate(actor: Actor) -> np.ndarray:
     return returns
 
 
-def main(seed: int, steps: int) -> None:
+def main(name: str, seed: int, steps: int) -> None:
     set_seed(seed)
-    env = wrap_env(gym.vector.SyncVectorEnv([make_task] * ENVIRONMENTS))
+    task = TASKS[name]
+    sac = task.sac
+    env = wrap_env(gym.vector.SyncVectorEnv([task.make] * ENVIRONMENTS))
     names = ("critic_1", "critic_2", *TARGETS)
-    models = {"policy": Actor(env), **{name: Critic(env) for name in names}}
-    starts = SAC["learning_starts"] // ENVIRONMENTS
+    models = {
+        "policy": Actor(env, task.largest_action),
+        **{name: Critic(env) for name in names},
+    }
+    starts = sac["learning_starts"] // ENVIRONMENTS
     agent = SAC_RNN(
         models=models,
         memory=RandomMemory(
-            memory_size=SAC["buffer_size"] // ENVIRONMENTS,
+            memory_size=sac["buffer_size"] // ENVIRONMENTS,
             num_envs=ENVIRONMENTS,
             device=env.device,
         ),
         cfg={
             "gradient_steps": 1,
-            "batch_size": SAC["batch_size"] // SEQUENCE,  # skrl counts sequences
-            "discount_factor": SAC["gamma"],
-            "polyak": SAC["tau"],
-            "learning_rate": SAC["learning_rate"],
+            "batch_size": sac["batch_size"] // SEQUENCE,  # skrl counts sequences
+            "discount_factor": sac["gamma"],
+            "polyak": sac["tau"],
+            "learning_rate": sac["learning_rate"],
             "random_timesteps": 0,  # with others SAC_RNN loses its state and stops
             "learning_starts": starts,
             "initial_entropy_value": 1.0,
@@ -132,9 +140,9 @@ def main(seed: int, steps: int) -> None:
     trainer.train()
     seconds = time.process_time() - began
     agent.enable_models_training_mode(False)
-    report(version("skrl"), seconds, evaluate(models["policy"]))
+    report(version("skrl"), seconds, evaluate(models["policy"], task))
 
 
 if __name__ == "__main__":
-    _, seed, steps = sys.argv
-    main(int(seed), int(steps))
+    _, name, seed, steps = sys.argv
+    main(name, int(seed), int(steps))

@@ -1,5 +1,5 @@
-"""Trains SAC with an LSTM in TorchRL on a pendulum without velocity:
-`memory_torchrl.py SEED STEPS`.
+"""Trains SAC with an LSTM in TorchRL on a task without velocities: `memory_torchrl.py
+TASK SEED STEPS`.
 
 The actor has an LSTM; critics see its state, as those of PlasticSAC do. There is one
 environment, so that what is stored one after the other is a sequence.
@@ -18,11 +18,10 @@ from memory_task import (
     EPISODES,
     EVALUATION_SEED,
     HEADS,
-    HORIZON,
     LSTM,
-    SAC,
     SEQUENCE,
-    make_task,
+    TASKS,
+    Task,
     report,
 )
 from tensordict import TensorDict
@@ -81,15 +80,15 @@ def make_actor(env: EnvBase, lstm: LSTMModule) -> ProbabilisticActor:
 
 
 @torch.no_grad()
-def evaluate(actor: ProbabilisticActor) -> np.ndarray:
+def evaluate(actor: ProbabilisticActor, task: Task) -> np.ndarray:
     """Returns of episodes side by side, without noise."""
-    envs = gym.vector.SyncVectorEnv([make_task] * EPISODES)
+    envs = gym.vector.SyncVectorEnv([task.make] * EPISODES)
     seen, _ = envs.reset(seed=EVALUATION_SEED)
     state = {
         name: torch.zeros(EPISODES, 1, LSTM) for name in LSTMModule.DEFAULT_IN_KEYS
     }
     returns = np.zeros(EPISODES)
-    for step in range(HORIZON):
+    for step in range(task.horizon):
         inputs = {
             "observation": torch.as_tensor(seen),
             "is_init": torch.full((EPISODES, 1), step == 0),
@@ -103,9 +102,11 @@ def evaluate(actor: ProbabilisticActor) -> np.ndarray:
     return returns
 
 
-def main(seed: int, steps: int) -> None:
+def main(name: str, seed: int, steps: int) -> None:
     torch.manual_seed(seed)
-    env = TransformedEnv(GymWrapper(make_task()), InitTracker())
+    task = TASKS[name]
+    sac = task.sac
+    env = TransformedEnv(GymWrapper(task.make()), InitTracker())
     observations = env.observation_spec["observation"].shape[-1]
     lstm = LSTMModule(
         input_size=observations,
@@ -119,25 +120,25 @@ def main(seed: int, steps: int) -> None:
     inputs = observations + LSTM + env.action_spec.shape[-1]
     critic = ValueOperator(Values(inputs), ["observation", STATE, "action"])
     loss = SACLoss(actor, critic, num_qvalue_nets=2, loss_function="l2")
-    loss.make_value_estimator(gamma=SAC["gamma"])
+    loss.make_value_estimator(gamma=sac["gamma"])
     collector = Collector(
         env,
         actor,
         frames_per_batch=ENVIRONMENTS,
         total_frames=steps,
-        init_random_frames=SAC["learning_starts"],
+        init_random_frames=sac["learning_starts"],
     )
     replay = TensorDictReplayBuffer(
-        storage=LazyTensorStorage(SAC["buffer_size"]),
+        storage=LazyTensorStorage(sac["buffer_size"]),
         sampler=SliceSampler(slice_len=SEQUENCE, traj_key=("collector", "traj_ids")),
-        batch_size=SAC["batch_size"],
+        batch_size=sac["batch_size"],
     )
-    optimizer = torch.optim.Adam(loss.parameters(), lr=SAC["learning_rate"])
-    target = SoftUpdate(loss, tau=SAC["tau"])
+    optimizer = torch.optim.Adam(loss.parameters(), lr=sac["learning_rate"])
+    target = SoftUpdate(loss, tau=sac["tau"])
     began = time.process_time()
     for frames in collector:
         replay.extend(frames)
-        if len(replay) > SAC["learning_starts"]:
+        if len(replay) > sac["learning_starts"]:
             with set_recurrent_mode(True):
                 losses = loss(replay.sample().reshape(-1, SEQUENCE))
             total = losses["loss_actor"] + losses["loss_qvalue"] + losses["loss_alpha"]
@@ -147,9 +148,9 @@ def main(seed: int, steps: int) -> None:
             target.step()
         collector.update_policy_weights_()
     seconds = time.process_time() - began
-    report(version("torchrl"), seconds, evaluate(actor))
+    report(version("torchrl"), seconds, evaluate(actor, task))
 
 
 if __name__ == "__main__":
-    _, seed, steps = sys.argv
-    main(int(seed), int(steps))
+    _, name, seed, steps = sys.argv
+    main(name, int(seed), int(steps))
