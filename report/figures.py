@@ -201,13 +201,28 @@ def sizes(files: Sequence[Path], **wanted: str) -> Chart:
         UsageError: there are no such results, or a setting has no number.
     """
     lines = once(lines_on_file(files, {"condition": CLEAN_KEY} | wanted))
-    measure, _ = main_measure(lines)
     size = pl.col("setting").str.extract(r"(\d+)$").cast(pl.Float64)
-    lines = lines.with_columns(x=size, value=pl.col(measure.name), panel="environment")
+    lines = lines.with_columns(x=size, panel="environment")
     for setting in lines.filter(pl.col("x").is_null())["setting"]:
         raise UsageError(f"the setting {setting!r} does not end with a number")
-    name = str(lines["setting"][0]).rstrip("0123456789-")
-    return _curves(lines, name, measure.title, f"{measure.title} by {name}")
+    parts = []
+    names = []
+    titles = []
+    for _, of_task in groups(lines, "environment"):
+        measure, _ = main_measure(of_task)
+        parts.append(of_task.with_columns(value=pl.col(measure.name)))
+        names.append(str(of_task["setting"][0]).rstrip("0123456789-"))
+        titles.append(measure.title)
+    x_title = " or ".join(dict.fromkeys(names))
+    y_title = " or ".join(dict.fromkeys(titles))
+    return _curves(
+        pl.concat(parts),
+        x_title,
+        y_title,
+        f"{y_title} by {x_title}",
+        title=" and ".join(lines["environment"].unique(maintain_order=True)),
+        has_points=True,
+    )
 
 
 def _of_runs(
@@ -397,15 +412,19 @@ def _curves(
     y_title: str,
     text: str,
     chance: float | None = None,
+    title: str | None = None,
+    has_points: bool = False,
 ) -> Chart:
     """Curves of runs, `value` by `x`: their mean, and faint lines for the single ones,
-    a panel for each value of `panel`.
+    a panel for each value of `panel`. Where curves have few points, these are marked.
     """
     of_run = rows.group_by("panel", "policy", "seed", "x", maintain_order=True)
     means = of_run.agg(pl.col("value").mean())
     means = means.with_columns(pl.col("x", "value").round_sig_figs(5))
     values = means.select("panel", "policy", "seed", "x", "value").to_dicts()
     shared = _shared(rows, values, "panel", chance)
+    if title is not None:
+        shared["title"] = title
     share = chance is not None
     several = len(shared["panels"]) > 1
     width, height = CURVE if several else (2 * CURVE[0], 2 * CURVE[1])
@@ -420,6 +439,7 @@ def _curves(
         height=height,
         x_title=x_title,
         y_title=y_title,
+        points=has_points or None,
         **shared,
     )
 
