@@ -82,15 +82,15 @@ def measure(rows: Rows, options: Namespace) -> None:
     clocks: dict[Case, Clock] = {case: defaultdict(float) for case in cases}
     for case, algorithm in cases.items():
         algorithm.set_logger(Logger(None, []))
-        _warm_up(algorithm)
-        _time(algorithm, clocks[case])
+        warm_up(algorithm)
+        time_parts(algorithm, clocks[case])
     physics = _physics(env) if _is_simulated(env) else None
     limits: list[float] = []
     rounds: dict[Case, list[Clock]] = {case: [] for case in cases}
     for _ in range(1 if options.short else options.rounds):
         limits.append(0.0 if physics is None else physics())
         for case, algorithm in cases.items():
-            rounds[case].append(_round(algorithm, clocks[case]))
+            rounds[case].append(round_of(algorithm, clocks[case]))
 
     limit = min(limits)
     first, *_ = cases
@@ -114,7 +114,7 @@ def measure(rows: Rows, options: Namespace) -> None:
         rows.add(measures, environment=env, policy=policy, setting=setting, **suite)
 
 
-def _round(algorithm: Any, clock: Clock) -> Clock:
+def round_of(algorithm: Any, clock: Clock) -> Clock:
     """Seconds a step of a round of training, as a whole ("all") and by parts, which are
     added up in a clock.
     """
@@ -142,12 +142,12 @@ def _ppo_cases(env: str, policies: list[str], hidden: list[int]) -> dict[Case, A
         cases[name, "configured"] = _peer(env, name, library)
     for policy in policies:
         settings = defaults(env, policy)
-        cases[policy, "configured"] = _algorithm(settings)
+        cases[policy, "configured"] = algorithm_of(settings)
     for policy in policies:
         settings = defaults(env, policy)
         network = replace(settings.network, hidden=tuple(hidden))
         size = "x".join(map(str, hidden))
-        cases[policy, size] = _algorithm(replace(settings, network=network))
+        cases[policy, size] = algorithm_of(replace(settings, network=network))
     return cases
 
 
@@ -162,13 +162,13 @@ def _sac_cases(env: str, policies: list[str]) -> dict[Case, Any]:
         settings = defaults(env, policy, kind="sac")
         trainer = replace(settings.trainer, **SB3)
         theirs = replace(settings, n_envs=1, trainer=trainer)
-        cases[policy, "SB3's"] = _algorithm(theirs)
+        cases[policy, "SB3's"] = algorithm_of(theirs)
     for policy in policies:
-        cases[policy, "configured"] = _algorithm(defaults(env, policy, kind="sac"))
+        cases[policy, "configured"] = algorithm_of(defaults(env, policy, kind="sac"))
     return cases
 
 
-def _algorithm(settings: Settings) -> Any:
+def algorithm_of(settings: Settings) -> Any:
     """What settings of a training describe."""
     return zoo.build(
         settings.policy, make_envs(settings), settings.network, settings.trainer
@@ -198,7 +198,7 @@ def _peer(env: str, name: str, library: Any) -> Any:
     return zoo.build(name, venv, settings.network, settings.trainer)
 
 
-def _warm_up(algorithm: Any) -> None:
+def warm_up(algorithm: Any) -> None:
     """Compiles what is compiled, and trains until updates have begun."""
     done = 0
     while done < WARM_UP:
@@ -217,7 +217,7 @@ def _steps(algorithm: Any) -> int:
     return algorithm.n_steps * algorithm.n_envs
 
 
-def _time(algorithm: Any, clock: Clock) -> None:
+def time_parts(algorithm: Any, clock: Clock) -> None:
     """From now on adds up the CPU time of parts of a training in a clock."""
 
     def timed(owner: Any, name: str, part: str) -> None:
