@@ -98,7 +98,11 @@ def run_command(
             *_, where, why = error.args[0][-1]
         _say(f"{program}: error: {one_line(why)}" + (f": {where}" if where else ""))
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Exception) as error:
+        # code in other languages may turn Ctrl-C into an error of its own
+        is_interrupt = isinstance(error, KeyboardInterrupt)
+        if not is_interrupt and KeyboardInterrupt.__name__ not in str(error):
+            raise
         _say(interrupted if isinstance(interrupted, str) else interrupted())
         return 130
     finally:

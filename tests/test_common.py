@@ -85,6 +85,7 @@ def test_a_folder_is_replaced_as_a_whole_and_no_link_is_followed(tmp_path):
             "No space left on device: a/b\n",
         ),
         (KeyboardInterrupt(), 130, "go on\n"),
+        (ValueError("while building a schema: KeyboardInterrupt: "), 130, "go on\n"),
     ],
 )
 def test_what_is_no_fault_of_ours_is_one_line(error, code, words, capsys):
@@ -94,6 +95,14 @@ def test_what_is_no_fault_of_ours_is_one_line(error, code, words, capsys):
     assert run_command("program", action, "go on") == code
     printed = capsys.readouterr().err
     assert printed.endswith(words) and printed.count("\n") == 1
+
+
+def test_a_fault_of_ours_is_raised():
+    def action():
+        raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        run_command("program", action, "go on")
 
 
 def test_an_unknown_name_has_its_nearest():
