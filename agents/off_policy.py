@@ -98,13 +98,18 @@ class Transitions(NamedTuple):
 
 
 def features_of(actor: Squashed, inputs: Inputs) -> Tensor:
-    """What the network of an actor gives, [T, B, F].
+    """What the heads of an actor see, [T, B, F]."""
+    return actor.features_of(memory_of(actor, inputs))
+
+
+def memory_of(actor: Squashed, inputs: Inputs) -> Tensor:
+    """What the memory of an actor gives, [T, B, memory_width].
 
     A network for pictures, which comes before it, learns from the critics alone: the
     actor's gradients hardly teach it anything (Yarats et al. 2021).
     """
-    features, _ = actor.unroll(inputs.seen.detach(), inputs.starts, inputs.state)
-    return features
+    memory, _ = actor.run_memory(inputs.seen.detach(), inputs.starts, inputs.state)
+    return memory
 
 
 class ActorLoss(NamedTuple):
@@ -500,7 +505,7 @@ class SequenceLearning(Predicting, _Base):
         critics.to_parameters()
         if states.requires_grad:
             # the critics train a network for pictures, and with `critic_sees_state` the
-            # whole of the actor's network
+            # actor's memory
             of_states = critics.to_inputs(0, states.shape[1])
             torch.autograd.backward(states, of_states, retain_graph=True)
         self.critic.optimizer.step()
@@ -539,11 +544,16 @@ class SequenceLearning(Predicting, _Base):
         of_critics = [inputs.seen]
         if inputs.told is not None:
             of_critics.append(inputs.told)
-        features = self._features(inputs)
         if self.policy.critic_sees_state:
-            # which teaches the network what to keep: the actor's gradients alone hardly
+            memory = memory_of(self.actor, inputs)
+            # which teaches the memory what to keep: the actor's gradients alone hardly
             # do
-            of_critics.append(features)
+            of_critics.append(memory)
+            features = self.actor.features_of(memory)
+        elif self._written_out_layers():
+            features = inputs.seen.detach()
+        else:
+            features = features_of(self.actor, inputs)
         states = torch.cat(of_critics, dim=2)
         rows = inputs.starts.numel()
         flat_drawn, flat_log_probs = self._pass_of("actor", rows).forward(
@@ -573,12 +583,6 @@ class SequenceLearning(Predicting, _Base):
         if self.policy.critic_sees_state:
             return []
         return self.actor.rectified_layers()
-
-    def _features(self, inputs: Inputs) -> Tensor:
-        """What those layers of the actor see that are written out, [T, B, numbers]."""
-        if self._written_out_layers():
-            return inputs.seen.detach()
-        return features_of(self.actor, inputs)
 
     def _inputs(self, batch: Sequences, actor: Squashed) -> Inputs:
         """What the network of an actor sees of a minibatch, after burn-in."""

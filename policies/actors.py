@@ -197,8 +197,15 @@ class Squashed(_Base):
         """A state as one vector for each environment, [B, state_size]."""
         return None
 
-    def unroll(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Runs sequences.
+    @property
+    def memory_width(self) -> int:
+        """Numbers that the memory gives at a step."""
+        return self.action_net.in_features
+
+    def run_memory(
+        self, inputs: Tensor, starts: Tensor, state: Any
+    ) -> tuple[Tensor, Any]:
+        """Runs sequences through the memory.
 
         Args:
             inputs: [T, B, channels].
@@ -206,9 +213,23 @@ class Squashed(_Base):
             state: before them, as `pair` gives it.
 
         Returns:
-            Features [T, B, F], and the state after them.
+            What the memory gives, or where there is none the network, [T, B,
+            memory_width], and the state after them.
         """
         return self.mlp_extractor.forward_actor(inputs), None
+
+    def features_of(self, memory: Tensor) -> Tensor:
+        """What the heads see, [..., F], of what `run_memory` gives: the same where no
+        layers follow.
+        """
+        return memory
+
+    def unroll(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Runs sequences, as `run_memory` does: features [T, B, F], and the state after
+        them.
+        """
+        memory, after = self.run_memory(inputs, starts, state)
+        return self.features_of(memory), after
 
 
 class SquashedMlp(Squashed, ActorCriticPolicy):
@@ -250,10 +271,12 @@ class SquashedSpiking(Squashed, PlasticSpikingPolicy):
         whole: Tensor = state[0][0]
         return whole
 
-    def unroll(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def run_memory(
+        self, inputs: Tensor, starts: Tensor, state: Any
+    ) -> tuple[Tensor, Any]:
         """See `Squashed`."""
-        features, after = self.network(inputs, state, starts)
-        return features, after
+        memory, after = self.network(inputs, state, starts)
+        return memory, after
 
 
 class _Recurrent(Squashed):
@@ -285,11 +308,22 @@ class _Recurrent(Squashed):
         """Hidden and cell state of all layers side by side."""
         return torch.cat([part.transpose(0, 1).flatten(1) for part in state], dim=1)
 
-    def unroll(self, inputs: Tensor, starts: Tensor, state: Any) -> tuple[Tensor, Any]:
+    @property
+    def memory_width(self) -> int:
+        """Units of the memory."""
+        return self.lstm_actor.hidden_size
+
+    def run_memory(
+        self, inputs: Tensor, starts: Tensor, state: Any
+    ) -> tuple[Tensor, Any]:
         """See `Squashed`."""
         outputs, after = remember(self.lstm_actor, inputs.flatten(0, 1), state, starts)
-        features = self.mlp_extractor.forward_actor(outputs)
-        return features.unflatten(0, starts.shape), after
+        return outputs.unflatten(0, starts.shape), after
+
+    def features_of(self, memory: Tensor) -> Tensor:
+        """See `Squashed`: layers follow the memory."""
+        features: Tensor = self.mlp_extractor.forward_actor(memory)
+        return features
 
 
 class SquashedLstm(_Recurrent, RecurrentActorCriticPolicy):

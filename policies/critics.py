@@ -77,7 +77,7 @@ class OffPolicy(SACPolicy):
             memory; what comes after an LSTM) and of the critics, or a list for both.
         n_critics: how many critics there are.
         n_quantiles: what each gives: 1 for SAC.
-        critic_sees_state: the critics see what the actor's network gives, too, and
+        critic_sees_state: the critics see what the actor's memory gives, too, and
             train it with their loss: in a partially observed task, this alone tells
             what the actor has found out (Lambrechts et al. 2025).
         told: how many of the last channels of a Box the critics alone see.
@@ -177,7 +177,7 @@ class OffPolicy(SACPolicy):
         self.actor = actor
         inputs = actor.features_dim + told + get_action_dim(action_space)
         if critic_sees_state:
-            inputs += actor.action_net.in_features
+            inputs += actor.memory_width
         sizes = (inputs, widths["qf"], n_quantiles, n_critics)
         self.critic: Any = critics_class(*sizes)
         if target_critics:

@@ -16,7 +16,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from spikepropamine.agents import PlasticSAC, PlasticTQC
-from spikepropamine.agents.off_policy import features_of
+from spikepropamine.agents.off_policy import features_of, memory_of
 from spikepropamine.export import command as export
 from spikepropamine.policies.actors import SquashedDraw
 from spikepropamine.policies.critics import Critics
@@ -376,6 +376,30 @@ def test_it_learns(kind, ago):
     algorithm.learn(1600)
     returns = [episode["r"] for episode in list(algorithm.ep_info_buffer)[-30:]]
     assert np.mean(returns) > -3  # -5 without looking, or remembering
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_critics_see_the_memory_and_not_what_follows_it(kind):
+    algorithm = model(
+        kind,
+        policy_kwargs={
+            "critic_sees_state": True,
+            "net_arch": {"pi": [5], "qf": [4]},
+        },
+    )
+    algorithm.learn(40)
+    batch = algorithm.replay_buffer.sample(32)
+    actor = algorithm.actor
+    inputs = algorithm._inputs(batch, actor)
+    memory = memory_of(actor, inputs).detach()
+    states = algorithm._transitions(batch).states
+    width = actor.lstm_actor.hidden_size
+    torch.testing.assert_close(states[:, -width:], memory[:-1].flatten(0, 1))
+    assert actor.action_net.in_features == 5
+    actor.zero_grad()
+    states.sum().backward()
+    assert all(x.grad is None for x in actor.mlp_extractor.parameters())
+    assert all(x.grad.any() for x in actor.lstm_actor.parameters())
 
 
 @pytest.mark.parametrize("kind", ["gru", "ndp-oja"])
