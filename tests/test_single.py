@@ -92,6 +92,15 @@ def test_dense_layers_are_those_of_pytorch(activation):
     assert act().isnan().all()
 
 
+def test_parameters_of_another_type_are_refused():
+    policy = sp.load("robots/HalfCheetah-v5/mlp")
+    (observation,) = observations(policy, 1)
+    policy.act(observation)
+    policy.policy.double()
+    with pytest.raises(TypeError, match="float64, and observations"):
+        policy.act(observation)
+
+
 @pytest.mark.parametrize("kind", ["MlpLstmPolicy", "GruPolicy"])
 @pytest.mark.parametrize("layers", [1, 2])
 def test_memories_of_several_layers(kind, layers):

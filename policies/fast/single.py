@@ -75,6 +75,9 @@ class DenseActor:
     Args:
         modules: linear ones, and between them hyperbolic tangents or rectifiers.
         features: float32 [1, width].
+
+    Raises:
+        TypeError: parameters of another type, here or in a call.
     """
 
     state: State = None
@@ -94,6 +97,11 @@ class DenseActor:
         """Looks up the parameters' memory."""
         from spikepropamine.policies.compiled.dense import DENSE_TABLE
 
+        for x in self._parameters:
+            if x.dtype != self._features.dtype:
+                raise TypeError(
+                    f"parameters are {x.dtype}, and observations {self._features.dtype}"
+                )
         self._places = places(self._parameters)
         # the table has addresses alone
         self._kept = [x.detach().contiguous() for x in self._parameters]
