@@ -439,7 +439,7 @@ def _curves(
         height=height,
         x_title=x_title,
         y_title=y_title,
-        points=has_points or None,
+        points=has_points,
         **shared,
     )
 
