@@ -69,14 +69,27 @@ WIRINGS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
 """How motors can be wired, by name."""
 
 
+def moved(matrices: np.ndarray, commands: np.ndarray) -> np.ndarray:
+    """How commands move the joints.
+
+    Args:
+        matrices: wirings, [steps, joints, motors].
+        commands: [steps, motors].
+
+    Returns:
+        float64 [steps, joints].
+    """
+    return (matrices @ commands[..., None])[..., 0]
+
+
 class MotorMap(DrawnTask):
     """Find the command that has a wanted effect, on motors wired anew in every episode.
 
     A command a, one number for each motor, moves the joints by M a. The wiring M is
-    drawn when the episode starts and is never shown. Each step shows what a random
-    command of the step before did, and asks for the command a* of a wanted effect u = M
-    a*. So every step adds to what can be known of M: after as many steps as there are
-    motors, least squares gives M (see `least_squares`).
+    drawn when the episode starts, may be drawn anew within it, and is never shown. Each
+    step shows what a random command of the step before did, and asks for the command a*
+    of a wanted effect u = M a*. So every step adds to what can be known of M: after as
+    many steps as there are motors, least squares gives M (see `least_squares`).
 
     Observation: Box, float32, shape (3 * motors,), in this order:
         motors   wanted effect u
@@ -92,7 +105,7 @@ class MotorMap(DrawnTask):
 
     Info: `target` (float32 [motors], a*), `squared_error` (float, mean over motors),
     `squared_target` (float, likewise: the error of a command of zeros), `trial` (int,
-    the step).
+    the step), `wiring` (int, how often the wiring has changed).
 
     All is drawn in `reset`.
 
@@ -103,6 +116,9 @@ class MotorMap(DrawnTask):
         steps: steps of an episode, at least 2.
         noise: standard deviation of what is added to effects that are shown, in [0,
             10].
+        changes: how often the wiring is drawn anew within an episode, at equal
+            distances, at least 0 and below `steps`. The first effect that is shown
+            after a change is still of the wiring before.
         render_mode: "rgb_array" lets `render` draw the task; None: nothing is drawn.
 
     Raises ValueError where an argument is outside its range.
@@ -114,6 +130,7 @@ class MotorMap(DrawnTask):
         wiring: str = "order",
         steps: int = 48,
         noise: float = 0.0,
+        changes: int = 0,
         render_mode: str | None = None,
     ) -> None:
         self.render_mode = check_choice("render_mode", render_mode, (None, "rgb_array"))
@@ -121,6 +138,9 @@ class MotorMap(DrawnTask):
         self.wiring = check_choice("wiring", wiring, tuple(WIRINGS))
         self.episode_steps = self.trials = check_integer("steps", steps, 2)
         self.trial_steps = 1
+        self.changes = check_integer("changes", changes, 0, self.episode_steps - 1)
+        begun = np.arange(self.episode_steps) / self.episode_steps
+        self._wiring_of_step = (begun * (self.changes + 1)).astype(int)
         self.noise = check_number("noise", noise, 0, 10)
         self.parts = dict.fromkeys(("wanted", "command", "effect"), self.motors)
         largest = {"order": 1.0, "gains": 2.0, "rotation": np.sqrt(self.motors)}
@@ -135,14 +155,16 @@ class MotorMap(DrawnTask):
         random = self.np_random
         steps = self.episode_steps
         motors = self.motors
-        self.matrix = WIRINGS[self.wiring](random, motors)
+        draw = WIRINGS[self.wiring]
+        wirings = np.stack([draw(random, motors) for _ in range(self.changes + 1)])
+        self.matrices = wirings[self._wiring_of_step]  # [steps, joints, motors]
         commands = random.uniform(-1, 1, (steps, motors))
         targets = random.uniform(-1, 1, (steps, motors))
         noise = self.noise * random.standard_normal((steps, motors))
-        effects = commands @ self.matrix.T + noise
+        effects = moved(self.matrices, commands) + noise
         self._targets = targets.astype(np.float32)
         self._observations = np.zeros((steps + 1, 3 * motors), np.float32)
-        self._observations[:-1, :motors] = targets @ self.matrix.T
+        self._observations[:-1, :motors] = moved(self.matrices, targets)
         self._observations[1:-1, motors : 2 * motors] = commands[:-1]
         self._observations[1:-1, 2 * motors :] = effects[:-1]
 
@@ -163,6 +185,7 @@ class MotorMap(DrawnTask):
             "squared_error": error,
             "squared_target": float(np.square(target).mean()),
             "trial": self.steps,
+            "wiring": int(self._wiring_of_step[self.steps]),
         }
         return -error, info
 

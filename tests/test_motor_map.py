@@ -11,6 +11,7 @@ from conftest import pixels
 from gymnasium.utils.env_checker import check_env as check_gymnasium
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
+from benchmarks.motor_maps import explained
 from spikepropamine.envs.motor_map import WIRINGS, MotorMap, least_squares
 from spikepropamine.evaluation.run.episodes import explained_late, run_episodes
 
@@ -48,14 +49,57 @@ def test_effects_follow_from_commands_by_the_wiring_of_the_episode(wiring):
     env = MotorMap(motors=5, wiring=wiring)
     observations, targets, infos = episode(env)
     wanted, commands, effects = np.split(observations, 3, axis=1)
-    np.testing.assert_allclose(effects, commands @ env.matrix.T, atol=1e-6)
-    np.testing.assert_allclose(wanted, targets @ env.matrix.T, atol=1e-6)
+    wiring_of_episode = env.matrices[0]
+    assert (env.matrices == wiring_of_episode).all()
+    np.testing.assert_allclose(effects, commands @ wiring_of_episode.T, atol=1e-6)
+    np.testing.assert_allclose(wanted, targets @ wiring_of_episode.T, atol=1e-6)
     assert not commands[0].any() and commands[1:].all()
     assert len(targets) == env.episode_steps == 48
     assert [info["trial"] for info in infos] == list(range(48))
-    before = env.matrix
     env.reset()
-    assert (env.matrix != before).any()
+    assert (env.matrices[0] != wiring_of_episode).any()
+
+
+def test_a_wiring_that_changes_in_an_episode_is_shown_a_step_later():
+    env = MotorMap(motors=4, wiring="rotation", steps=21, changes=2)
+    observations, targets, infos = episode(env)
+    wanted, commands, effects = np.split(observations, 3, axis=1)
+    wirings = [info["wiring"] for info in infos]
+    assert wirings == [0] * 7 + [1] * 7 + [2] * 7
+    assert len({env.matrices[step].tobytes() for step in (0, 7, 14)}) == 3
+    for step in range(1, 21):
+        np.testing.assert_allclose(
+            wanted[step], env.matrices[step] @ targets[step], atol=1e-6
+        )
+        np.testing.assert_allclose(
+            effects[step], env.matrices[step - 1] @ commands[step], atol=1e-6
+        )
+
+
+def test_what_is_explained_of_each_wiring_is_measured_apart():
+    envs = [MotorMap(motors=2, steps=12, changes=2) for _ in range(3)]
+
+    class RightInTheSecondWiring:
+        steps = 0
+
+        def predict(self, observations, state, starts, deterministic):
+            step, self.steps = self.steps, self.steps + 1
+            assert starts.all() == (step == 0)
+            targets = [env._targets[step] * (4 <= step < 8) for env in envs]
+            return np.array(targets), state
+
+    shares = list(explained(RightInTheSecondWiring(), envs))
+    np.testing.assert_allclose(shares, [0, 1, 0], atol=1e-6)
+
+
+def test_every_wiring_lasts_as_long_to_a_step():
+    env = MotorMap(motors=1, steps=10, changes=9)
+    _, _, infos = episode(env)
+    assert [info["wiring"] for info in infos] == list(range(10))
+    env = MotorMap(motors=1, steps=480, changes=9)
+    _, _, infos = episode(env)
+    lengths = np.bincount([info["wiring"] for info in infos])
+    np.testing.assert_array_equal(lengths, np.full(10, 48))
 
 
 @pytest.mark.parametrize(
@@ -148,6 +192,7 @@ def test_a_command_that_does_not_fit_is_refused(action):
         ({"wiring": "orders"}, "wiring must be one of 'order', 'gains', 'rotation'"),
         ({"steps": 1}, "steps must be an integer >= 2"),
         ({"noise": -1.0}, "noise must be a number"),
+        ({"changes": 48}, r"changes must be an integer in \[0, 47\]"),
     ],
 )
 def test_messages_name_the_argument_and_its_range(knobs, message):
@@ -158,7 +203,7 @@ def test_messages_name_the_argument_and_its_range(knobs, message):
 def test_pictures_show_commands_that_are_close_as_right():
     env = MotorMap(motors=2, render_mode="rgb_array")
     observation, _ = env.reset(seed=0)
-    env.step(np.linalg.solve(env.matrix, observation[:2]))
+    env.step(np.linalg.solve(env.matrices[0], observation[:2]))
     green = pixels(env.render(), (0, 158, 115))
     red = pixels(env.render(), (213, 94, 0))
     assert green[0].size > 50
