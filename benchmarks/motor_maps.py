@@ -65,14 +65,16 @@ def measure(rows: Rows, options: Namespace) -> None:
     for folder in folders:
         policy = load_policy(folder.policy)
         settings = policy.metadata["settings"]
+        trained = MotorMap(**settings["env_kwargs"])
         arguments = settings["env_kwargs"] | {
             "steps": options.steps,
             "changes": options.changes,
         }
         envs = [MotorMap(**arguments) for _ in range(options.episodes)]
+        changes = {0: "none", 1: "one"}.get(trained.changes, str(trained.changes))
         case = {
             "environment": "MotorMap-v0",
-            "setting": f"{envs[0].motors} motors, {options.steps} steps",
+            "setting": f"{trained.motors} motors, {changes} in training",
         } | {name: settings[name] for name in ("policy", "seed", "steps")}
         for wiring, share in enumerate(explained(policy, envs), start=1):
             rows.add({"explained": share}, **case, condition=f"wiring {wiring}")

@@ -5,7 +5,7 @@ All take the files and what their rows have to have: `env`, `setting` and so on.
 Statistics are those of `report.estimates`, of one value for each training seed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -253,13 +253,42 @@ def answers(files: Sequence[Path], **wanted: str) -> str:
     """Shares of right answers, of `benchmarks.memory_tasks`, by episode, policy and
     question.
     """
+    return _by_condition(files, wanted, "episodes", "accuracy", ["all"])
+
+
+def wirings(files: Sequence[Path], **wanted: str) -> str:
+    """Shares of commands that are explained, of `benchmarks.motor_maps`, by changes in
+    training, policy and wiring.
+    """
+    whole = ["wiring 1", "wiring 10"]
+    return _by_condition(files, wanted, "changes", "explained", whole)
+
+
+def _by_condition(
+    files: Sequence[Path],
+    wanted: Mapping[str, str],
+    setting: str,
+    measure: str,
+    whole: Sequence[str],
+) -> str:
+    """A column for each condition of a benchmark.
+
+    Args:
+        files: of results.
+        wanted: which lines of them.
+        setting: title of the column of settings.
+        measure: that is shown.
+        whole: conditions of which every run is shown, and not the middle alone.
+    """
     lines = once(lines_on_file(files, wanted))
-    questions = lines["condition"].unique(maintain_order=True)
+    conditions = lines["condition"].unique(maintain_order=True)
     columns = {
-        question: seed_cells("accuracy", 2, {"condition": question}, question != "all")
-        for question in questions
+        condition: seed_cells(
+            measure, 2, {"condition": condition}, condition not in whole
+        )
+        for condition in conditions
     }
-    shown = {"episodes": "setting", "policy": "name"}
+    shown = {setting: "setting", "policy": "name"}
     return grouped(lines, ["setting", "name"], shown, columns)
 
 
@@ -284,6 +313,7 @@ TABLES = {
         actions,
         costs,
         answers,
+        wirings,
         simulated,
     )
 }
