@@ -419,13 +419,16 @@ class _SquashedGaussian:
         self.half = 0.5 * (torch.as_tensor(space.high).flatten() - self.low)
 
     def mode(self, logits: Tensor) -> Tensor:
-        """The action of the mean, [batch, actions] between the bounds."""
-        mean, _ = logits.chunk(2, dim=1)
+        """The action of the mean, [batch, actions] between the bounds; what is beside
+        the mean may be left out.
+        """
+        mean = logits[:, : len(self.low)]
         return self.low + (torch.tanh(mean) + 1.0) * self.half
 
     def draw(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Actions between the bounds, and their log-likelihoods before scaling."""
-        mean, log_std = logits.chunk(2, dim=1)
+        mean, free_log_std = logits.chunk(2, dim=1)
+        log_std = free_log_std.clamp(*LOG_STD)
         draw = SquashedDraw.of(mean, log_std, torch.randn_like(mean))
         return self.low + (draw.actions + 1.0) * self.half, draw.log_probs
 

@@ -5,13 +5,14 @@ the last bit, and actions to rounding errors.
 import copy
 from concurrent.futures import ThreadPoolExecutor
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import spikepropamine as sp
-from spikepropamine.agents import PlasticPPO
+from spikepropamine.agents import PlasticPPO, PlasticSAC, PlasticTD3
 from spikepropamine.api import Policy
 from spikepropamine.policies.deployed import DeployedPolicy
 from spikepropamine.policies.fast.single import DenseActor, GatedActor, SpikingActor
@@ -23,6 +24,7 @@ ACTORS = {
     "spikes/CueAssociation-v0/ndp-oja": SpikingActor,  # of several ticks
     "robots-lstm/HalfCheetah-v5/lstm": GatedActor,
     "cue-ppo/CueAssociation-v0/mlp": DenseActor,
+    "robots-sac-long/snn-sac/HalfCheetah-v5/snn": SpikingActor,
 }
 LSTM = "robots-lstm/HalfCheetah-v5/lstm"
 NDP = "robots/HalfCheetah-v5/ndp-oja"
@@ -73,6 +75,38 @@ def test_actions_and_state_are_those_of_predict(name, deterministic):
         layout = policy.policy.layout
         for field, numbers in policy.state.items():
             np.testing.assert_array_equal(numbers, layout.get(state[0][0], field))
+
+
+NETWORK = {"hidden": (9, 8), "rule": "oja", "modulation": "direct", "ticks": 2}
+OFF_POLICY = {
+    "MlpPolicy": ({"net_arch": [9, 8]}, DenseActor),
+    "MlpLstmPolicy": ({"lstm_hidden_size": 8}, GatedActor),
+    "GruPolicy": ({"lstm_hidden_size": 8}, GatedActor),
+    "PlasticSpikingPolicy": ({"network": NETWORK}, SpikingActor),
+}
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("kind", OFF_POLICY)
+@pytest.mark.parametrize("learner", [PlasticSAC, PlasticTD3])
+def test_actors_of_off_policy_learners(learner, kind, deterministic):
+    arguments, actor = OFF_POLICY[kind]
+    env = gym.make("MotorMap-v0", motors=3)
+    model = learner(kind, env, policy_kwargs=arguments, device="cpu", buffer_size=10)
+    with torch.no_grad():
+        for head in model.actor.heads():  # means and deviations that matter
+            head.weight.normal_()
+            head.bias.normal_()
+    policy = Policy(model.actor, None, {})
+    seen = [env.observation_space.sample() for _ in range(20)]
+    torch.manual_seed(0)
+    expected, _ = by_predict(policy, seen, None, deterministic)
+    for _ in range(2):  # two episodes
+        policy.reset()
+        torch.manual_seed(0)
+        assert_same([policy.act(x, deterministic) for x in seen], expected)
+    assert np.std(expected, axis=0).min() > 0.01
+    assert isinstance(policy.single().actor, actor)
 
 
 @pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU])

@@ -22,6 +22,7 @@ from spikepropamine.policies.fast.networks import (
     by_pytorch,
     choose_memory,
     hidden_and_head,
+    other_heads,
 )
 from spikepropamine.policies.spaces import (
     LARGEST_NUMBER,
@@ -59,9 +60,11 @@ class Actor(Protocol):
     Attributes:
         state: what is carried to the next step, as `predict` takes and gives it; None
             where there is nothing, and before an episode.
+        before_head: what the action network reads, [1, width], after a call.
     """
 
     state: State
+    before_head: Tensor
 
     def __call__(self) -> Tensor:
         """[1, channels], in memory that the next call overwrites; of the features in
@@ -91,6 +94,7 @@ class DenseActor:
         self._parameters = [x for module in linear for x in module.parameters()]
         self._features = features
         self._outputs = [features.new_empty(1, len(x)) for x in self._parameters[1::2]]
+        self.before_head = [features, *self._outputs][-2]
         self._find()
 
     def _find(self) -> None:
@@ -139,6 +143,7 @@ class SpikingActor:
         self._network = network
         self._row = Row(network, observations[None])
         self._head = DenseActor(head, self._row.features[0])
+        self.before_head = self._head.before_head
 
     @property
     def state(self) -> State:
@@ -181,6 +186,7 @@ class GatedActor:
 
         self._row = Row(memory, features)
         self._head = DenseActor(modules, self._row.outputs)
+        self.before_head = self._head.before_head
 
     @property
     def state(self) -> State:
@@ -224,6 +230,9 @@ class Single:
         self.normalisation = normalisation
         self.actor = actor
         self._policy = policy
+        self._other_heads = [
+            DenseActor([head], actor.before_head) for head in other_heads(policy)
+        ]
         self._features = features.numpy()[0]
         self._space = policy.observation_space
         actions = policy.action_space
@@ -269,6 +278,9 @@ class Single:
         if deterministic:
             drawn = self.way.actions.mode(logits)
         else:
+            others = [head() for head in self._other_heads]
+            if others:
+                logits = torch.cat([logits, *others], dim=1)
             drawn, _ = self.way.actions.draw(logits)
         if drawn is self._drawn:
             numbers = self._numbers
@@ -322,7 +334,8 @@ def single(policy: Any, way: Fast, normalisation: Statistics | None) -> Single |
         return None
     features = torch.zeros(1, int(np.prod(policy.observation_space.shape)))
     hidden, head = hidden_and_head(policy)
-    if not is_dense([*hidden, *head]):
+    chains = [[*hidden, *head], *([other] for other in other_heads(policy))]
+    if not all(map(is_dense, chains)):
         return None
     actor: Actor
     if not way.recurrent:
