@@ -10,16 +10,13 @@ is a results table, measure `accuracy`.
 import itertools
 from argparse import Namespace
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.rows import Rows, run
-from spikepropamine.common import UsageError
+from benchmarks.trained import act, policies_in
 from spikepropamine.envs.key_value import KeyValue
-from spikepropamine.folder import RunFolder
-from spikepropamine.policies.export import load_policy
 
 LAGS = {
     "lag 1": (1, 1),
@@ -28,7 +25,6 @@ LAGS = {
     "lag 16 or more": (16, None),
 }
 BOUND = {"bound once": (1, 1), "bound twice": (2, 2), "bound more often": (3, None)}
-FIRST_SEED = 1_000_000  # of the episodes, beyond those of any training
 
 
 def asked(policy: Any, steps: int, keys: int, episodes: int) -> dict[str, np.ndarray]:
@@ -44,23 +40,14 @@ def asked(policy: Any, steps: int, keys: int, episodes: int) -> dict[str, np.nda
         `correct`, `lag` and `bindings` of each question.
     """
     settings = policy.metadata["settings"]
-    if settings.get("previous"):
-        raise UsageError(
-            "policies that were trained with --previous are not measured here"
-        )
     arguments = settings["env_kwargs"] | {"steps": steps, "keys": keys}
     envs = [KeyValue(**arguments) for _ in range(episodes)]
-    seen = np.stack([env.reset(seed=FIRST_SEED + k)[0] for k, env in enumerate(envs)])
-    state = None
-    starts = np.ones(episodes, dtype=bool)
-    questions: list[tuple[bool, int, int]] = []
-    for _ in range(steps):
-        actions, state = policy.predict(seen, state, starts, deterministic=True)
-        starts = np.zeros(episodes, dtype=bool)
-        for k, env in enumerate(envs):
-            seen[k], *_, info = env.step(actions[k])
-            if info:
-                questions.append((info["correct"], info["lag"], info["bindings"]))
+    questions = [
+        (info["correct"], info["lag"], info["bindings"])
+        for infos in act(policy, envs)
+        for info in infos
+        if info
+    ]
     return dict(zip(("correct", "lag", "bindings"), np.array(questions).T))
 
 
@@ -81,13 +68,7 @@ def accuracies(questions: dict[str, np.ndarray]) -> Iterator[tuple[str, float]]:
 
 def measure(rows: Rows, options: Namespace) -> None:
     """Adds the accuracies of runs, in run folders or folders of such."""
-    folders = [
-        folder for root in options.runs for folder in RunFolder.below(Path(root))
-    ]
-    if not folders:
-        raise UsageError(f"no runs in {', '.join(options.runs)}")
-    for folder in folders:
-        policy = load_policy(folder.policy)
+    for policy in policies_in(options.runs):
         run_of = {
             name: policy.metadata["settings"][name]
             for name in ("policy", "seed", "steps")

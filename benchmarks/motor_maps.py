@@ -9,19 +9,14 @@ time. The file is a results table, measure `explained`.
 
 from argparse import Namespace
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.rows import Rows, run
-from spikepropamine.common import UsageError
+from benchmarks.trained import act, policies_in
 from spikepropamine.envs.motor_map import MotorMap
 from spikepropamine.evaluation.run.episodes import explained_late
-from spikepropamine.folder import RunFolder
-from spikepropamine.policies.export import load_policy
-
-FIRST_SEED = 1_000_000  # of the episodes, beyond those of any training
 
 
 def explained(policy: Any, envs: list[MotorMap]) -> Iterator[float]:
@@ -31,17 +26,7 @@ def explained(policy: Any, envs: list[MotorMap]) -> Iterator[float]:
         policy: acts in all episodes, side by side.
         envs: one for each episode, which differ in nothing but their seeds.
     """
-    seen = np.stack([env.reset(seed=FIRST_SEED + k)[0] for k, env in enumerate(envs)])
-    state = None
-    starts = np.ones(len(envs), dtype=bool)
-    of_steps: list[list[dict[str, Any]]] = []
-    for _ in range(envs[0].episode_steps):
-        actions, state = policy.predict(seen, state, starts, deterministic=True)
-        starts = np.zeros(len(envs), dtype=bool)
-        of_steps.append([])
-        for k, env in enumerate(envs):
-            seen[k], *_, info = env.step(actions[k])
-            of_steps[-1].append(info)
+    of_steps = list(act(policy, envs))
     for wiring in range(envs[0].changes + 1):
         steps = [infos for infos in of_steps if infos[0]["wiring"] == wiring]
         yield np.mean(
@@ -57,13 +42,7 @@ def explained(policy: Any, envs: list[MotorMap]) -> Iterator[float]:
 
 def measure(rows: Rows, options: Namespace) -> None:
     """Adds what runs explain, in run folders or folders of such."""
-    folders = [
-        folder for root in options.runs for folder in RunFolder.below(Path(root))
-    ]
-    if not folders:
-        raise UsageError(f"no runs in {', '.join(options.runs)}")
-    for folder in folders:
-        policy = load_policy(folder.policy)
+    for policy in policies_in(options.runs):
         settings = policy.metadata["settings"]
         trained = MotorMap(**settings["env_kwargs"])
         arguments = settings["env_kwargs"] | {
