@@ -411,9 +411,14 @@ class DeterministicGru(Deterministic, SquashedGru):
 
 
 class _SquashedGaussian:
-    """Actions of mean and log standard deviation side by side, for `policies.fast`."""
+    """Actions of mean and log standard deviation side by side, for `policies.fast`.
+
+    Attributes:
+        beside: layers that give what stands beside the mean.
+    """
 
     def __init__(self, policy: Any) -> None:
+        self.beside: list[nn.Linear] = policy.heads()[1:]
         space = policy.action_space
         self.low = torch.as_tensor(space.low).flatten()
         self.half = 0.5 * (torch.as_tensor(space.high).flatten() - self.low)

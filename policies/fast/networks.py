@@ -129,14 +129,6 @@ def hidden_and_head(policy: Any) -> tuple[list[nn.Module], list[nn.Module]]:
     return list(hidden), [policy.action_net]
 
 
-def other_heads(policy: Any) -> list[nn.Linear]:
-    """Layers beside the action network that give the rest of what a distribution of
-    actions is drawn of: of a squashed Gaussian its log standard deviation.
-    """
-    heads: list[nn.Linear] = policy.heads() if hasattr(policy, "heads") else []
-    return heads[1:]
-
-
 def remember(
     memory: nn.RNNBase, features: Tensor, state: Pair, starts: Tensor
 ) -> tuple[Tensor, Pair]:

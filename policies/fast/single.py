@@ -22,7 +22,6 @@ from spikepropamine.policies.fast.networks import (
     by_pytorch,
     choose_memory,
     hidden_and_head,
-    other_heads,
 )
 from spikepropamine.policies.spaces import (
     LARGEST_NUMBER,
@@ -230,8 +229,8 @@ class Single:
         self.normalisation = normalisation
         self.actor = actor
         self._policy = policy
-        self._other_heads = [
-            DenseActor([head], actor.before_head) for head in other_heads(policy)
+        self._beside = [
+            DenseActor([layer], actor.before_head) for layer in _beside(way)
         ]
         self._features = features.numpy()[0]
         self._space = policy.observation_space
@@ -278,8 +277,8 @@ class Single:
         if deterministic:
             drawn = self.way.actions.mode(logits)
         else:
-            others = [head() for head in self._other_heads]
-            if others:
+            if self._beside:
+                others = [layer() for layer in self._beside]
                 logits = torch.cat([logits, *others], dim=1)
             drawn, _ = self.way.actions.draw(logits)
         if drawn is self._drawn:
@@ -334,7 +333,7 @@ def single(policy: Any, way: Fast, normalisation: Statistics | None) -> Single |
         return None
     features = torch.zeros(1, int(np.prod(policy.observation_space.shape)))
     hidden, head = hidden_and_head(policy)
-    chains = [[*hidden, *head], *([other] for other in other_heads(policy))]
+    chains = [[*hidden, *head], *([layer] for layer in _beside(way))]
     if not all(map(is_dense, chains)):
         return None
     actor: Actor
@@ -347,6 +346,11 @@ def single(policy: Any, way: Fast, normalisation: Statistics | None) -> Single |
     else:
         return None
     return Single(policy, way, normalisation, actor, features)
+
+
+def _beside(way: Fast) -> list[nn.Linear]:
+    """Layers whose outputs a draw of actions needs beside the action network's."""
+    return list(getattr(way.actions, "beside", ()))
 
 
 def _ticks_are_compiled(memory: Any, features: Tensor) -> bool:
