@@ -139,8 +139,9 @@ class MotorMap(DrawnTask):
         self.episode_steps = self.trials = check_integer("steps", steps, 2)
         self.trial_steps = 1
         self.changes = check_integer("changes", changes, 0, self.episode_steps - 1)
-        begun = np.arange(self.episode_steps) / self.episode_steps
-        self._wiring_of_step = (begun * (self.changes + 1)).astype(int)
+        wirings = self.changes + 1
+        begun = np.arange(self.episode_steps) * wirings
+        self._wiring_of_step = begun // self.episode_steps
         self.noise = check_number("noise", noise, 0, 10)
         self.parts = dict.fromkeys(("wanted", "command", "effect"), self.motors)
         largest = {"order": 1.0, "gains": 2.0, "rotation": np.sqrt(self.motors)}

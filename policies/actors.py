@@ -140,10 +140,8 @@ class Squashed(_Base):
         return self.action_net(features), self.log_std_net(features).clamp(*LOG_STD)
 
     def logits(self, features: Tensor) -> Tensor:
-        """All that the distribution of actions is made of, [..., numbers], for
-        `policies.fast`.
-        """
-        return torch.cat(self.gaussian(features), dim=-1)
+        """What the heads give, side by side, [..., numbers], for `policies.fast`."""
+        return torch.cat([head(features) for head in self.heads()], dim=-1)
 
     def mode(self, features: Tensor) -> Tensor:
         """The likeliest actions before squashing, squashed: [..., actions]."""
@@ -368,11 +366,6 @@ class Deterministic(Squashed):
         """Before squashing, and zeros, each [..., actions]."""
         mean = self.action_net(features)
         return mean, torch.zeros_like(mean)
-
-    def logits(self, features: Tensor) -> Tensor:
-        """Actions before squashing, [..., actions]."""
-        before_squashing: Tensor = self.action_net(features)
-        return before_squashing
 
     def explore(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """The actions, twice: noise is the algorithm's."""

@@ -92,14 +92,12 @@ def test_what_is_explained_of_each_wiring_is_measured_apart():
     np.testing.assert_allclose(shares, [0, 1, 0], atol=1e-6)
 
 
-def test_every_wiring_lasts_as_long_to_a_step():
-    env = MotorMap(motors=1, steps=10, changes=9)
-    _, _, infos = episode(env)
-    assert [info["wiring"] for info in infos] == list(range(10))
-    env = MotorMap(motors=1, steps=480, changes=9)
+@pytest.mark.parametrize(("steps", "wirings"), [(49, 49), (480, 10), (98, 49)])
+def test_every_wiring_lasts_as_long(steps, wirings):
+    env = MotorMap(motors=1, steps=steps, changes=wirings - 1)
     _, _, infos = episode(env)
     lengths = np.bincount([info["wiring"] for info in infos])
-    np.testing.assert_array_equal(lengths, np.full(10, 48))
+    np.testing.assert_array_equal(lengths, np.full(wirings, steps // wirings))
 
 
 @pytest.mark.parametrize(
