@@ -45,8 +45,6 @@ def obstacle(name: str, spec: LayerSpec, device: torch.device | str) -> str | No
         return f"it runs on the CPU, not on {device}"
     if importlib.util.find_spec("numba") is None:
         return "Numba is not installed"
-    if spec.units != "spiking":
-        return f"its units are {spec.units}, not spiking"
     if spec.plastic:
         # slow to import
         from spikepropamine.policies.compiled.derive import NoKernels, derive

@@ -296,7 +296,7 @@ def layer_sequence(
     currents = torch.nn.functional.linear(inputs, p.weight, p.bias)
     has_start = may_start(starts)
     state = dict(state)
-    spikes = _outputs(spec, state["potential"])
+    spikes = outputs_of(spec, state["potential"])
     all_spikes = []
     all_potentials = []
     # unbind, since indexing a tensor inside the loop has a backward that is quadratic
@@ -339,7 +339,7 @@ def layer_sequence(
             )
         else:
             potential = p.membrane_decay * state["potential"] + current
-        spikes = _outputs(spec, potential)
+        spikes = outputs_of(spec, potential)
         state["potential"] = potential
         if spec.plastic:
             _plasticity(spec, p, presynaptic, spikes, tick_rate, tick_target, state)
@@ -370,7 +370,17 @@ def leaky_sequence(
     return torch.stack(values)
 
 
-def _outputs(spec: LayerSpec, potential: Tensor) -> Tensor:
+def outputs_of(spec: LayerSpec, potential: Tensor) -> Tensor:
+    """What a layer's neurons give at membrane potentials: spikes, or with units tanh
+    s = tanh(v).
+
+    Args:
+        spec: the kind of layer.
+        potential: v, of any shape.
+
+    Returns:
+        s, of the same shape.
+    """
     if spec.units == "tanh":
         return torch.tanh(potential)
     return fire(potential, spec.surrogate, spec.slope)

@@ -34,13 +34,18 @@ ALL = [("none", "none", recurrent, "contracting") for recurrent in (False, True)
         ("contracting", "plain") if "f" in RULES[rule].variables else ("contracting",)
     )
 ]
+# with its units; graded ones have kernels of their own, too
+UNITS = [(kind, "spiking") for kind in KINDS] + [
+    (KINDS[1], "tanh"),
+    (KINDS[4], "tanh"),
+]
 
 
-def spec_of(kind, channels, neurons, **more):
+def spec_of(kind, channels, neurons, units="spiking", **more):
     """The kind of a layer."""
     rule, modulation, recurrent, decay = kind
     return LayerSpec(
-        channels, neurons, rule, modulation, recurrent, decay=decay, **more
+        channels, neurons, rule, modulation, recurrent, units, decay=decay, **more
     )
 
 
@@ -153,7 +158,7 @@ class Case:
 def assert_agree(case, name, tolerance):
     spikes, expected = case.run("reference")
     got_spikes, got = case.run(name)
-    assert torch.equal(spikes, got_spikes)
+    assert_same_outputs(case, got_spikes, spikes, tolerance)
     # float32 gradients that are small because large terms cancel keep the error of
     # those terms
     least = 1e-3 if case.dtype == torch.float64 else 1.0
@@ -161,6 +166,13 @@ def assert_agree(case, name, tolerance):
         scale = max(least, float(value.abs().max()))
         error = float((value - got[key]).abs().max()) / scale
         assert error < tolerance, f"{key} is off by {error:.1e}"
+
+
+def assert_same_outputs(case, got, expected, tolerance):
+    if case.spec.units == "spiking":
+        assert torch.equal(got, expected)
+    else:
+        torch.testing.assert_close(got, expected, rtol=0, atol=tolerance)
 
 
 # the reference
@@ -240,7 +252,7 @@ def test_a_static_layer_is_a_plastic_one_without_gain(rule, recurrent):
 @pytest.mark.parametrize("name", FAST)
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(
-    kind=st.sampled_from(KINDS),
+    kind_and_units=st.sampled_from(UNITS),
     soft_reset=st.booleans(),
     surrogate=st.sampled_from(list(SURROGATES)),
     channels=st.integers(1, 20),
@@ -250,12 +262,14 @@ def test_a_static_layer_is_a_plastic_one_without_gain(rule, recurrent):
     seed=st.integers(0, 2**32 - 1),
 )
 def test_agrees_with_the_reference(
-    name, kind, soft_reset, surrogate, channels, neurons, ticks, batch, seed
+    name, kind_and_units, soft_reset, surrogate, channels, neurons, ticks, batch, seed
 ):
+    kind, units = kind_and_units
     spec = spec_of(
         kind,
         channels,
         neurons,
+        units,
         surrogate=surrogate,
         slope=1.5,
         soft_reset=soft_reset,
@@ -279,17 +293,22 @@ def test_agrees_with_the_reference_in_float32(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize(
+    ("kind", "units"),
+    [(kind, "spiking") for kind in ALL] + [(kind, "tanh") for kind in KINDS],
+)
 @pytest.mark.parametrize("name", FAST)
-def test_every_kind_that_is_registered_agrees(name, kind):
+def test_every_kind_that_is_registered_agrees(name, kind, units):
     for seed in range(5):
-        assert_agree(Case(spec_of(kind, 13, 11, clip=0.5), 36, 3, seed), name, 1e-10)
+        case = Case(spec_of(kind, 13, 11, units, clip=0.5), 36, 3, seed)
+        assert_agree(case, name, 1e-10)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "units"), UNITS)
 @pytest.mark.parametrize("name", FAST)
-def test_every_kind_agrees_beyond_one_block_of_neurons(name, kind):
-    assert_agree(Case(spec_of(kind, 70, 66), 36, 2, seed=1), name, 1e-10)
+def test_every_kind_agrees_beyond_one_block_of_neurons(name, kind, units):
+    case = Case(spec_of(kind, 70, 66, units), 36, 2, seed=1)
+    assert_agree(case, name, 1e-10)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
@@ -304,15 +323,15 @@ def test_agrees_whether_inputs_are_sparse_or_not(name, share):
     assert_agree(case, name, 1e-10)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "units"), UNITS)
 @pytest.mark.parametrize("ticks", [1, 40])
 @pytest.mark.parametrize("name", FAST)
-def test_agrees_without_gradients(name, ticks, kind):
-    case = Case(spec_of(kind, 9, 7), ticks, 3, seed=2, starts=0.4)
+def test_agrees_without_gradients(name, ticks, kind, units):
+    case = Case(spec_of(kind, 9, 7, units), ticks, 3, seed=2, starts=0.4)
     with torch.no_grad():
         expected = case.forward("reference")
         got = case.forward(name)
-    assert torch.equal(expected[0], got[0])
+    assert_same_outputs(case, got[0], expected[0], 1e-10)
     torch.testing.assert_close(got[1:], expected[1:], rtol=1e-10, atol=1e-10)
 
 

@@ -22,10 +22,10 @@ from spikepropamine.policies.compiled.parameters import (
 )
 from spikepropamine.policies.compiled.rows import SEGMENT, SURROGATE_CODES
 from spikepropamine.policies.reference import (
-    THRESHOLD,
     LayerParameters,
     LayerSpec,
     LayerState,
+    outputs_of,
 )
 
 SPARSE = 0.3
@@ -295,9 +295,10 @@ class _Sequence(torch.autograd.Function):
         kernel(*arguments, table)
         _add_static_gradients(d, spec, ctx.sparse, inputs, parameters[0], inputs_learn)
         if spec.recurrent:
-            fired = (potential > THRESHOLD).to(spikes.dtype).unsqueeze(0)
-            before = torch.cat([fired, spikes[:-1]]).mul_((1.0 - starts).unsqueeze(2))
-            d["recurrent_weight"] = _weight_gradient(before, d["currents"], sparse=True)
+            first = outputs_of(spec, potential).unsqueeze(0)
+            before = torch.cat([first, spikes[:-1]]).mul_((1.0 - starts).unsqueeze(2))
+            sparse = spec.units == "spiking"
+            d["recurrent_weight"] = _weight_gradient(before, d["currents"], sparse)
         if spec.plastic:
             d["plasticity_gain"] = _from_blocks(d["plasticity_gain"], spec.neurons)
             if p.synaptic is not None:

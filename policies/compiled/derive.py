@@ -244,11 +244,14 @@ def kernels_for(spec: LayerSpec) -> Any:
     """The module `synapses.sequence`, for layers such as this one."""
     retroactive = spec.modulation == "retroactive"
     contracting = spec.decay == "contracting" or not spec.plastic
-    return _kernels(spec.rule, retroactive, contracting, spec.recurrent)
+    graded = spec.units == "tanh"
+    return _kernels(spec.rule, retroactive, contracting, spec.recurrent, graded)
 
 
 @functools.cache
-def _kernels(name: str, retroactive: bool, contracting: bool, recurrent: bool) -> Any:
+def _kernels(
+    name: str, retroactive: bool, contracting: bool, recurrent: bool, graded: bool
+) -> Any:
     rule = RULES.get(name, STATIC)
     drive = derive(rule)
     constants: dict[str, Any] = {
@@ -257,6 +260,7 @@ def _kernels(name: str, retroactive: bool, contracting: bool, recurrent: bool) -
         "RETROACTIVE": retroactive,
         "CONTRACTING": contracting,  # decay by |r|, or by r
         "RECURRENT": recurrent,
+        "GRADED": graded,  # tanh units, without spikes
         "COEFFICIENTS": len(rule.coefficients),  # that the layer learns
         "SYNAPTIC": len(rule.synaptic),  # that each synapse learns
         # the terms that have a factor of each synapse

@@ -31,7 +31,7 @@ from spikepropamine.policies.compiled.parameters import (
 )
 from spikepropamine.policies.compiled.rows import ONE, SEGMENT, ZERO
 
-from . import block, tick
+from . import block, tick, unit
 from .kind import (
     BIASES,
     COEFFICIENTS,
@@ -154,7 +154,7 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
             for k in range(group):
                 low = (first + k) * LANES
                 block.fetch(old_v, neurons, low, v[k : k + 1])
-                rows.fire(v[k], s[k])
+                unit.fire(v[k], s[k])
                 if PLASTIC and not passes:
                     block.fetch(old_fast, neurons, low, fast[k])
                     if RETROACTIVE:
@@ -198,7 +198,7 @@ def forward(clip, soft, ticks, batch, channels, neurons, table):
                 for k in range(group):
                     low = (first + k) * LANES
                     high = min(neurons, low + LANES)
-                    rows.membrane(
+                    unit.membrane(
                         signals.potentials[t, b, low:high],
                         current[k],
                         beta[low:high],
@@ -499,7 +499,7 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
             before_first = at(old_v, (neurons,), like)
             for k in range(group):
                 low, high = (first + k) * LANES, min(neurons, (first + k + 1) * LANES)
-                rows.fire(before_first[low:high], fired[k])
+                unit.fire(before_first[low:high], fired[k])
             if PLASTIC:
                 recall_traces(row, decays, signals, begin, first, b, traces)
             rows.clear(carried)
@@ -627,10 +627,12 @@ def backward(clip, soft, surrogate, slope, ticks, batch, channels, neurons, tabl
                         d_potentials = d_signals.potentials[t, b, low:high]
                     if row.d_spikes != 0:
                         d_spikes = d_signals.spikes[t, b, low:high]
-                    rows.surrogate_slopes(
-                        surrogate, slope, signals.potentials[t, b, low:high], slopes[k]
+                    now = Membrane(
+                        signals.potentials[t, b, low:high],
+                        signals.spikes[t, b, low:high],
                     )
-                    rows.membrane_adjoint(
+                    unit.slopes_of(surrogate, slope, now, slopes[k])
+                    unit.membrane_adjoint(
                         Membrane(d_potentials, d_spikes),
                         slopes[k],
                         Membrane(v_before, s_before),
