@@ -96,6 +96,8 @@ POLICIES = {
         PlasticPPO, "PlasticSpikingPolicy",
         {"network": NETWORK, "critic_sees_spikes": False},
     ),
+    "ndp graded": (PlasticPPO, "PlasticSpikingPolicy",
+                   {"network": {**NETWORK, "units": "tanh"}}),
     "two ticks": (PlasticPPO, "PlasticSpikingPolicy",
                   {"network": {**NETWORK, "ticks": 2}}),
     "phases": (PlasticPPO, "PlasticSpikingPolicy", {
