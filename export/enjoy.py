@@ -23,6 +23,8 @@ from spikepropamine.evaluation.run.watched import watch
 from spikepropamine.export.command import parser_of, run_of
 from spikepropamine.folder import check_writable, refuse_link, results_folder
 
+FILM_NAMES = (".mp4", ".gif", ".webp", ".webm", ".mov", ".avi", ".mkv")
+
 
 def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int:
     """Shows an episode, or films it; returns the exit code."""
@@ -37,6 +39,11 @@ def main(arguments: Sequence[str], program: str = "spikepropamine enjoy") -> int
     add("--open", action="store_true", help="open the video, where there is a display")
     torch.set_num_threads(1)
     options = parser.parse_args(arguments)
+    if options.video is not None and options.video.suffix in FILM_NAMES:
+        parser.error(
+            f"--video takes a folder, in which films are named by policy, seed and "
+            f"condition; {options.video} is the name of a film"
+        )
     display = options.video is None and not options.lesions and has_display()
     if not display:
         choose_backend()  # before MuJoCo is imported

@@ -107,6 +107,14 @@ def test_what_does_not_work_is_one_line(tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_the_name_of_a_film_is_no_folder(tmp_path, capsys):
+    run = save_run(tmp_path, CUES, "mlp")
+    film = tmp_path / "film.mp4"
+    assert command_line(["enjoy", str(run), "--video", str(film)]) == 2
+    assert "--video takes a folder" in capsys.readouterr().err
+    assert not film.exists()
+
+
 def test_a_place_that_cannot_be_written_to_is_named_with_its_option(tmp_path):
     run = save_run(tmp_path, CUES, "mlp")
     (tmp_path / "file").write_text("")
