@@ -95,6 +95,8 @@ class Transitions(NamedTuple):
     """Actions in `next_states` for the targets, [N, actions]."""
     next_log_probs: Tensor
     """Their log-likelihoods, [N]."""
+    rows: Tensor
+    """Which row of the pass through the actor each is, int64 [N], ascending."""
 
 
 def features_of(actor: Squashed, inputs: Inputs) -> Tensor:
@@ -478,8 +480,10 @@ class SequenceLearning(Predicting, _Base):
 
     def _update(self, batch: Sequences) -> dict[str, Tensor]:
         """One update of the critics, and when it is due, of the actor; returns what is
-        logged.
+        logged. Nothing is learned from a minibatch without a step that happened.
         """
+        if not batch.weights[self.burn_in : -1].any():
+            return {}
         actor_learns = self._n_updates % self.policy_delay == 0
         with torch.set_grad_enabled(actor_learns):
             transitions = self._transitions(batch)
@@ -522,7 +526,7 @@ class SequenceLearning(Predicting, _Base):
         critics.backward(loss.of_values)
         width = states.shape[1]
         of_actions = critics.to_inputs(width, width + actions.shape[1])
-        self._passes["actor"].backward(of_actions, loss.of_log_probs)
+        self._passes["actor"].backward(of_actions, loss.of_log_probs, transitions.rows)
         self.actor.optimizer.step()
         return loss.value
 
@@ -574,6 +578,7 @@ class SequenceLearning(Predicting, _Base):
             new_log_probs=log_probs[:-1].flatten(),
             next_actions=drawn[1:].flatten(0, 1),
             next_log_probs=log_probs[1:].flatten(),
+            rows=torch.arange(weights.numel(), device=weights.device),
         )
 
     def _written_out_layers(self) -> list[nn.Linear]:

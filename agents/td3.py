@@ -107,6 +107,10 @@ class PlasticTD3(SequenceLearning, TD3):
             self._move(
                 list(self.actor_target.parameters()), list(self.actor.parameters())
             )
+            for target, source in zip(
+                self.actor_target.buffers(), self.actor.buffers(), strict=True
+            ):
+                target.copy_(source)
 
 
 def arguments(blueprint: Blueprint) -> Arguments:

@@ -228,7 +228,7 @@ class OffPolicy(SACPolicy):
 def _following(target: nn.Module, source: nn.Module) -> nn.Module:
     """A target network, which begins as the other one and is not trained itself."""
     target.load_state_dict(source.state_dict())
-    return target.requires_grad_(False)
+    return target.requires_grad_(False).train(False)
 
 
 def actor_of(policy: BasePolicy) -> Any:

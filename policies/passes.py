@@ -225,14 +225,21 @@ class ActorPass:
         return actions, log_probs
 
     @torch.no_grad()
-    def backward(self, of_actions: Tensor, of_log_probs: Tensor | None) -> None:
+    def backward(
+        self, of_actions: Tensor, of_log_probs: Tensor | None, rows: Tensor
+    ) -> None:
         """Makes the gradients of the last layers anew, and adds to those of what comes
         before them.
 
         Args:
-            of_actions: gradient to the actions of the first rows, [up to N, actions].
+            of_actions: gradient to the actions of some rows, [up to N, actions].
             of_log_probs: and to their log-likelihoods, [up to N]; None: none.
+            rows: which rows these are, int64 [up to N], ascending.
         """
+        if rows[-1] >= len(rows):  # they are not the first ones
+            of_actions = _spread(of_actions, rows)
+            if of_log_probs is not None:
+                of_log_probs = _spread(of_log_probs, rows)
         self._layers.backward(self._to_logits(of_actions, of_log_probs))
         *_, weight, bias = self._layers.parameters
         of_weight = torch.empty_like(weight)
@@ -249,3 +256,9 @@ class ActorPass:
             of_x = torch.zeros_like(self._x)
             of_x[: len(of_actions)] = self._layers.to_inputs(0, of_x.shape[1])
             torch.autograd.backward(self._x, of_x)
+
+
+def _spread(x: Tensor, rows: Tensor) -> Tensor:
+    """Rows [M, ...] in their places [up to the last of them, ...]; others are zeros."""
+    whole = x.new_zeros(int(rows[-1]) + 1, *x.shape[1:])
+    return whole.index_copy_(0, rows, x)

@@ -2,6 +2,7 @@
 and what is deployed.
 """
 
+import copy
 import csv
 from itertools import pairwise
 from types import SimpleNamespace
@@ -14,10 +15,12 @@ from sb3_contrib.crossq.policies import CrossQPolicy
 from stable_baselines3 import SAC, TD3
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from spikepropamine.agents import PlasticSAC
 from spikepropamine.agents.crossq import PlasticCrossQ
 from spikepropamine.agents.td3 import PlasticTD3
+from spikepropamine.agents.tqc import PlasticTQC
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.fast import fast
 from spikepropamine.training import run as train
@@ -74,6 +77,12 @@ def samples(batch):
     )
 
 
+def only(batch, chosen):
+    """A minibatch with these sequences only."""
+    names = ("observations", "actions", "rewards", "dones", "starts", "weights")
+    return batch._replace(**{name: getattr(batch, name)[:, chosen] for name in names})
+
+
 def same_updates(mine, other, updates):
     """Both learn from the same minibatches, with the same random numbers."""
     mine.learn(400)
@@ -82,13 +91,7 @@ def same_updates(mine, other, updates):
     for index in range(updates):
         batch = buffer.sample(STEPS)
         whole = batch.weights[0] == 1  # theirs knows no steps that did not happen
-        batch = batch._replace(
-            observations=batch.observations[:, whole],
-            **{
-                name: getattr(batch, name)[:, whole]
-                for name in ("actions", "rewards", "dones", "starts", "weights")
-            },
-        )
+        batch = only(batch, whole)
         other.replay_buffer.sample = lambda size, env, batch=batch: samples(batch)
         torch.manual_seed(index)
         logged = mine._update(batch)
@@ -195,6 +198,63 @@ def test_crossq_learns_as_that_of_sb3_contrib(delay, monkeypatch):
         assert_same(ours.state_dict().values(), theirs.state_dict().values())
     torch.testing.assert_close(mine.log_ent_coef, other.log_ent_coef)
     assert networks[0][0].steps == 6
+
+
+@pytest.mark.parametrize("cls", [PlasticSAC, PlasticTD3, PlasticTQC, PlasticCrossQ])
+def test_steps_that_did_not_happen_teach_nothing(cls, monkeypatch):
+    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
+    learned = []
+    for leave_out in (False, True):
+        model, _ = models(cls, SAC, "MlpPolicy")
+        model.target_policy_noise = 0.0  # of TD3: drawn for each row
+        model.learn(400)
+        buffer = model.replay_buffer
+        buffer.weights[:, ::3] = 0  # in the middle of minibatches, too
+        for _ in range(3):
+            batch = buffer.sample(STEPS)
+            happened = batch.weights[0] == 1
+            assert 0 < happened.sum() < STEPS and not happened[:-1].all()
+            if leave_out:
+                batch = only(batch, happened)
+            model._update(batch)
+        learned.append([x.detach().clone() for x in model.policy.parameters()])
+    assert_same(*learned)
+
+
+@pytest.mark.parametrize("cls", [PlasticSAC, PlasticCrossQ])
+def test_a_minibatch_without_steps_teaches_nothing(cls):
+    model, _ = models(cls, SAC, "MlpPolicy")
+    model.learn(400)
+    model.replay_buffer.weights[:] = 0
+    before = copy.deepcopy(model.policy.state_dict())
+    model.train(2, STEPS)
+    for name, x in model.policy.state_dict().items():
+        assert torch.equal(x, before[name]), name
+
+
+class Normalising(BaseFeaturesExtractor):
+    """What is seen, normalised by minibatches while an algorithm learns."""
+
+    def __init__(self, space):
+        super().__init__(space, space.shape[0])
+        self.layer = torch.nn.BatchNorm1d(space.shape[0])
+
+    def forward(self, observations):
+        return self.layer(observations)
+
+
+def test_the_target_actor_of_td3_acts_as_in_evaluation_and_follows():
+    venv = make_vec_env("Pendulum-v1", 2)
+    policy = {"features_extractor_class": Normalising}
+    model = PlasticTD3(
+        "MlpPolicy", venv, learning_starts=50, seed=1, policy_kwargs=policy
+    )
+    model.learn(200)
+    model.policy.set_training_mode(True)
+    assert not model.actor_target.training
+    both = [x.features_extractor.layer for x in (model.actor, model.actor_target)]
+    for one, other in zip(*(x.buffers() for x in both), strict=True):
+        assert torch.equal(one, other) and one.ne(0).any()
 
 
 TINY = [

@@ -88,7 +88,7 @@ def test_a_pass_through_an_actor_has_the_gradients_of_autograd(cls, hidden):
         torch.testing.assert_close(found, actions)
         if cls is PlasticSAC:
             torch.testing.assert_close(found_log_probs, log_probs)
-        passing.backward(of_actions, of_log_probs)
+        passing.backward(of_actions, of_log_probs, torch.arange(ROWS - 2))
         torch.testing.assert_close([x.grad for x in parameters], list(expected))
         features = actor.mlp_extractor.forward_actor(seen)
 
@@ -118,6 +118,7 @@ def transitions_of(log_probs):
         new_log_probs=log_probs,
         next_actions=nothing,
         next_log_probs=nothing,
+        rows=nothing,
     )
 
 
