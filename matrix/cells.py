@@ -261,8 +261,12 @@ class _Builder:
             f"{self.matrix.name}: cannot read {text!r}; {{env}}, {{policy}} and "
             "{seed} can stand in it, and quotes come in pairs"
         )
-        with bad_input(where, KeyError, IndexError):
-            return shlex.split(text.format(**names))
+        with bad_input(where, KeyError, IndexError, AttributeError, TypeError):
+            words = shlex.split(text.format(**names))
+        for word in ("-h", "--help"):
+            if word in words:
+                raise UsageError(f"{self.matrix.name}: leave out {word} in {text!r}")
+        return words
 
     def _evaluating(self, words: Sequence[str], settings: Settings) -> Evaluating:
         """An evaluation with these arguments of the run of these settings."""

@@ -119,7 +119,9 @@ def results_by_task(frame: pl.DataFrame) -> list[TaskResults]:
                 task=task_name(task),
                 measure=measure,
                 condition=condition,
-                values=with_worst(_by_policy(intact, measure), diverged),
+                values=with_worst(
+                    _by_policy(intact, measure), diverged, measure.higher_is_better
+                ),
                 runs=dict(trained.iter_rows()),
                 without_plasticity=_by_policy(off, measure),
                 diverged=diverged,

@@ -12,6 +12,7 @@ import polars as pl
 
 from spikepropamine import power, statistics, table
 from spikepropamine.common import CLEAN_KEY, UsageError
+from spikepropamine.evaluation.measures import MEASURES
 from spikepropamine.report.columns import Column, markdown
 from spikepropamine.report.contrasts import planned_contrasts
 from spikepropamine.report.estimates import Comparison, corrected, with_worst
@@ -179,7 +180,7 @@ def _task_values(
         words = [condition, given.replace("_", " ") if given else None]
         yield TaskValues(
             name=task_name([*task, *words]),
-            values=with_worst(values, broke),
+            values=with_worst(values, broke, MEASURES[measure].higher_is_better),
             shown=shown,
             measure=measure,
             decimals=decimals_of(of_task, measure),

@@ -135,7 +135,9 @@ def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 
 def with_worst(
-    values: Mapping[str, np.ndarray], diverged: Mapping[str, int]
+    values: Mapping[str, np.ndarray],
+    diverged: Mapping[str, int],
+    higher_is_better: bool | None,
 ) -> dict[str, np.ndarray]:
     """Values of policies, to which runs that diverged have been added: each has the
     worst value of all policies.
@@ -143,9 +145,14 @@ def with_worst(
     Args:
         values: by policy, float64 [runs].
         diverged: by policy, how many runs diverged; policies without values stay out.
+        higher_is_better: of the measure. None: no value is the worst, and runs that
+            diverged stay out.
     """
+    if higher_is_better is None:
+        return dict(values)
     every = [value for of_policy in values.values() for value in of_policy]
+    worst = min if higher_is_better else max
     return {
-        policy: np.append(of_policy, [min(every)] * diverged.get(policy, 0))
+        policy: np.append(of_policy, [worst(every)] * diverged.get(policy, 0))
         for policy, of_policy in values.items()
     }

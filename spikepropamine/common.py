@@ -369,12 +369,18 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """The path of an empty folder beside `path`, to be filled; when all went well it
     takes the place of whatever `path` is: not of what a link there leads to.
+
+    Nobody takes for a run what a power cut leaves: its name begins with a dot.
     """
-    new = path.with_name(f"{path.name}.new")
-    old = path.with_name(f"{path.name}.old")
+    new = path.with_name(f".{path.name}.new")
+    old = path.with_name(f".{path.name}.old")
     _remove(new)
     new.mkdir(parents=True)
-    yield new
+    try:
+        yield new
+    except BaseException:
+        _remove(new)
+        raise
     _remove(old)
     if path.exists() and not path.is_symlink():
         path.rename(old)

@@ -70,6 +70,7 @@ class RunFolder:
     def below(cls, root: Path) -> Iterator["RunFolder"]:
         """Those in a folder, at any depth, that have a configuration."""
         for place, folders, files in os.walk(root):
+            folders[:] = [name for name in folders if not is_hidden(name)]
             folder = cls(Path(place))
             if folder.config.name in files:
                 yield folder
@@ -170,7 +171,16 @@ DESCRIPTION = "policy.json"  # in the folder of a policy
 
 def trained_runs() -> list[Path]:
     """Run folders in trained/."""
-    return sorted(file.parents[1] for file in TRAINED.rglob(DESCRIPTION))
+    return sorted(
+        file.parents[1]
+        for file in TRAINED.rglob(DESCRIPTION)
+        if not any(map(is_hidden, file.relative_to(TRAINED).parts))
+    )
+
+
+def is_hidden(name: str) -> bool:
+    """Whether it is the name of a file or folder that is none yet, or nobody's."""
+    return name.startswith(".")
 
 
 RUNS = Path("runs")
@@ -303,8 +313,12 @@ def value_of(text: str | None) -> float:
         return math.nan
 
 
+LARGEST_READ = 1e100
+"""The squares of larger numbers overflow in means and intervals."""
+
+
 def read_curve(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """A column of `progress.csv`, where it has finite values.
+    """A column of `progress.csv`, where it has values that can be averaged.
 
     Args:
         path: of the file.
@@ -318,7 +332,7 @@ def read_curve(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
         [[value_of(row.get(key)) for key in (STEPS, name)] for row in rows]
     )
     steps, values = points.reshape(-1, 2).T
-    known = np.isfinite(values)
+    known = np.isfinite(steps) & (np.abs(values) <= LARGEST_READ)
     return steps[known], values[known]
 
 

@@ -15,7 +15,8 @@ POWER = 0.8
 """The share of tables in which a difference counts as one that can be seen."""
 PAIRS = 300
 """Of simulated policies; the result has a standard error of about 0.05."""
-MOST_CONTRASTS = 64
+AT_ONCE = 64
+"""For so many contrasts, at least, the differences are simulated together."""
 
 
 def visible(one: int, other: int, contrasts: int) -> float | None:
@@ -25,7 +26,7 @@ def visible(one: int, other: int, contrasts: int) -> float | None:
     Args:
         one: runs of one policy.
         other: runs of the other one.
-        contrasts: for which p is corrected, 1 to `MOST_CONTRASTS`.
+        contrasts: for which p is corrected, at least 1.
 
     Returns:
         It in standard deviations of a run; None where there are too few runs to test.
@@ -36,14 +37,15 @@ def visible(one: int, other: int, contrasts: int) -> float | None:
         quantiles = stats.norm.ppf([1 - LEVEL / contrasts / 2, POWER])
         return float(quantiles.sum() * np.sqrt(1 / one + 1 / other))
     few, more = sorted((one, other))
-    return float(_visible_by_contrasts(few, more)[contrasts - 1])
+    most = max(AT_ONCE, 1 << (contrasts - 1).bit_length())
+    return float(_visible_by_contrasts(few, more, most)[contrasts - 1])
 
 
 @lru_cache(maxsize=64)
-def _visible_by_contrasts(one: int, other: int) -> np.ndarray:
-    """For 1, 2, ... contrasts; float64 [MOST_CONTRASTS]."""
+def _visible_by_contrasts(one: int, other: int, most: int) -> np.ndarray:
+    """For 1, 2, ... contrasts; float64 [most]."""
     random = np.random.default_rng(0)
-    levels = LEVEL / np.arange(1, MOST_CONTRASTS + 1)
+    levels = LEVEL / np.arange(1, most + 1)
     needed = []
     for _ in range(PAIRS):
         pair = studentised(random.normal(size=one), random.normal(size=other))

@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, whole: bool) -> None:
         path = unquote(urlsplit(self.path).path).removeprefix("/")
         # another site may have its own name point here
-        host = self.headers.get("Host", "").rpartition(":")[0]
+        host = self.headers.get("Host", "").partition(":")[0]
         content = self.server.contents.get(path) if host in HOSTS else None
         if content is None:
             status = HTTPStatus.NOT_FOUND if host in HOSTS else HTTPStatus.FORBIDDEN

@@ -7,9 +7,11 @@ import re
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
 from saved_runs import ARGUMENTS, CUES, command_line, measured, save_run
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
 import spikepropamine  # noqa: F401  registers the environments
@@ -195,7 +197,19 @@ def test_rows_of_longer_or_sampled_episodes_are_of_a_suite_of_their_own(tmp_path
 
 
 def test_returns_that_are_no_numbers_do_not_count(tmp_path):
-    rows = ["3,10", "nan,20", "inf,30", ",40", "1,50", "torn,a,60", "9", "9,no", "9,70"]
+    rows = [
+        "3,10",
+        "nan,20",
+        "inf,30",
+        ",40",
+        "1,50",
+        "1e200,55",
+        "3,nan",
+        "torn,a,60",
+        "9",
+        "9,no",
+        "9,70",
+    ]
     text = "\n".join(["rollout/ep_rew_mean,time/total_timesteps", *rows])
     (tmp_path / "progress.csv").write_text(text)  # the last row was still being written
     steps, returns = read_curve(tmp_path / "progress.csv", RETURN)
@@ -405,3 +419,18 @@ def test_a_run_of_a_script_takes_its_normalisation_along(tmp_path):
     ).learn(16)
     found = load_policy(save_run_of(tmp_path / "mine", model) / "policy").normalisation
     np.testing.assert_array_equal(found.statistics[""][0], venv.obs_rms.mean)
+
+
+def test_a_teacher_that_acts_in_another_space_is_refused_first(tmp_path, capsys):
+    run = save_run(tmp_path, CUES, "mlp")
+    env = make(CUES)
+    env.close()
+    four = spaces.Discrete(4)
+    policy = ActorCriticPolicy(env.observation_space, four, lambda _: 0.0)
+    settings = {"env": CUES, "policy": "mlp", "seed": 0, "n_envs": 1, "env_kwargs": {}}
+    teacher = tmp_path / "teacher"
+    metadata = {"settings": settings, "steps": 1}
+    save_policy(teacher / "policy", policy, metadata=metadata)
+    arguments = ["--perturb", "sensor_signs=seen", "--teacher", teacher]
+    assert command_line(run, *arguments, "--out", tmp_path / "out") == 2
+    assert "acts in Discrete(4)" in capsys.readouterr().err

@@ -78,6 +78,8 @@ def test_no_other_site_can_have_its_name_point_here():
     with served() as server:
         port = server.server_address[1]
         assert answer(server, "/", host=f"localhost:{port}")[0] == 200
+        # as browsers ask where the port is 80
+        assert answer(server, "/", host="localhost")[0] == 200
         for host in (f"evil.example:{port}", "evil.example", ""):
             assert answer(server, "/", host=host or "x:1")[0] == 403
 

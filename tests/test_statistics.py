@@ -189,6 +189,8 @@ def test_more_contrasts_and_fewer_runs_see_less():
     assert power.visible(3, 10, 1) is None
     assert power.visible(10, 10, 1) < power.visible(5, 5, 1) < power.visible(5, 5, 4)
     assert power.visible(10, 10, 1) == pytest.approx(1.32, abs=0.25)  # Student's: 1.32
+    # more contrasts than are simulated at once
+    assert power.visible(5, 5, 64) <= power.visible(5, 5, 65)
     assert power.visible(30, 30, 1) == pytest.approx(0.72, abs=0.02)
 
 

@@ -211,6 +211,20 @@ def test_runs_that_diverged_count_as_the_worst(made, plans):
     assert row[4] == "{:.2f} [{:.2f}, {:.2f}]".format(found.mean, *found.interval)
 
 
+def test_the_worst_time_is_the_longest(made, plans):
+    plans("{a: [b]}")
+    broke = {"environment": "Cue", "policy": "a", "measure": "diverged", "value": 1.0}
+    rows = [
+        row | {"condition": "clean"} for row in rows_of(SAMPLES, "time_to_identify")
+    ]
+    rows += [broke | {"seed": seed} for seed in (4, 5)]
+    found = made("comparisons", rows, measure="time_to_identify")
+    (row,) = [row for row in found if row[3:4] == ["`b`"]]
+    longest = max(max(SAMPLES["a"]), max(SAMPLES["b"]), max(SAMPLES["c"]))
+    expected = difference(SAMPLES["a"] + [longest] * 2, SAMPLES["b"]).mean
+    assert float(row[4].split()[0]) == pytest.approx(expected, abs=0.006)
+
+
 def test_tasks_together_count_relative_to_a_reference(made):
     random = np.random.default_rng(0)
     means = {"a": 9, "b": 5}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space
 
 from spikepropamine.agents.algorithms import ALGORITHMS
@@ -75,7 +76,7 @@ def load_runs(
     tasks: dict[str, tuple[Task, Run]] = {}
     for run in runs:
         task = task_of(run.environment, run.arguments, horizon_factor)
-        _check_observations(run, task)
+        _check_spaces(run, task)
         text = f"{task.environment} {dict(sorted(task.arguments.items()))}"
         tasks.setdefault(text, (task, run))
     if len(tasks) > 1:
@@ -127,7 +128,7 @@ def load_teacher(folder: Path, task: Task) -> Run:
             f"the teacher in {folder} is of {teacher.environment}, the runs of "
             f"{task.environment}"
         )
-    _check_observations(teacher, task)
+    _check_spaces(teacher, task)
     return teacher
 
 
@@ -298,10 +299,18 @@ def _sizes(run: Run) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in parameters.items()}
 
 
-def _check_observations(run: Run, task: Task) -> None:
-    """Raises ValueError unless the policy can observe the task."""
+def _check_spaces(run: Run, task: Task) -> None:
+    """Raises ValueError unless the policy can observe the task, and act in it."""
     with closing(make_env(task, CLEAN, run.previous, run.revealed)) as env:
         space = env.observation_space
+        actions = env.action_space
+    known = run.policy.policy.action_space
+    boxes = isinstance(known, spaces.Box) and isinstance(actions, spaces.Box)
+    if (known.shape != actions.shape) if boxes else (known != actions):
+        raise ValueError(
+            f"the policy in {run.folder} acts in {known}, but {run.environment} takes "
+            f"{actions}"
+        )
     expected = run.policy.policy.observation_space.shape
     shape = space.shape
     if shape and is_image_space(space):
