@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from spikepropamine.policies.actors import Squashed, SquashedMlp
 from spikepropamine.policies.dense import Dense
-from spikepropamine.policies.flat_adam import FlatAdam
+from spikepropamine.policies.flat_adam import FLAT_ARGUMENTS, FlatAdam
 from spikepropamine.policies.passes import DensePass
 
 
@@ -86,15 +86,16 @@ class OffPolicy(SACPolicy):
         target_actor: whether there is an actor that follows the other.
         log_std_init: initial log standard deviation of actions before squashing.
         use_sde: must be False.
-        optimizer_class, optimizer_kwargs: of both, as in SB3; the default is Adam in
-            one call, `FlatAdam`.
+        optimizer_class, optimizer_kwargs: of both, as in SB3; the default is Adam, in
+            one call (`FlatAdam`) where there are no other arguments than that takes.
         more: arguments of the actor, such as `network` for a spiking one, or
             `activation_fn`; of an LSTM or a GRU `lstm_hidden_size`, `n_lstm_layers` and
             `lstm_kwargs`, as in sb3-contrib.
 
     Raises:
-        ValueError: gSDE, several features extractors, critics with an LSTM, or
-            arguments of an LSTM for an actor without one.
+        ValueError: no critic, more channels told than there are, gSDE, several
+            features extractors, critics with an LSTM, or arguments of an LSTM for an
+            actor without one.
     """
 
     def __init__(
@@ -129,7 +130,21 @@ class OffPolicy(SACPolicy):
             raise ValueError(
                 "share_features_extractor=False is not supported here: leave it out"
             )
+        if n_critics < 1:
+            raise ValueError(f"n_critics is {n_critics}; there has to be a critic")
+        channels = math.prod(observation_space.shape or ())
+        if told and not (
+            isinstance(observation_space, spaces.Box) and 0 < told < channels
+        ):
+            raise ValueError(
+                f"told={told} of {observation_space}: it is a number of channels of a "
+                "Box, and the actor needs one, too"
+            )
         optimizer_kwargs = optimizer_kwargs or {}
+        if optimizer_class is FlatAdam and not FLAT_ARGUMENTS.issuperset(
+            optimizer_kwargs
+        ):
+            optimizer_class = torch.optim.Adam
         BasePolicy.__init__(
             self,
             observation_space,

@@ -47,6 +47,10 @@ def gradients_of(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
     return gradients
 
 
+FLAT_ARGUMENTS = frozenset({"betas", "eps", "fused"})
+"""Arguments of an optimizer, besides the learning rate, that `FlatAdam` takes."""
+
+
 class FlatAdam(torch.optim.Adam):
     """`torch.optim.Adam`, with one call for all parameters as one flat tensor.
 

@@ -22,6 +22,7 @@ from spikepropamine.policies.actors import SquashedDraw
 from spikepropamine.policies.critics import Critics
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.fast import fast
+from spikepropamine.policies.flat_adam import FlatAdam
 from spikepropamine.report import evaluate
 from spikepropamine.training import run as train
 
@@ -295,6 +296,9 @@ def test_what_cannot_work_is_refused():
             {"policy_kwargs": {"share_features_extractor": False}},
             "share_features_extractor",
         ),
+        ({"policy_kwargs": {"n_critics": 0}}, "there has to be a critic"),
+        ({"policy_kwargs": {"told": 3}}, "the actor needs one, too"),
+        ({"policy_kwargs": {"told": -1}}, "told=-1"),
     ):
         with pytest.raises(ValueError, match=words):
             model("snn", **arguments)
@@ -306,6 +310,17 @@ def test_what_cannot_work_is_refused():
                 policy_kwargs=quantiles,
                 top_quantiles_to_drop_per_net=dropped,
             )
+
+
+def test_adam_takes_the_arguments_that_it_takes_in_sb3():
+    for arguments in ({"weight_decay": 0.1}, {"amsgrad": True}, {"eps": 1e-5}):
+        policy = {"optimizer_kwargs": arguments}
+        algorithm = model("mlp", learning_starts=20, policy_kwargs=policy)
+        algorithm.learn(60)
+        (name,) = arguments
+        (group,) = algorithm.actor.optimizer.param_groups
+        assert group[name] == arguments[name]
+        assert isinstance(algorithm.actor.optimizer, FlatAdam) == (name == "eps")
 
 
 def test_a_policy_is_called_as_that_of_sb3():
