@@ -105,7 +105,8 @@ class MotorMap(DrawnTask):
 
     Info: `target` (float32 [motors], a*), `squared_error` (float, mean over motors),
     `squared_target` (float, likewise: the error of a command of zeros), `trial` (int,
-    the step), `wiring` (int, how often the wiring has changed).
+    the step), `wiring` (int, how often the wiring has changed), `feedback` (always 0.0,
+    so that rewards show nowhere).
 
     All is drawn in `reset`.
 
@@ -187,6 +188,7 @@ class MotorMap(DrawnTask):
             "squared_target": float(np.square(target).mean()),
             "trial": self.steps,
             "wiring": int(self._wiring_of_step[self.steps]),
+            "feedback": 0.0,
         }
         return -error, info
 

@@ -48,6 +48,15 @@ def is_normalised(space: spaces.Space[Any]) -> bool:
     return isinstance(space, spaces.Box) and not is_image_space(space)
 
 
+def normalised_parts(space: spaces.Space[Any]) -> list[Any]:
+    """What training can normalise of a space: keys of a Dict, or of any other space
+    itself ([None]) or nothing ([]).
+    """
+    if isinstance(space, spaces.Dict):
+        return [key for key, part in space.items() if is_normalised(part)]
+    return [None] if is_normalised(space) else []
+
+
 class BadObservation(UsageError, ValueError):
     """An observation that no policy can act on."""
 

@@ -3,6 +3,7 @@ process.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,15 +126,13 @@ def test_what_is_interrupted_is_tried_again(study, monkeypatch):
 
 
 def test_a_trial_that_falls_behind_is_given_up():
-    study = optuna.create_study(
-        direction="maximize", pruner=optuna.pruners.MedianPruner(n_startup_trials=1)
-    )
+    study = optuna.create_study(direction="maximize", pruner=optuna.pruners.NopPruner())
 
     class Model:
         num_timesteps = 500
         ep_info_buffer = [{"r": 1.0}]
 
-    def reported(value: float, done: list) -> None:
+    def reported(value: float, done: Sequence[float] = ()) -> None:
         reports = tune.Reports(study.ask(), done, steps=1000)
         reports.model = Model()
         reports.num_timesteps = 500
@@ -141,15 +140,60 @@ def test_a_trial_that_falls_behind_is_given_up():
         reports._on_rollout_end()
         study.tell(reports.trial, value)
 
-    reported(5.0, [])
-    reported(6.0, [])
+    for value in (5.0, 6.0, 1.0, 2.0, 3.0):  # none of the first
+        reported(value)
     with pytest.raises(optuna.TrialPruned):
-        reported(1.0, [])
-    assert [t.intermediate_values for t in study.trials] == [
-        {5: 5.0},
-        {5: 6.0},
-        {5: 1.0},
-    ]
+        reported(2.5)
+    reported(3.5)
+    values = [trial.intermediate_values for trial in study.trials]
+    assert values == [{5: x} for x in (5.0, 6.0, 1.0, 2.0, 3.0, 2.5, 3.5)]
+
+
+def test_a_good_first_seed_does_not_save_a_trial():
+    study = optuna.create_study(direction="maximize")
+
+    class Model:
+        ep_info_buffer = [{"r": 1.0}]
+
+    def trained(*returns: float) -> None:
+        """A trial with one training for each of these returns."""
+        trial = study.ask()
+        for seed, value in enumerate(returns):
+            reports = tune.Reports(trial, returns[:seed], steps=1000)
+            reports.model = Model()
+            Model.ep_info_buffer = [{"r": value}]
+            for reports.num_timesteps in range(100, 1001, 100):
+                reports._on_rollout_end()
+        study.tell(trial, sum(returns) / len(returns))
+
+    for _ in range(tune.STARTUP):
+        trained(100.0, 100.0)
+    trained(105.0, 100.0)
+    with pytest.raises(optuna.TrialPruned):
+        trained(105.0, 50.0)
+
+
+def test_a_file_may_change_the_number_of_layers(tmp_path):
+    file = tmp_path / "more.yaml"
+    file.write_text("all: {network: {hidden: [64, 64, 64]}}")
+    for policy in ("lstm", "gru", "mlp"):
+        settings = defaults("MotorMap-v0", policy, config=file)
+        assert settings.network.hidden == (64, 64, 64)
+    file.write_text("base: KeyValue-v0\nall: {trainer: {n_epochs: 2}}")
+    assert defaults("KeyValue-v0", "lstm", config=file).trainer.n_epochs == 2
+    file.write_text("lstm: {network.hidden: {choices: [[8], [8, 8]]}}")
+    space = tune.search_space(file, defaults("MotorMap-v0", "lstm"))
+    assert space["network.hidden"] == {"choices": [[8], [8, 8]]}
+
+
+def test_a_search_file_comes_after_its_base(tmp_path):
+    file = tmp_path / "mine.yaml"
+    settings = defaults("CueAssociation-v0", "mlp")
+    file.write_text("base: configured\nall: {network.hidden: null}")
+    assert "network.hidden" not in tune.search_space(file, settings)
+    file.write_text("base: configured\nall: {network.hidden: {choices: [[7]]}}")
+    space = tune.search_space(file, settings)
+    assert space["network.hidden"] == {"choices": [[7]]}
 
 
 @pytest.mark.parametrize(
@@ -224,7 +268,7 @@ def test_what_the_command_line_says_is_not_searched():
     space = tune.search_space(None, settings, options.given)
     assert {"trainer.n_steps", "trainer.log_std_init"} <= space.keys()
     assert not {"trainer.gamma", "n_envs", "normalize_observations"} & space.keys()
-    changed = tune.updated(settings, tune.nested({"trainer.n_steps": 128}), "trial")
+    changed = tune.changed(settings, tune.nested({"trainer.n_steps": 128}), "trial")
     assert changed.trainer.gamma == 0.9 and changed.n_envs == 2
 
 

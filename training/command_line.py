@@ -348,15 +348,7 @@ def _over(settings: Settings, values: Mapping[str, Any]) -> Settings:
     values = dict(values)
     if "env_kwargs" in values:
         values["env_kwargs"] = settings.env_kwargs | values["env_kwargs"]
-    network = dict(values.get("network", {}))
-    values["network"] = network
-    # for each layer, one setting that does not concern the policy is as good as another
-    layers = len(network.get("hidden", ()))
-    ignored = agents()[settings.policy].ignores
-    for name in ("plastic", "recurrent"):
-        if layers > 1 and f"network.{name}" in ignored:
-            network.setdefault(name, (False,) * layers)
     if values.get("cue") == []:
         steps = updated(settings, {"steps": values.get("steps", settings.steps)}).steps
         values["cue"] = settings.cue or (FIRST_SHARE, PART_WITH_CUE * steps)
-    return updated(settings, values)
+    return sections.changed(settings, values)

@@ -22,7 +22,7 @@ from spikepropamine.envs.shown import hidden_numbers
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.fast.environments import Normalised
-from spikepropamine.policies.spaces import is_normalised
+from spikepropamine.policies.spaces import is_normalised, normalised_parts
 from spikepropamine.training.obstacles import obstacle
 from spikepropamine.training.settings import Settings
 from spikepropamine.training.simulated import Simulated
@@ -157,11 +157,9 @@ def _normalised(venv: VecEnv, settings: Settings) -> VecEnv:
     want it.
     """
     space = venv.observation_space
-    keys = None
-    if isinstance(space, spaces.Dict):
-        keys = [key for key, part in space.items() if is_normalised(part)]
-    can_normalise = bool(keys) or is_normalised(space)
-    observations = settings.normalize_observations and can_normalise
+    parts = normalised_parts(space)
+    keys = parts if isinstance(space, spaces.Dict) else None
+    observations = settings.normalize_observations and bool(parts)
     raw_rewards = ALGORITHMS[settings.trainer.kind].raw_rewards
     rewards = settings.normalize_rewards and not raw_rewards
     if not observations and not rewards:

@@ -25,6 +25,7 @@ from gymnasium import spaces
 
 from spikepropamine.common import bad_input
 from spikepropamine.envs.making import horizon_of
+from spikepropamine.policies.spaces import normalised_parts
 from spikepropamine.training.environments import env_maker
 from spikepropamine.training.sections import is_configured
 from spikepropamine.training.settings import Settings, has_effect
@@ -47,7 +48,7 @@ class OwnTask:
     """Half the range of a continuous action, the geometric mean over channels; None:
     actions are discrete, or have no bounds."""
     normalisable: bool
-    """Whether observations are numbers, and no pictures."""
+    """Whether observations, or some parts of a Dict, are numbers and no pictures."""
 
     @classmethod
     def of(cls, env: gym.Env) -> "OwnTask":
@@ -55,8 +56,7 @@ class OwnTask:
         return cls(
             horizon_of(env),
             _half_range(env.action_space),
-            isinstance(env.observation_space, spaces.Box)
-            and len(env.observation_space.shape) == 1,
+            bool(normalised_parts(env.observation_space)),
         )
 
     def sequence_length(self, default: int, most: int) -> int:

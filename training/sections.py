@@ -8,11 +8,13 @@ teacher (`taught`). Those of its `base`, the name of another file, come before.
 """
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from spikepropamine.agents.algorithms import ALGORITHMS, TAUGHT
+from spikepropamine.agents.zoo import agents
 from spikepropamine.common import UsageError
 from spikepropamine.options import flat, updated
 from spikepropamine.reading import read_yaml
@@ -115,7 +117,34 @@ def _with_section(settings: Settings, section: Any, where: str) -> Settings:
     arguments = section.get("env_kwargs") if isinstance(section, dict) else None
     if isinstance(arguments, dict):
         section = section | {"env_kwargs": settings.env_kwargs | arguments}
-    return updated(settings, section, where)
+    return changed(settings, section, where)
+
+
+def changed(settings: Settings, values: Any, where: str | None = None) -> Settings:
+    """The settings with others laid over them; where these change the number of layers,
+    what does not concern the policy has as many entries.
+
+    Args:
+        settings: to begin with.
+        values: that are laid over them, nested.
+        where: they come from, for messages; None: the command line.
+
+    Raises:
+        UsageError: as of `updated`.
+    """
+    network = values.get("network") if isinstance(values, Mapping) else None
+    if isinstance(network, Mapping):
+        widths = network.get("hidden")
+        layers = len(widths) if isinstance(widths, list | tuple) else 0
+        ignored = agents()[settings.policy].ignores
+        # for each layer, one such setting is as good as another
+        spare = {
+            name: (False,) * layers
+            for name in ("plastic", "recurrent")
+            if layers > 1 and f"network.{name}" in ignored
+        }
+        values = {**values, "network": {**spare, **network}}
+    return updated(settings, values, where)
 
 
 def names_of(policy: str) -> list[str]:
@@ -173,7 +202,7 @@ def users_files(file: Path, env: str, policy: str, way: Way) -> Files:
 
 
 def named_by(file: Path, env: str, policy: str, way: Way) -> set[str]:
-    """The settings that a user's file has, by dotted name, in any of its sections.
+    """The settings that a user's file has for a policy, by dotted name.
 
     Args:
         file: its path.
@@ -184,13 +213,12 @@ def named_by(file: Path, env: str, policy: str, way: Way) -> set[str]:
     Raises:
         UsageError: as of `users_files`.
     """
+    concerned = set(itertools.chain(*sections_of(policy, way)))
     names: set[str] = set()
     for _, contents in users_files(file, env, policy, way):
-        for section in contents.values():
-            if isinstance(section, dict):
+        for name, section in contents.items():
+            if name in concerned and isinstance(section, dict):
                 names |= flat(section).keys()
-        # the configuration of a run has settings in the place of sections' names
-        names |= flat(contents).keys()
     return names
 
 

@@ -37,7 +37,7 @@ from spikepropamine.common import (
     write_text,
 )
 from spikepropamine.folder import RunFolder
-from spikepropamine.options import flat, is_whole, nested, updated, words
+from spikepropamine.options import flat, is_whole, nested, words
 from spikepropamine.policies.export import load_policy
 from spikepropamine.reading import parse_json, read_text
 from spikepropamine.training import command_line, sections
@@ -45,7 +45,7 @@ from spikepropamine.training.callbacks import BetweenSteps
 from spikepropamine.training.environments import env_maker
 from spikepropamine.training.guard import Diverged
 from spikepropamine.training.run import train
-from spikepropamine.training.sections import CONFIGS, Way
+from spikepropamine.training.sections import CONFIGS, Way, changed
 from spikepropamine.training.settings import (
     CHANGES_NO_NUMBER,
     OF_ONE_RUN,
@@ -60,7 +60,9 @@ if TYPE_CHECKING:
 REPORTS = 10
 """Of the return so far, in each training."""
 STARTUP = 5
-"""Trials that are never given up."""
+"""So many trials have to be done before one is given up."""
+WARM_UP = 3
+"""Reports of each training after which its trial is not given up yet."""
 HEARTBEAT = 60
 """Seconds; a trial that is silent for two of them is tried again."""
 FIRST_SEED = 900
@@ -177,8 +179,8 @@ def search_space(
     space: Space = {}
     files = sections.with_bases(file, CONFIGS / "search")
     passes = sections.sections_of(settings.policy, Way.of(settings))
-    for name in itertools.chain(*passes):
-        for source, contents in files:
+    for names, (source, contents) in itertools.product(passes, files):
+        for name in names:
             try:
                 space |= dict(contents.get(name) or {})
             except (TypeError, ValueError) as error:
@@ -244,7 +246,7 @@ def _check_range(settings: Settings, name: str, values: Any, where: str) -> None
     if not isinstance(ends, list) or not ends:
         raise UsageError(f"{where}: choices must be a list")
     for value in ends:
-        updated(settings, nested({name: value}), where)
+        changed(settings, nested({name: value}), where)
     if is_range and not _is_sound(values):
         raise UsageError(
             f"{where}: low must be below high, and above 0 where log is true"
@@ -340,9 +342,24 @@ class Reports(BetweenSteps):
             return
         self.reported = due
         mean = float(np.mean([*self.done, latest]))
-        self.trial.report(mean, len(self.done) * REPORTS + due)
-        if self.trial.should_prune():
+        place = len(self.done) * REPORTS + due
+        self.trial.report(mean, place)
+        if due > WARM_UP and self._is_behind(mean, place):
             raise optuna.TrialPruned
+
+    def _is_behind(self, mean: float, place: int) -> bool:
+        """Whether the mean return is below the median of the trials that are done, at
+        the same point. Optuna's pruner asks for the best of a trial so far, which the
+        first of its seeds sets for the others.
+        """
+        from optuna.trial import TrialState
+
+        others = [
+            trial.intermediate_values[place]
+            for trial in self.trial.study.get_trials(False, (TrialState.COMPLETE,))
+            if place in trial.intermediate_values
+        ]
+        return len(others) >= STARTUP and mean < float(np.median(others))
 
 
 def value_of(
@@ -489,8 +506,8 @@ class _Work:
         self, trial: "optuna.Trial", values: dict[str, Any], folder: Path
     ) -> float:
         """Trains, and keeps what that prints in a file."""
-        changed = updated(self.settings, nested(values), f"trial {trial.number}")
-        settings = validated(changed)
+        where = f"trial {trial.number}"
+        settings = validated(changed(self.settings, nested(values), where))
         log = appended(folder / "training.log")
         with log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
             return value_of(trial, settings, self.options.seeds, folder)
@@ -534,9 +551,7 @@ def _study(folder: Path, name: str) -> Any:
         direction="maximize",
         load_if_exists=True,
         sampler=optuna.samplers.TPESampler(multivariate=True, constant_liar=True),
-        pruner=optuna.pruners.MedianPruner(
-            n_startup_trials=STARTUP, n_warmup_steps=REPORTS // 3
-        ),
+        pruner=optuna.pruners.NopPruner(),  # `Reports` gives trials up
     )
 
 
