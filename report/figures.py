@@ -195,12 +195,14 @@ def sizes(files: Sequence[Path], **wanted: str) -> Chart:
 
     Args:
         files: tables of results, whose settings end with a number, as motors-12 does.
-        wanted: what rows have to have.
+        wanted: what rows have to have; `without` names policies that are left out.
 
     Raises:
         UsageError: there are no such results, or a setting has no number.
     """
+    without = wanted.pop("without", "").split(",")
     lines = once(lines_on_file(files, {"condition": CLEAN_KEY} | wanted))
+    lines = lines.filter(~pl.col("policy").is_in(without))
     size = pl.col("setting").str.extract(r"(\d+)$").cast(pl.Float64)
     lines = lines.with_columns(x=size, panel="environment")
     for setting in lines.filter(pl.col("x").is_null())["setting"]:

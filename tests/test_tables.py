@@ -465,6 +465,10 @@ def test_sizes_are_the_numbers_at_the_end_of_settings(tmp_path):
     chart = figures.sizes([tmp_path / "maps.csv"])
     points = {(row["x"], row["value"]) for row in chart["data"]["values"]}
     assert points == {(2.0, 0.9), (12.0, 0.8)}
+    both = rows + rows_of({"mlp": [0.1]}, "explained", setting="motors-2")
+    write(tmp_path / "maps.csv", table(both))
+    chart = figures.sizes([tmp_path / "maps.csv"], without="mlp")
+    assert {row["policy"] for row in chart["data"]["values"]} == {"lstm"}
     rows += rows_of({"lstm": [0.5]}, "explained", setting="many")
     write(tmp_path / "maps.csv", table(rows))
     with pytest.raises(UsageError, match="'many' does not end with a number"):
