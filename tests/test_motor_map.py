@@ -12,6 +12,7 @@ from gymnasium.utils.env_checker import check_env as check_gymnasium
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
 from benchmarks.motor_maps import explained
+from spikepropamine.envs.making import make
 from spikepropamine.envs.motor_map import WIRINGS, MotorMap, least_squares
 from spikepropamine.evaluation.run.episodes import explained_late, run_episodes
 
@@ -207,3 +208,11 @@ def test_pictures_show_commands_that_are_close_as_right():
     assert green[0].size > 50
     env.step(-np.ones(2))
     assert pixels(env.render(), (213, 94, 0))[0].size > red[0].size
+
+
+def test_who_sees_the_previous_reward_does_not_see_the_error():
+    env = make("MotorMap-v0", previous=True)
+    env.reset(seed=0)
+    for _ in range(5):
+        observation, reward, *_ = env.step(np.ones(env.action_space.shape))
+        assert observation[-1] == 0 and reward < 0

@@ -66,6 +66,17 @@ def test_what_decides_is_seen_in_the_environment():
         Mine.action_space = actions
         assert OwnTask.of(Mine()).half_range is None
     assert OwnTask.of(Mine()).horizon is None
+    matrix = spaces.Box(-np.inf, np.inf, (3, 4))
+    picture = spaces.Box(0, 255, (48, 48, 3), np.uint8)
+    for space, normalisable in (
+        (matrix, True),
+        (spaces.Dict({"a": matrix, "b": picture}), True),
+        (picture, False),
+        (spaces.Dict({"b": picture}), False),
+        (spaces.Discrete(4), False),
+    ):
+        Mine.observation_space = space
+        assert OwnTask.of(Mine()).normalisable == normalisable
 
 
 def test_a_task_of_ones_own_gets_what_it_decides():
