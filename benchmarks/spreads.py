@@ -46,7 +46,8 @@ def measure(task: str) -> dict[str, object]:
     robot = next((name for name in ROBOTS if task.startswith(name)), None)
     if robot is not None and task.endswith("NoVelocity-v0"):
         robot = None  # which a trained robot could not see
-    limited = None if robot else arguments  # a trained robot moves much alike under any
+    # A trained robot moves much alike under any arguments, random actions do not.
+    limited = None if robot else arguments
     if robot is None:
         measured = f"{RANDOM_STEPS} random actions, seed {making.SPREAD_SEED}"
         spread = making.measured_spread(env, RANDOM_STEPS)

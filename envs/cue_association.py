@@ -97,7 +97,7 @@ class CueAssociation(DrawnTask):
         self.render_mode = check_choice("render_mode", render_mode, (None, "rgb_array"))
         self.bits = check_integer("bits", bits, 1)
         self.cues = check_integer("cues", cues, 1)
-        if self.bits < 64 and self.cues > 2**self.bits:
+        if (self.cues - 1).bit_length() > self.bits:  # 2**bits may be huge
             raise ValueError(
                 f"cues must be an integer in [1, {2**self.bits}], got {cues}: "
                 f"{bits} bits make no more than {2**self.bits} distinct patterns"

@@ -72,7 +72,7 @@ class KeyValue(DrawnTask):
         self.render_mode = check_choice("render_mode", render_mode, (None, "rgb_array"))
         self.bits = check_integer("bits", bits, 1)
         self.keys = check_integer("keys", keys, 1)
-        if self.bits < 64 and self.keys > 2**self.bits:
+        if (self.keys - 1).bit_length() > self.bits:  # 2**bits may be huge
             raise ValueError(
                 f"keys must be at most {2**self.bits}, as {bits} bits have it"
             )

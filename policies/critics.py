@@ -141,9 +141,8 @@ class OffPolicy(SACPolicy):
                 "Box, and the actor needs one, too"
             )
         optimizer_kwargs = optimizer_kwargs or {}
-        if optimizer_class is FlatAdam and not FLAT_ARGUMENTS.issuperset(
-            optimizer_kwargs
-        ):
+        others = optimizer_kwargs.keys() - FLAT_ARGUMENTS
+        if optimizer_class is FlatAdam and others:
             optimizer_class = torch.optim.Adam
         BasePolicy.__init__(
             self,

@@ -48,13 +48,11 @@ def is_normalised(space: spaces.Space[Any]) -> bool:
     return isinstance(space, spaces.Box) and not is_image_space(space)
 
 
-def normalised_parts(space: spaces.Space[Any]) -> list[Any]:
-    """What training can normalise of a space: keys of a Dict, or of any other space
-    itself ([None]) or nothing ([]).
-    """
+def is_partly_normalised(space: spaces.Space[Any]) -> bool:
+    """Whether training can normalise observations of a space, or parts of a Dict."""
     if isinstance(space, spaces.Dict):
-        return [key for key, part in space.items() if is_normalised(part)]
-    return [None] if is_normalised(space) else []
+        return any(is_normalised(part) for part in space.values())
+    return is_normalised(space)
 
 
 class BadObservation(UsageError, ValueError):

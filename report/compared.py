@@ -152,7 +152,7 @@ def _task_values(
     diverged count as the worst.
     """
     filters = dict(wanted)
-    given = filters.pop("measure", None)
+    measure_named = filters.pop("measure", None)
     condition = filters.get("condition")
     lines = lines_on_file(files, {"condition": CLEAN_KEY} | filters)
     apart = list(table.TASK)
@@ -163,7 +163,7 @@ def _task_values(
     diverged = diverged_runs(files, filters)
     lines = lines.filter(pl.col("seed").is_not_null())
     for task, of_task in groups(lines, *apart):
-        measure = given or accuracy_or_return(of_task)
+        measure = measure_named or accuracy_or_return(of_task)
         values = {}
         shown = {}
         broke = {}
@@ -177,7 +177,9 @@ def _task_values(
             shown[policy] = f"`{policy}`" + count_of_runs(len(sample), of_policy)
             if worst:
                 shown[policy] += f" ({worst} more diverged)"
-        words = [condition, given.replace("_", " ") if given else None]
+        words = [condition]
+        if measure_named:
+            words.append(measure_named.replace("_", " "))
         yield TaskValues(
             name=task_name([*task, *words]),
             values=with_worst(values, broke, MEASURES[measure].higher_is_better),

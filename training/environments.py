@@ -22,7 +22,7 @@ from spikepropamine.envs.shown import hidden_numbers
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
 from spikepropamine.policies.fast.environments import Normalised
-from spikepropamine.policies.spaces import is_normalised, normalised_parts
+from spikepropamine.policies.spaces import is_normalised, is_partly_normalised
 from spikepropamine.training.obstacles import obstacle
 from spikepropamine.training.settings import Settings
 from spikepropamine.training.simulated import Simulated
@@ -157,20 +157,21 @@ def _normalised(venv: VecEnv, settings: Settings) -> VecEnv:
     want it.
     """
     space = venv.observation_space
-    parts = normalised_parts(space)
-    keys = parts if isinstance(space, spaces.Dict) else None
-    observations = settings.normalize_observations and bool(parts)
+    observations = settings.normalize_observations and is_partly_normalised(space)
     raw_rewards = ALGORITHMS[settings.trainer.kind].raw_rewards
     rewards = settings.normalize_rewards and not raw_rewards
     if not observations and not rewards:
         return venv
+    keys = None  # all of them, of a space that is no Dict
+    if observations and isinstance(space, spaces.Dict):
+        keys = [key for key, part in space.items() if is_normalised(part)]
     return Normalised(
         venv,
         norm_obs=observations,
         norm_reward=rewards,
         gamma=settings.trainer.gamma,
         raw=venv.columns if isinstance(venv, Shown) else 0,
-        norm_obs_keys=keys if observations else None,
+        norm_obs_keys=keys,
     )
 
 

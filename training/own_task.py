@@ -25,7 +25,7 @@ from gymnasium import spaces
 
 from spikepropamine.common import bad_input
 from spikepropamine.envs.making import horizon_of
-from spikepropamine.policies.spaces import normalised_parts
+from spikepropamine.policies.spaces import is_partly_normalised
 from spikepropamine.training.environments import env_maker
 from spikepropamine.training.sections import is_configured
 from spikepropamine.training.settings import Settings, has_effect
@@ -56,7 +56,7 @@ class OwnTask:
         return cls(
             horizon_of(env),
             _half_range(env.action_space),
-            bool(normalised_parts(env.observation_space)),
+            is_partly_normalised(env.observation_space),
         )
 
     def sequence_length(self, default: int, most: int) -> int:

@@ -62,7 +62,7 @@ REPORTS = 10
 STARTUP = 5
 """So many trials have to be done before one is given up."""
 WARM_UP = 3
-"""Reports of each training after which its trial is not given up yet."""
+"""Reports of each run, during which its trial is not given up."""
 HEARTBEAT = 60
 """Seconds; a trial that is silent for two of them is tried again."""
 FIRST_SEED = 900
@@ -354,9 +354,12 @@ class Reports(BetweenSteps):
         """
         from optuna.trial import TrialState
 
+        complete = self.trial.study.get_trials(
+            deepcopy=False, states=[TrialState.COMPLETE]
+        )
         others = [
             trial.intermediate_values[place]
-            for trial in self.trial.study.get_trials(False, (TrialState.COMPLETE,))
+            for trial in complete
             if place in trial.intermediate_values
         ]
         return len(others) >= STARTUP and mean < float(np.median(others))
