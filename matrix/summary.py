@@ -196,15 +196,11 @@ def table_of(matrix: Matrix, frame: pl.DataFrame) -> str:
 
 def _power(planned: Sequence[PlannedComparison]) -> str:
     """What the contrasts can see, in words."""
-    runs = []
+    runs: dict[str, list[tuple[int, int]]] = {}
     for row in planned:
-        of_task = [other for other in planned if other.results is row.results]
-        tested = sum(other.comparison is not None for other in of_task)
-        values = row.results.values
-        if row.comparison is not None:
-            one, other = (len(values[policy]) for policy in row.contrast)
-            runs.append((one, other, tested))
-    return power.sentence(runs)
+        one, other = (len(row.results.values.get(name, ())) for name in row.contrast)
+        runs.setdefault(row.results.task, []).append((one, other))
+    return power.sentence(runs.values())
 
 
 def write_figure(file: Path, picture: Path) -> None:

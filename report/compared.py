@@ -102,9 +102,13 @@ class TaskValues(NamedTuple):
             if one in self.values and other in self.values
         ]
 
-    def runs(self, pair: tuple[str, str]) -> list[int]:
-        """Of the policies of a pair, how many runs there are."""
-        return [len(self.values[policy]) for policy in pair if policy in self.values]
+    def runs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
+        """How many runs both policies of those pairs have that are compared."""
+        return [
+            (len(self.values[one]), len(self.values[other]))
+            for one, other in pairs
+            if one in self.values and other in self.values
+        ]
 
 
 def comparisons(files: Sequence[Path], **wanted: str) -> str:
@@ -117,13 +121,11 @@ def comparisons(files: Sequence[Path], **wanted: str) -> str:
     contrasts = [pair for file in files for pair in planned_contrasts(file)]
     planned = []
     exploratory = []
-    runs: list[tuple[int, int, int]] = []
+    runs: list[list[tuple[int, int]]] = []
     for task in _task_values(files, wanted):
         of_task = corrected(task.compared(contrasts))
         planned += [TaskComparison(task.name, one, task.decimals) for one in of_task]
-        counts = [task.runs(pair) for pair in contrasts]
-        known = [count for count in counts if len(count) == 2]
-        runs += [(one, other, len(known)) for one, other in known]
+        runs.append(task.runs(contrasts))
         others = [
             pair
             for pair in itertools.combinations(task.values, 2)

@@ -125,13 +125,13 @@ def welch(*samples: np.ndarray) -> tuple[tuple[float, float], float]:
         samples: one or two, float64 [runs], of two values or more, at least one of
             which varies.
     """
-    mean, error, freedom = _error_of(samples)
+    mean, error, freedom = error_of(samples)
     half = float(stats.t.ppf(1 - LEVEL / 2, freedom) * error)
     p = float(2 * stats.t.sf(abs(mean) / error, freedom))
     return (mean - half, mean + half), p
 
 
-def _error_of(samples: Sequence[np.ndarray]) -> tuple[float, float, float]:
+def error_of(samples: Sequence[np.ndarray]) -> tuple[float, float, float]:
     """The difference of two means, or the one mean; its standard error; and the degrees
     of freedom (Welch and Satterthwaite).
     """
@@ -160,7 +160,7 @@ def equivalence(one: Values, other: Values, margin: float) -> Equivalence | None
     samples = [np.asarray(one, dtype=float), np.asarray(other, dtype=float)]
     if min(map(len, samples)) < FEWEST or not any(map(_varies, samples)):
         return None
-    mean, error, freedom = _error_of(samples)
+    mean, error, freedom = error_of(samples)
     p = float(stats.t.sf((margin - abs(mean)) / error, freedom))
     half = float(stats.t.ppf(1 - LEVEL, freedom) * error)
     return Equivalence(margin, p, (mean - half, mean + half))

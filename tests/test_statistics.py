@@ -191,7 +191,26 @@ def test_more_contrasts_and_fewer_runs_see_less():
     assert power.visible(10, 10, 1) == pytest.approx(1.32, abs=0.25)  # Student's: 1.32
     # more contrasts than are simulated at once
     assert power.visible(5, 5, 64) <= power.visible(5, 5, 65)
-    assert power.visible(30, 30, 1) == pytest.approx(0.72, abs=0.02)
+    assert power.visible(30, 30, 1) == pytest.approx(0.736, abs=0.03)  # Student's
+
+
+def test_few_runs_beside_many_see_less_than_normal_errors_would():
+    # Welch's error has about 3 degrees of freedom, that of normal quantiles infinitely
+    # many: they promise 1.5
+    assert power.visible(4, 30, 1) == power.visible(30, 4, 1) > 1.8
+
+
+def test_contrasts_that_are_not_tested_cost_no_power_and_are_counted():
+    alone = power.sentence([[(5, 5)]])
+    assert f"differences of {power.visible(5, 5, 1):.1f} standard deviations" in alone
+    beside = power.sentence([[(5, 5), (3, 5), (5, 1)], [(5, 2)]])
+    assert beside == (
+        f"{alone} 3 of 4 contrasts are not tested: a policy has fewer than 4 runs."
+    )
+    assert power.sentence([[(5, 5)], [(3, 5)]]) == (
+        f"{alone} 1 of 2 contrasts is not tested: a policy has fewer than 4 runs."
+    )
+    assert power.sentence([[(5, 5)] * 4]) != power.sentence([[(5, 5)]] * 4) == alone
 
 
 def test_a_verdict_follows_the_p_value_that_is_given():
