@@ -113,11 +113,11 @@ def check_series(outcome: Outcome) -> None:
 def contexts_of(
     evaluated: Evaluated, condition: Condition
 ) -> Mapping[str, Sequence[Stretch]]:
-    """The stretches of one context in the episodes of a condition, as far as anyone
-    got.
+    """The stretches of one context in the episodes of a condition.
 
-    Contexts do not depend on what is done in them, so the longest episode of all
-    policies says when they began.
+    Contexts do not depend on what is done in them. Those of a perturbation come from
+    its schedule, to the horizon; those of a task of its own are known as far as any
+    policy got.
 
     Args:
         evaluated: all outcomes of an evaluation.

@@ -10,6 +10,7 @@ from tapes import make
 from spikepropamine.envs import making
 from spikepropamine.envs.perturbations import Perturbed
 from spikepropamine.envs.perturbations.contexts import MOST_CODES, Contexts, codes_of
+from spikepropamine.evaluation.run.episodes import run_episodes
 
 
 def contexts_of(text, seeds=200, steps=0):
@@ -223,3 +224,47 @@ def test_what_perturbs_is_revealed_after_the_contexts_with_its_value_at_every_st
         assert (info["context"] == [1] * 6) == (text != "motor_signs=37")
         np.testing.assert_allclose(observation[-2:], values)
         np.testing.assert_allclose(began, [values[0], 1.0])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "motor_signs=held_out@change(3..5, 8)",
+        "motor_order~0.5@4",
+        "motor_signs=37@4",
+        "none | motor_map=seen@change(2)",
+        "motor_signs=seen@change(3) + motor_order=seen@change(7)",
+        "motor_signs=0@4",
+    ],
+)
+def test_when_contexts_begin_is_known_as_an_episode_begins(text):
+    env = Perturbed(make("HalfCheetah-v5"), text)
+    several = False
+    for seed in range(20):
+        info = env.reset(seed=seed)[1]
+        planned = env.contexts_begin
+        began = {info["context_began"]}
+        for _ in range(10):
+            began.add(env.step(np.zeros(6, np.float32))[4]["context_began"])
+        assert planned == sorted(began)
+        several |= len(planned) > 1
+    assert several == ("=0@" not in text)
+
+
+def test_a_context_that_begins_after_a_fall_counts():
+    """Else a policy that falls early would be spared the second context."""
+
+    class Falls(gym.Wrapper):
+        def step(self, action):
+            return *self.env.step(action)[:2], True, False, {}
+
+    def fallen():
+        return Falls(Perturbed(make("HalfCheetah-v5"), "motor_signs=seen@change(5)"))
+
+    class Still:
+        def predict(self, observation, state, starts, deterministic):
+            return np.zeros((len(observation), 6), np.float32), None
+
+    episodes = run_episodes(Still(), fallen, [0, 1], width=2)
+    assert [episode.length for episode in episodes] == [1, 1]
+    assert [episode.began for episode in episodes] == [(0, 5), (0, 5)]

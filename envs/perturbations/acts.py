@@ -176,6 +176,19 @@ class ContextAct(Act):
         self.chosen = True
         self.move_to(0, None)
 
+    @property
+    def begins(self) -> list[int]:
+        """The steps at which contexts of the present episode begin, rising from 0,
+        whether or not it lasts so long.
+        """
+        steps = [0]
+        context = self._plain
+        for step, planned in self._plan if self.chosen else []:
+            if step and not np.array_equal(planned, context):
+                steps.append(step)
+            context = planned
+        return steps
+
     def next_change(self, time: int) -> float:
         """The first step after this one at which another context may begin; `inf` where
         there is none.

@@ -259,6 +259,14 @@ class Perturbed(gym.Wrapper, gym.utils.RecordConstructorArgs):
         """The step of the episode at which the present context began."""
         return max(task_attribute(self._task, "context_began"), self._began)
 
+    @property
+    def contexts_begin(self) -> list[int]:
+        """The steps at which contexts of the text begin in the present episode, rising
+        from 0, whether or not it lasts so long; empty where the text has none.
+        """
+        there = [present(acts) for acts in self._contexts.values()]
+        return sorted({step for act in there for step in act.begins})
+
     def in_context(self, action: np.ndarray) -> np.ndarray:
         """The action that arrives in the task, in its present context, as this one
         would in the plain task: what a policy would do that knew the context. Only

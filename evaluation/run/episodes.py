@@ -35,7 +35,8 @@ class Episode:
     explained: float = field(default=math.nan, compare=False)
     # of each step
     rewards: tuple[float, ...] = field(default=(), compare=False, repr=False)
-    # steps at which a context began, rising from 0; empty where there are no contexts
+    # steps at which contexts begin, rising from 0, after the end of the episode too
+    # where the schedule tells; empty where there are no contexts
     began: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
 
@@ -241,7 +242,8 @@ def _run_wave(
     stepped = Rows({row: envs[row] for row in rows})
     for row, seed in rows.items():
         first[row], info = stepped.reset(row, seed, options)
-        episodes[row] = _Unfinished(seed, info)
+        planned = planned_contexts(envs[row])
+        episodes[row] = _Unfinished(seed, info, began=planned)
     # rows without an episode need some valid observation, and so do those whose episode
     # is over
     some = next(iter(first.values()))
@@ -278,6 +280,18 @@ def _run_wave(
         running = [row for row in running if row not in over]
         step += 1
     return ended
+
+
+def planned_contexts(env: gym.Env) -> set[int]:
+    """The steps at which contexts of the present episode begin, as it was drawn: to the
+    horizon, wherever the episode ends. Empty where no schedule tells.
+
+    Args:
+        env: that was reset.
+    """
+    if not env.has_wrapper_attr("contexts_begin"):
+        return set()
+    return set(env.get_wrapper_attr("contexts_begin"))
 
 
 def began_of(info: Mapping[str, Any]) -> set[int]:

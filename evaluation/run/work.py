@@ -160,7 +160,7 @@ def run_job(job: Job) -> Outcome:
         Of each episode "seed", "return" and "length"; "rewards", float32 [episodes,
         steps], 0 after the end; "correct", float32 [episodes, trials], NaN where there
         was no response; "explained", float64, NaN in tasks without a right command;
-        "began", int64 [episodes, changes], the steps at which a context began, and -1
+        "began", int64 [episodes, changes], the steps at which contexts begin, and -1
         for no more. Of a spiking policy also the sums of `InsideSums` ("inside/NAME",
         "inside/count").
     """
