@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from spikepropamine.common import whole_folder, write_text
+from spikepropamine.evaluation.measures import DIVERGED
 from spikepropamine.folder import RunFolder, name_of
 from spikepropamine.matrix.cells import Cell
 from spikepropamine.matrix.stamp import divergence
@@ -71,7 +72,8 @@ def _median(cells: Sequence[Cell], lines: pl.DataFrame) -> Cell:
         measure, condition = main_measure(lines)
         known = where(lines, condition=condition, lesion=None).drop_nulls(measure.name)
         first = where(known, suite=known["suite"][0])
-        value = dict(first.select("seed", measure.name).rows())
+        own = first.filter(~pl.col(DIVERGED.name))
+        value = dict(own.select("seed", measure.name).rows())
     ranked = sorted(cells, key=lambda cell: value.get(cell.labels.seed, -np.inf))
     return ranked[(len(ranked) - 1) // 2]
 

@@ -24,7 +24,6 @@ from spikepropamine.report.estimates import (
     Estimate,
     corrected,
     estimate,
-    with_worst,
 )
 from spikepropamine.report.page import Plots, Section, Table, Text
 from spikepropamine.report.plots import plotted
@@ -107,27 +106,28 @@ def results_by_task(frame: pl.DataFrame) -> list[TaskResults]:
         intact = where(known, condition=condition, lesion=None)
         suite = intact["suite"][0]  # the first that has it
         intact = where(intact, suite=suite)
-        trained = intact.drop_nulls("seed").group_by("policy").len()
+        of_runs = intact.drop_nulls("seed")
         keys = [f"{condition} [off]"]
         if condition == CLEAN_KEY:
             keys.append("plasticity-off")
         off = where(known, condition=keys, lesion="off", suite=suite)
-        broke = where(frame, measure=DIVERGED.name, **dict(zip(TASK, task)))
-        diverged = dict(broke.group_by("policy").len().iter_rows())
         results.append(
             TaskResults(
                 task=task_name(task),
                 measure=measure,
                 condition=condition,
-                values=with_worst(
-                    _by_policy(intact, measure), diverged, measure.higher_is_better
-                ),
-                runs=dict(trained.iter_rows()),
+                values=_by_policy(intact, measure),
+                runs=_count(of_runs.filter(~pl.col(DIVERGED.name))),
                 without_plasticity=_by_policy(off, measure),
-                diverged=diverged,
+                diverged=_count(of_runs.filter(DIVERGED.name)),
             )
         )
     return results
+
+
+def _count(lines: pl.DataFrame) -> dict[str, int]:
+    """How many lines there are, by policy."""
+    return dict(lines.group_by("policy").len().iter_rows())
 
 
 def _by_policy(lines: pl.DataFrame, measure: Measure) -> dict[str, np.ndarray]:
@@ -138,11 +138,9 @@ def _by_policy(lines: pl.DataFrame, measure: Measure) -> dict[str, np.ndarray]:
 
 
 def standings(results: Sequence[TaskResults]) -> list[Standing]:
-    """Each policy in each task, those that only diverged last."""
+    """Each policy in each task."""
     return [
-        Standing(of_task, policy)
-        for of_task in results
-        for policy in dict.fromkeys([*of_task.values, *of_task.diverged])
+        Standing(of_task, policy) for of_task in results for policy in of_task.values
     ]
 
 

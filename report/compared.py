@@ -12,16 +12,14 @@ import polars as pl
 
 from spikepropamine import power, statistics, table
 from spikepropamine.common import CLEAN_KEY, UsageError
-from spikepropamine.evaluation.measures import MEASURES
 from spikepropamine.report.columns import Column, markdown
 from spikepropamine.report.contrasts import planned_contrasts
-from spikepropamine.report.estimates import Comparison, corrected, with_worst
-from spikepropamine.report.grouped import count_of_runs, with_interval
+from spikepropamine.report.estimates import Comparison, corrected
+from spikepropamine.report.grouped import about_runs, with_interval
 from spikepropamine.report.results import (
     PERTURBED,
     accuracy_or_return,
     decimals_of,
-    diverged_runs,
     groups,
     lines_on_file,
     once,
@@ -150,9 +148,7 @@ def comparisons(files: Sequence[Path], **wanted: str) -> str:
 def _task_values(
     files: Sequence[Path], wanted: Mapping[str, str]
 ) -> Iterator[TaskValues]:
-    """Of each task, the values of the policies that have several runs. Those that
-    diverged count as the worst.
-    """
+    """Of each task, the values of the policies that have several runs."""
     filters = dict(wanted)
     measure_named = filters.pop("measure", None)
     condition = filters.get("condition")
@@ -162,29 +158,23 @@ def _task_values(
         apart.append("suite")
     else:
         once(lines)
-    diverged = diverged_runs(files, filters)
     lines = lines.filter(pl.col("seed").is_not_null())
     for task, of_task in groups(lines, *apart):
         measure = measure_named or accuracy_or_return(of_task)
         values = {}
         shown = {}
-        broke = {}
         for (policy,), of_policy in groups(of_task, "policy"):
             sample = values_of(of_policy, measure)
-            worst = diverged.get((*task[: len(table.TASK)], policy), 0)
-            if not len(sample) or len(sample) + worst < 2:
+            if len(sample) < 2:
                 continue
             values[policy] = sample
-            broke[policy] = worst
-            shown[policy] = f"`{policy}`" + count_of_runs(len(sample), of_policy)
-            if worst:
-                shown[policy] += f" ({worst} more diverged)"
+            shown[policy] = f"`{policy}`" + about_runs(len(sample), of_policy)
         words = [condition]
         if measure_named:
             words.append(measure_named.replace("_", " "))
         yield TaskValues(
             name=task_name([*task, *words]),
-            values=with_worst(values, broke, MEASURES[measure].higher_is_better),
+            values=values,
             shown=shown,
             measure=measure,
             decimals=decimals_of(of_task, measure),
@@ -222,7 +212,7 @@ def overall(files: Sequence[Path], reference: str = "mlp-sized", **wanted: str) 
     for policy, by_task in values.items():
         count = sum(map(len, by_task.values()))
         of_policy = lines.filter(pl.col("policy") == policy)
-        names[policy] = f"`{policy}`" + count_of_runs(count, of_policy)
+        names[policy] = f"`{policy}`" + about_runs(count, of_policy)
     order = [task_name(task) for task, _ in groups(lines, *table.TASK)]
     compared = []
     for one, other in itertools.combinations(values, 2):

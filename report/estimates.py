@@ -5,7 +5,7 @@ runs. Where a policy was trained once, the units are its episodes, and nothing i
 about other runs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -132,27 +132,3 @@ def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
     decisive = [statistics.decisive(one.difference) for one in comparisons]
     p_values = statistics.holm(decisive)
     return [one._replace(p=p) for one, p in zip(comparisons, p_values)]
-
-
-def with_worst(
-    values: Mapping[str, np.ndarray],
-    diverged: Mapping[str, int],
-    higher_is_better: bool | None,
-) -> dict[str, np.ndarray]:
-    """Values of policies, to which runs that diverged have been added: each has the
-    worst value of all policies.
-
-    Args:
-        values: by policy, float64 [runs].
-        diverged: by policy, how many runs diverged; policies without values stay out.
-        higher_is_better: of the measure. None: no value is the worst, and runs that
-            diverged stay out.
-    """
-    if higher_is_better is None:
-        return dict(values)
-    every = [value for of_policy in values.values() for value in of_policy]
-    worst = min if higher_is_better else max
-    return {
-        policy: np.append(of_policy, [worst(every)] * diverged.get(policy, 0))
-        for policy, of_policy in values.items()
-    }

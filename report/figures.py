@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 from spikepropamine import table
 from spikepropamine.colours import colour_of
 from spikepropamine.common import CLEAN_KEY, UsageError, require, whole_file
-from spikepropamine.evaluation.measures import MEASURES
+from spikepropamine.evaluation.measures import DIVERGED, MEASURES
 from spikepropamine.reading import read_bytes
 from spikepropamine.report.charts import Chart, chart, short
 from spikepropamine.report.estimates import estimate
@@ -129,7 +129,7 @@ def learning(files: Sequence[Path], **wanted: str) -> Chart:
         UsageError: there are no such results.
     """
     lines = lines_on_file(files, {"condition": CLEAN_KEY} | wanted)
-    lines = lines.filter(pl.col("seed").is_not_null())
+    lines = lines.filter(pl.col("seed").is_not_null(), ~pl.col(DIVERGED.name))
     rows = table.where(table.read(files), measure="training_return")
     rows = rows.filter(pl.col("at").is_not_null())
     missing = lines.join(rows, on=table.RUN, how="anti", nulls_equal=True)

@@ -7,6 +7,7 @@ import polars as pl
 from scipy import stats
 
 from spikepropamine import table
+from spikepropamine.evaluation.measures import DIVERGED
 from spikepropamine.report.columns import Column, markdown
 from spikepropamine.report.estimates import estimate
 from spikepropamine.report.results import groups, has, values_of
@@ -65,14 +66,16 @@ def mean_cells(measure: str, decimals: int, where: Row | None = None) -> Make:
     """
 
     def cell(lines: pl.DataFrame) -> str:
-        """The mean over runs with its interval, and how many runs have a value."""
+        """The mean over runs with its interval, how many runs have a value, and how
+        many diverged.
+        """
         lines = _having(lines, where)
         values = values_of(lines, measure)
         score = estimate(values[:, None]) if len(values) else None
         if score is None:
             return ""
         text = with_interval(score.mean, score.interval, decimals)
-        return text + count_of_runs(len(values), lines)
+        return text + about_runs(len(values), lines)
 
     return cell
 
@@ -80,8 +83,9 @@ def mean_cells(measure: str, decimals: int, where: Row | None = None) -> Make:
 def seed_cells(
     measure: str, decimals: int, where: Row | None = None, alone: bool = False
 ) -> Make:
-    """Makes cells of the interquartile mean over lines, and of each seed's value. Where
-    seeds are missing there is no mean, and a dash for each of them.
+    """Makes cells of the interquartile mean over lines, and of each seed's value, or
+    that it diverged. Where seeds are missing there is no mean, and a dash for each of
+    them.
 
     Args:
         measure: a column of the lines.
@@ -99,10 +103,14 @@ def seed_cells(
         middle = f"{stats.trim_mean(known[measure], 0.25):.{decimals}f}"
         if alone or known["seed"][0] is None:
             return middle
-        value = dict(zip(known["seed"], known[measure]))
+        text = {
+            seed: DIVERGED.name if diverged else f"{value:.{decimals}f}"
+            for seed, value, diverged in known.select(
+                "seed", measure, DIVERGED.name
+            ).iter_rows()
+        }
         trained = lines.filter(pl.col("environment") == known["environment"][0])
-        seeds = trained["seed"].unique(maintain_order=True)
-        texts = [f"{value[s]:.{decimals}f}" if s in value else "-" for s in seeds]
+        texts = [text.get(seed, "-") for seed in trained["seed"].unique().sort()]
         if "-" in texts:
             return " ".join(texts)
         return f"{middle} ({' '.join(texts)})"
@@ -110,19 +118,27 @@ def seed_cells(
     return cell
 
 
-def count_of_runs(count: int, lines: pl.DataFrame) -> str:
-    """Says of how many runs a number is, where some have no value: runs that learned
-    nothing have nothing to lose.
+def about_runs(count: int, lines: pl.DataFrame) -> str:
+    """Says of how many runs a number is, where some have no value, since runs that
+    learned nothing have nothing to lose; and how many diverged, which count as the
+    worst.
 
     Args:
         count: of the runs that have a value.
         lines: of all runs.
 
     Returns:
-        Such as " (3 of 5 seeds)"; empty where all have a value.
+        Such as " (3 of 5 seeds, 1 diverged)"; empty where all have a value of their
+        own.
     """
     runs = lines.select(table.RUN).n_unique()
-    return "" if count == runs else f" ({count} of {runs} seeds)"
+    diverged = lines.filter(DIVERGED.name).select(table.RUN).n_unique()
+    parts = []
+    if count != runs:
+        parts.append(f"{count} of {runs} seeds")
+    if diverged:
+        parts.append(f"{diverged} diverged")
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def with_interval(

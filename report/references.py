@@ -24,7 +24,6 @@ from spikepropamine import statistics
 from spikepropamine.common import CLEAN_KEY, UsageError, check_known
 from spikepropamine.report.results import (
     accuracy_or_return,
-    diverged_runs,
     groups,
     lines_on_file,
     once,
@@ -154,7 +153,7 @@ def value_of(words: str, results: Path) -> Value:
             value = OF_POLICY[kind](lines, measure)
         else:
             samples = [
-                _with_diverged(files, wanted | {"policy": policy}, measure)
+                _runs(_trained(files, wanted | {"policy": policy}), measure)
                 for policy in (wanted.get("policy", ""), str(other))
             ]
             value = OF_PAIR[kind](*samples)
@@ -168,19 +167,6 @@ def _trained(files: Sequence[Path], wanted: Mapping[str, str]) -> pl.DataFrame:
     lines = once(lines_on_file(files, wanted))
     trained = lines.filter(pl.col("seed").is_not_null())
     return trained if trained.height else lines
-
-
-def _with_diverged(
-    files: Sequence[Path], wanted: Mapping[str, str], measure: str
-) -> np.ndarray:
-    """Values of runs; those that diverged have the worst of all policies."""
-    values = _runs(_trained(files, wanted), measure)
-    broke = sum(diverged_runs(files, wanted).values())
-    if not broke:
-        return values
-    of_task = {name: text for name, text in wanted.items() if name != "policy"}
-    worst = _runs(_trained(files, of_task), measure).min()
-    return np.append(values, [worst] * broke)
 
 
 def _runs(lines: pl.DataFrame, measure: str) -> np.ndarray:

@@ -15,7 +15,7 @@ import polars as pl
 from spikepropamine import table
 from spikepropamine.common import CLEAN_KEY, UsageError, check_known
 from spikepropamine.evaluation.measure import SHARE, Measure
-from spikepropamine.evaluation.measures import DERIVED, DIVERGED, telling
+from spikepropamine.evaluation.measures import DERIVED, DIVERGED, MEASURES, telling
 from spikepropamine.table import CONDITION, EVALUATION, RUN, TASK
 
 PERTURBED = "perturbed"
@@ -47,7 +47,8 @@ def with_derived(
 
 def lines_of(frame: pl.DataFrame) -> pl.DataFrame:
     """The lines of rows: means over episodes, steps and trials; what is missing is
-    null. Raises UsageError where a run is there twice.
+    null. A run that diverged has the worst value of all, see `_with_diverged`; the
+    column `diverged` is true of it. Raises UsageError where a run is there twice.
     """
     frame = with_derived(frame)
     twice = frame.filter(frame.drop("value", "revision").is_duplicated())
@@ -55,6 +56,7 @@ def lines_of(frame: pl.DataFrame) -> pl.DataFrame:
         raise UsageError(f"{_names(twice)}: it is there twice, of two evaluations")
     whole = frame.filter(pl.col("at").is_null())
     lines = _pivot(whole.filter(pl.col("condition").is_not_null()))
+    lines = _with_diverged(lines, table.where(frame, measure=DIVERGED.name))
     facts = whole.filter(pl.col("condition").is_null())
     of_suites = facts.filter(pl.col("suite").is_not_null())
     revisions = frame.select(*RUN, "revision").unique(RUN, maintain_order=True)
@@ -63,7 +65,7 @@ def lines_of(frame: pl.DataFrame) -> pl.DataFrame:
         (EVALUATION, _pivot(of_suites)),
         (RUN, revisions),
     ):
-        needless = {*CONDITION, "steps"} - {*keys}
+        needless = {*CONDITION, "steps", DIVERGED.name} - {*keys}
         known = known.select(name for name in known.columns if name not in needless)
         lines = lines.join(
             known, on=keys, how="left", nulls_equal=True, maintain_order="left"
@@ -80,6 +82,40 @@ def _pivot(frame: pl.DataFrame) -> pl.DataFrame:
         aggregate_function="mean",
         maintain_order=True,
     )
+
+
+def _with_diverged(lines: pl.DataFrame, broke: pl.DataFrame) -> pl.DataFrame:
+    """The lines, and those of runs that diverged, with the column `diverged`.
+
+    Such a run has a line in each condition in which other runs of its policy have one;
+    where all of them diverged, in each condition of the task without a lesion. Its
+    values are the worst of the runs of all policies there; none of measures of which
+    neither higher nor lower values are better.
+
+    Args:
+        lines: of the runs that were evaluated.
+        broke: rows of `diverged`.
+    """
+    lines = lines.with_columns(pl.lit(False).alias(DIVERGED.name))
+    broke = broke.select(RUN).unique(maintain_order=True)
+    if broke.is_empty() or lines.is_empty():
+        return lines
+    of_runs = lines.filter(pl.col("seed").is_not_null())
+    place = [*TASK, *CONDITION]
+    worst = of_runs.group_by(place, maintain_order=True).agg(
+        pl.col(name).min() if MEASURES[name].higher_is_better else pl.col(name).max()
+        for name in lines.columns
+        if name in MEASURES and MEASURES[name].higher_is_better is not None
+    )
+    policy = [*TASK, "policy"]
+    how: dict[str, Any] = {"nulls_equal": True, "maintain_order": "left"}
+    of_policies = of_runs.select(*policy, *CONDITION).unique(maintain_order=True)
+    beside_others = broke.join(of_policies, on=policy, **how)
+    alone = broke.join(of_policies, on=policy, how="anti", **how)
+    alone = alone.join(table.where(worst, lesion=None).select(place), on=TASK, **how)
+    added = pl.concat([beside_others, alone]).join(worst, on=place, **how)
+    added = added.with_columns(pl.lit(True).alias(DIVERGED.name))
+    return pl.concat([lines, added], how="diagonal")
 
 
 def lines_on_file(files: Sequence[Path], wanted: Mapping[str, str]) -> pl.DataFrame:
@@ -177,23 +213,6 @@ def groups(
     order = [place.over(columns[: i + 1]) for i in range(len(columns))]
     lines = lines.with_row_index("place").sort(order, maintain_order=True).drop("place")
     yield from lines.group_by(columns, maintain_order=True)
-
-
-def diverged_runs(
-    files: Sequence[Path], wanted: Mapping[str, str]
-) -> dict[tuple[Any, ...], int]:
-    """How many runs diverged, by environment, setting and policy.
-
-    Args:
-        files: tables of results.
-        wanted: what rows have to have; conditions do not matter, as such runs have
-            none.
-    """
-    rows = table.where(table.read(files), measure=DIVERGED.name)
-    of_run = {SHORT.get(name, name): text for name, text in wanted.items()}
-    known = {name: text for name, text in of_run.items() if name in RUN}
-    count = matching(rows, known).group_by(*TASK, "policy").len()
-    return {tuple(key): number for *key, number in count.rows()}
 
 
 def values_of(lines: pl.DataFrame, measure: str) -> np.ndarray:

@@ -5,6 +5,7 @@ import random
 import re
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from spikepropamine.common import UsageError
@@ -15,7 +16,7 @@ from spikepropamine.report.references import (
     with_references,
 )
 from spikepropamine.statistics import difference
-from spikepropamine.table import table, write
+from spikepropamine.table import read, table, write
 
 ROOT = Path(__file__).parent.parent
 COMMITTED = ROOT / "benchmarks" / "results"
@@ -51,6 +52,33 @@ def results(tmp_path):
     ],
 )
 def test_a_reference_has_the_value_of_the_rows(results, words, value):
+    assert value_of(words, results).value == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        ("mean some policy=snn", 2.6),
+        ("runs some policy=snn", 5.0),
+        ("middle some policy=lstm", 1.0),
+        ("difference some policy=mlp other=lstm", 2.0),
+        ("difference some policy=lstm other=mlp measure=recovery_time", 10.0),
+    ],
+)
+def test_runs_that_diverged_count_as_the_worst(results, words, value):
+    rows = read(results / "some.csv")
+    task = {"environment": "Task-v0", "value": 1.0}
+    broke = [
+        task | {"measure": "diverged", "policy": policy, "seed": seed}
+        for policy, seed in (("snn", 4), ("lstm", 0), ("lstm", 1))
+    ]
+    times = [
+        task | {"suite": "standard", "condition": "clean", "policy": policy,
+                "seed": seed, "measure": "recovery_time", "value": time}
+        for policy, time in (("snn", 30.0), ("mlp", 20.0))
+        for seed in range(4)
+    ]  # fmt: skip
+    write(results / "some.csv", pl.concat([rows, table(broke), table(times)]))
     assert value_of(words, results).value == pytest.approx(value)
 
 

@@ -207,8 +207,26 @@ def test_runs_that_diverged_count_as_the_worst(made, plans):
     rows = rows_of(SAMPLES) + [broke | {"seed": seed} for seed in (4, 5)]
     (row,) = [row for row in made("comparisons", rows) if row[3:4] == ["`b`"]]
     found = difference(SAMPLES["a"] + [0.45, 0.45], SAMPLES["b"])
-    assert row[1] == "`a` (2 more diverged)"
+    assert row[1] == "`a` (2 diverged)"
     assert row[4] == "{:.2f} [{:.2f}, {:.2f}]".format(found.mean, *found.interval)
+
+
+def test_tables_show_and_count_runs_that_diverged(made, plans):
+    plans("{a: [b]}")
+    broke = {"environment": "Cue", "policy": "a", "measure": "diverged", "value": 1.0}
+    rows = rows_of({"a": [0.9, 0.8], "b": [0.5, 0.7, 0.6]})
+    rows += [broke | {"seed": 2}, broke | {"policy": "e", "seed": 0}]
+    rows += [broke | {"policy": "e", "seed": 1}]
+    (a, b, e) = made("seeds", rows, measure="late_accuracy")
+    assert a == ["`a`", "0.73 (0.90 0.80 diverged)"]
+    assert b == ["`b`", "0.60 (0.50 0.70 0.60)"]
+    assert e == ["`e`", "0.50 (diverged diverged)"]
+    for row in made("comparisons", rows):
+        if row[1:2] + row[2:3] == ["`b`", "`e` (2 diverged)"]:
+            assert row[3].startswith("0.10 [")
+            break
+    else:
+        raise AssertionError("a policy whose runs all diverged is missing")
 
 
 def test_the_worst_time_is_the_longest(made, plans):
