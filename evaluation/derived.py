@@ -57,10 +57,14 @@ def late_accuracy(frame: pl.DataFrame, by_episode: bool = False) -> pl.DataFrame
 
     Returns:
         The rows. Where the number of trials is odd, the second half is the longer one.
+        There are none of runs whose file has them: a mean of their episodes, which
+        means by trial do not tell where some trials have no answer.
     """
+    known = table.where(frame, measure="late_accuracy")
     late = pl.col("at") >= (pl.col("at").max().over(ROW) + 1) // 2
     value = pl.col("value").filter("late").mean()
     lines = table.where(frame, measure="correct").with_columns(late=late)
+    lines = lines.join(known, on=ROW, how="anti", nulls_equal=True)
     lines = lines.group_by(*ROW, "episode", maintain_order=True).agg(value)
     if not by_episode:
         lines = lines.group_by(ROW, maintain_order=True).agg(pl.col("value").mean())

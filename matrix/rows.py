@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from spikepropamine.evaluation.ask.conditions import STANDARD, STANDARD_CONDITIONS
+from spikepropamine.evaluation.derived import late_accuracy
 from spikepropamine.evaluation.description import Description, read_description
 from spikepropamine.evaluation.judge.ideal_observer import ideal_responses
 from spikepropamine.evaluation.measures import DIVERGED, EPISODES, measure_named
@@ -106,7 +107,8 @@ def rows_of(cell: Cell) -> pl.DataFrame:
 
 def evaluated(folder: Path) -> pl.DataFrame:
     """The rows of an evaluation that are kept on file, means over its episodes. The
-    records of the measures say which are, see `evaluation.measures`.
+    records of the measures say which are, see `evaluation.measures`. Late accuracy is
+    kept, too, since it does not follow from the means where trials have no answer.
 
     Args:
         folder: of the evaluation.
@@ -125,6 +127,8 @@ def evaluated(folder: Path) -> pl.DataFrame:
         (is_run & pl.col("measure").is_in(of_runs))
         | (is_teacher & pl.col("measure").is_in(of_teacher))
     )
+    late = late_accuracy(results.frame.filter(is_run), by_episode=True)
+    kept = pl.concat([kept, late.drop_nulls("value")])
     keys = [name for name in COLUMNS if name not in ("episode", "value")]
     means = kept.group_by(keys, maintain_order=True).agg(pl.col("value").mean())
     means = means.with_columns(episode=pl.lit(None, pl.Int64)).select(list(COLUMNS))

@@ -229,7 +229,8 @@ def test_a_cell_is_the_same_as_its_single_commands(file, monkeypatch):
     evaluated = EvaluationResults.read(cell.results[0]).measured(
         "ndp-oja", "noise-0.1", "late_accuracy"
     )
-    late = where(late_accuracy(rows), policy="ndp-oja", condition="noise-0.1")["value"]
+    of_noise = {"policy": "ndp-oja", "condition": "noise-0.1"}
+    late = where(rows, measure="late_accuracy", **of_noise)["value"]
     assert late.to_list() == pytest.approx([evaluated.mean])
     assert mine.select("seed", "steps").row(0) == (0, 32)
     assert where(rows, policy="ndp-oja", measure="episodes")["value"].to_list() == [2]

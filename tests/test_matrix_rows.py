@@ -15,6 +15,8 @@ from spikepropamine.folder import ASKED, RESULTS, RunFolder, seconds_of
 from spikepropamine.matrix import rows as rows_module
 from spikepropamine.matrix.definition import Labels
 from spikepropamine.matrix.rows import OBSERVER, collect, rows_of
+from spikepropamine.report.evaluation import EvaluationResults
+from spikepropamine.report.results import lines_of
 from spikepropamine.table import read, where
 
 
@@ -99,7 +101,7 @@ def test_the_rows_of_a_cell_are_the_means_of_its_evaluation(finished):
     assert found == {
         ("parameters", None): 123, ("training_return", None): 4, ("episodes", None): 2,
         ("random_return", None): -1, ("return", None): 7, ("correct", 0): 0.5,
-        ("correct", 1): 1,
+        ("correct", 1): 1, ("late_accuracy", None): 1,
         ("settled_pace", None): 0.5,
     }  # fmt: skip
     (only,) = (
@@ -108,6 +110,28 @@ def test_the_rows_of_a_cell_are_the_means_of_its_evaluation(finished):
         .rows(named=True)
     )
     assert only == {"condition": "signs", "episode": None} | told
+
+
+def test_late_accuracy_is_a_mean_of_episodes_where_trials_have_no_answer(tmp_path):
+    """By trial the means are 1, 0.5 and 1, and so 0.75 late on."""
+    answers = np.array([[1.0, 0.0, np.nan], [1.0, 1.0, 1.0]])  # [episodes, trials]
+    asked = description_of([condition("clean")], {"own": [0]}, seeds=[0, 1])
+    (tmp_path / ASKED).write_text(json.dumps(asked))
+    measured = {("own", "clean", "correct"): [answers]}
+    measured["own", "clean", "return"] = [np.zeros(2)]
+    measured["own", None, "random_return"] = [np.zeros(2)]
+    rows = [
+        row | {"suite": "standard"}
+        for row in rows_of_arrays([condition("clean")], measured)
+        if np.isfinite(row["value"])
+    ]
+    table.write(tmp_path / RESULTS, table.table(rows))
+    kept = rows_module.evaluated(tmp_path)
+    (late,) = lines_of(kept)["late_accuracy"]
+    shown = EvaluationResults.read(tmp_path).measured("own", "clean", "late_accuracy")
+    assert late == shown.mean == 0.5
+    without = kept.filter(pl.col("measure") != "late_accuracy")
+    assert lines_of(without)["late_accuracy"].to_list() == [0.75]  # of older files
 
 
 def test_the_ideal_observer_sees_the_noise_of_its_condition_and_replaces_its_rows(
