@@ -89,7 +89,8 @@ def difference(one: Values, other: Values, paired: bool = False) -> Difference:
     """
     one = np.asarray(one, dtype=float)
     other = np.asarray(other, dtype=float)
-    better = _better(one if paired else one[:, None], other)
+    ranked = _ranked(one, other, paired)
+    better = _better(*ranked)
     samples = [one - other] if paired else [one, other]
     counts = [len(values) for values in samples]
     if paired:
@@ -100,7 +101,7 @@ def difference(one: Values, other: Values, paired: bool = False) -> Difference:
         mean=float(np.sort(one).mean() - np.sort(other).mean()),
         interval=None,
         p=None,
-        rank_p=_rank_p(one, other, paired) if min(counts) >= FEWEST else None,
+        rank_p=_rank_p(*ranked) if min(counts) >= FEWEST else None,
         better=better,
         better_interval=around,
     )
@@ -166,22 +167,63 @@ def equivalence(one: Values, other: Values, margin: float) -> Equivalence | None
     return Equivalence(margin, p, (mean - half, mean + half))
 
 
-def _better(one: np.ndarray, other: np.ndarray) -> float:
-    """The share of pairs in which `one` is higher, ties counting half."""
-    return float(np.mean((one > other) + 0.5 * (one == other)))
+def _ranked(
+    one: np.ndarray, other: np.ndarray, paired: bool
+) -> tuple[np.ndarray] | tuple[np.ndarray, np.ndarray]:
+    """What is ranked: whole numbers in the order of two samples, or of the differences
+    of pairs. Values that are equal but for rounding are ties.
+    """
+    every = np.concatenate([one, other])
+    smallest = ROUNDING * np.abs(every).max(initial=0)
+    if paired:
+        sizes = np.append(0.0, np.abs(one - other))
+        return (np.sign(one - other) * _levels(sizes, smallest)[1:],)
+    levels = _levels(every, smallest)
+    return levels[: len(one)], levels[len(one) :]
 
 
-def _rank_p(one: np.ndarray, other: np.ndarray, paired: bool) -> float:
-    many = max(len(one), len(other)) > MANY
-    if not paired:
+def _levels(values: np.ndarray, smallest: float) -> np.ndarray:
+    """The ranks of values from 0 on, without gaps; ties have the same.
+
+    Args:
+        values: float64 [values].
+        smallest: difference to the next higher value that does not count.
+    """
+    order = np.argsort(values)
+    above = np.diff(values[order], prepend=values[order][:1]) > smallest
+    levels = np.zeros(len(values))
+    levels[order] = above.cumsum()
+    return levels
+
+
+def _better(*ranked: np.ndarray) -> float:
+    """The share of pairs in which the first is higher, ties counting half.
+
+    Args:
+        ranked: two samples, each value of which is compared with each of the other; or
+            the differences of pairs.
+    """
+    differences = ranked[0]
+    if len(ranked) == 2:
+        differences = np.subtract.outer(*ranked)
+    return float(np.mean((differences > 0) + 0.5 * (differences == 0)))
+
+
+def _rank_p(*ranked: np.ndarray) -> float:
+    """Of the test of Mann and Whitney of two samples, or of Wilcoxon of the differences
+    of pairs.
+    """
+    many = max(map(len, ranked)) > MANY
+    if len(ranked) == 2:
         if many:
-            return float(stats.mannwhitneyu(one, other, method="asymptotic").pvalue)
-        return ranks.rank_sum_p(one, other)
-    if (one == other).all():
+            return float(stats.mannwhitneyu(*ranked, method="asymptotic").pvalue)
+        return ranks.rank_sum_p(*ranked)
+    (differences,) = ranked
+    if not differences.any():
         return 1.0
     if many:
-        return float(stats.wilcoxon(one, other, method="asymptotic").pvalue)
-    return ranks.signed_rank_p(one - other)
+        return float(stats.wilcoxon(differences, method="asymptotic").pvalue)
+    return ranks.signed_rank_p(differences)
 
 
 def pooled(

@@ -176,6 +176,22 @@ def test_the_probability_of_improvement_has_an_interval_with_a_width():
     assert low == pytest.approx(1 / (1 + 1.96**2 / 4), abs=0.01) and high == 1
 
 
+def test_values_that_are_equal_but_for_rounding_are_ties():
+    """0.1 + 0.2 is more than 0.3 by the last digit."""
+    one, other = [0.1 + 0.2, 0.5, 0.7, 0.9], [0.3, 0.5, 0.7, 0.9]
+    for paired in (False, True):
+        found = difference(one, other, paired)
+        exact = difference(other, other, paired)
+        assert (found.better, found.rank_p) == (exact.better, exact.rank_p)
+        assert (found.better, found.rank_p) == (0.5, 1.0)
+    # sizes of differences are ties, too: 0.4 - 0.3 is less than 0.1
+    pairs = [0.4, 0.1, 0.0, 0.7, 1.0], [0.3, 0.0, 0.1, 0.5, 0.6]
+    whole = [4, 1, 0, 7, 10], [3, 0, 1, 5, 6]
+    assert difference(*pairs, paired=True).rank_p == pytest.approx(
+        difference(*whole, paired=True).rank_p
+    )
+
+
 def test_equivalence_needs_a_small_difference_and_a_small_error():
     near = [1.0, 1.01, 0.99, 1.0, 1.02]
     found = equivalence(near, [1.0, 1.0, 1.01, 0.99, 1.0], margin=0.05)
