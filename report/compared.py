@@ -18,6 +18,7 @@ from spikepropamine.report.estimates import Comparison, corrected
 from spikepropamine.report.grouped import about_runs, with_interval
 from spikepropamine.report.results import (
     PERTURBED,
+    above_random,
     accuracy_or_return,
     decimals_of,
     groups,
@@ -194,30 +195,16 @@ def overall(files: Sequence[Path], reference: str = "mlp-sized", **wanted: str) 
     measure = wanted.pop("measure", "return")
     lines = once(lines_on_file(files, {"condition": CLEAN_KEY} | wanted))
     lines = lines.filter(pl.col("seed").is_not_null())
-    values: dict[str, dict[str, np.ndarray]] = {}
-    for (*task, policy), some in groups(lines, *table.TASK, "policy"):
-        sample = values_of(some, measure)
-        if len(sample):
-            values.setdefault(policy, {})[task_name(task)] = sample
-    if measure != "return":
-        tasks = {task for by_task in values.values() for task in by_task}
-        unit = dict.fromkeys(tasks, 1.0)
-    elif reference in values:
-        unit = _units(lines, values[reference], reference)
-    else:
-        raise UsageError(
-            f"no runs of the reference {reference!r}: add reference=POLICY"
-        )
+    values, unit = tasks_of(lines, measure, reference)
     names = {}
     for policy, by_task in values.items():
         count = sum(map(len, by_task.values()))
         of_policy = lines.filter(pl.col("policy") == policy)
         names[policy] = f"`{policy}`" + about_runs(count, of_policy)
-    order = [task_name(task) for task, _ in groups(lines, *table.TASK)]
     compared = []
     for one, other in itertools.combinations(values, 2):
         both = values[one].keys() & values[other].keys() & unit.keys()
-        shared = {task: unit[task] for task in order if task in both}
+        shared = {task: scale for task, scale in unit.items() if task in both}
         if len(shared) > 1:
             pooled = statistics.pooled(values[one], values[other], shared)
             compared.append(Comparison(names[one], names[other], measure, pooled))
@@ -229,18 +216,42 @@ def overall(files: Sequence[Path], reference: str = "mlp-sized", **wanted: str) 
     return f"{text}\n\n{_table(rows, planned=False)}"
 
 
-def _units(
-    lines: pl.DataFrame, values: Mapping[str, np.ndarray], reference: str
-) -> dict[str, float]:
-    """By task, the mean return of a reference above that of random actions."""
-    units = {}
+class Tasks(NamedTuple):
+    """What is pooled over tasks."""
+
+    values: Mapping[str, Mapping[str, np.ndarray]]
+    """By policy and task, float64 [runs]."""
+    unit: Mapping[str, float]
+    """By task, what its values are relative to."""
+
+
+def tasks_of(lines: pl.DataFrame, measure: str, reference: str) -> Tasks:
+    """The values of runs by policy and task, and the unit of each task: of returns, the
+    mean of a reference above that of random actions; of other measures, 1.
+
+    Args:
+        lines: of runs.
+        measure: its name.
+        reference: a policy; tasks in which it has no runs have no unit.
+
+    Raises:
+        UsageError: the reference has no runs, or earns no more than random actions.
+    """
+    values: dict[str, dict[str, np.ndarray]] = {}
+    unit: dict[str, float] = {}
     for task, of_task in groups(lines, *table.TASK):
         name = task_name(task)
-        if name not in values:
-            continue
-        units[name] = float(values[name].mean() - of_task["random_return"].mean())
-        if units[name] <= 0:
-            raise UsageError(
-                f"{name}: {reference!r} earns no more than random actions there"
-            )
-    return units
+        for (policy,), of_policy in groups(of_task, "policy"):
+            sample = values_of(of_policy, measure)
+            if len(sample):
+                values.setdefault(policy, {})[name] = sample
+        if measure != "return":
+            unit[name] = 1.0
+        elif name in values.get(reference, {}):
+            mean = values[reference][name].mean()
+            unit[name] = above_random(float(mean), of_task, f"{name}: {reference!r}")
+    if not unit:
+        raise UsageError(
+            f"no runs of the reference {reference!r}: add reference=POLICY"
+        )
+    return Tasks(values, unit)

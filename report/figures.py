@@ -25,6 +25,7 @@ from spikepropamine.reading import read_bytes
 from spikepropamine.report.charts import Chart, chart, short
 from spikepropamine.report.estimates import estimate
 from spikepropamine.report.results import (
+    above_random,
     groups,
     lines_on_file,
     main_measure,
@@ -311,7 +312,10 @@ def _values_of_task(
         unit = 1 - CHANCE
     else:
         static = next((policy for policy in STATIC if policy in values), "mlp")
-        unit = float(values[static].mean() - lines["random_return"].mean())
+        mean = float(values[static].mean())
+        unit = above_random(
+            mean, lines, f"{task_name(lines.select(table.TASK).row(0))}: {static!r}"
+        )
     return plastic, values, unit
 
 

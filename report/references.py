@@ -22,14 +22,13 @@ from scipy import stats
 
 from spikepropamine import statistics
 from spikepropamine.common import CLEAN_KEY, UsageError, check_known
+from spikepropamine.report.compared import tasks_of
 from spikepropamine.report.results import (
     accuracy_or_return,
-    groups,
     lines_on_file,
     once,
     values_of,
 )
-from spikepropamine.table import TASK
 
 LIST = Path("docs/numbers.txt")
 """Numbers that refer to no rows."""
@@ -183,22 +182,14 @@ def _pooled(
     `other` above that of random actions.
     """
     filters = {"condition": CLEAN_KEY} | dict(wanted)
-    lines = _trained(files, filters | {"policy": other})
-    one = _trained(files, filters)
-    unit = {}
-    first: dict[str, np.ndarray] = {}
-    second: dict[str, np.ndarray] = {}
-    for task, of_task in groups(lines, *TASK):
-        name = str(task)
-        second[name] = _runs(of_task, measure)
-        unit[name] = 1.0
-        if measure == "return":
-            random = of_task["random_return"].mean()
-            unit[name] = float(second[name].mean()) - float(str(random))
-    for task, of_task in groups(one, *TASK):
-        first[str(task)] = _runs(of_task, measure)
-    shared = {task: scale for task, scale in unit.items() if task in first}
-    tested = statistics.pooled(first, second, shared)
+    policy = filters.pop("policy")
+    lines = _trained(files, filters)
+    values, unit = tasks_of(lines, measure, other)
+    for name in (policy, other):
+        check_known("policy", name, values)
+    both = values[policy].keys() & values[other].keys()
+    shared = {task: scale for task, scale in unit.items() if task in both}
+    tested = statistics.pooled(values[policy], values[other], shared)
     return Value(tested.mean, tested.interval)
 
 

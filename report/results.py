@@ -231,6 +231,25 @@ def values_of(lines: pl.DataFrame, measure: str) -> np.ndarray:
     return by_run.agg(pl.col(measure).mean())[measure].to_numpy()
 
 
+def above_random(mean: float, lines: pl.DataFrame, name: str) -> float:
+    """A mean return above that of random actions, which others can be relative to.
+
+    Args:
+        mean: the return.
+        lines: of its task, with the returns of random actions.
+        name: of the policy that earns it, for people.
+
+    Raises:
+        UsageError: it is no higher than that of random actions.
+    """
+    above = mean - float(str(lines["random_return"].mean()))
+    if not above > 0:
+        raise UsageError(
+            f"{name} earns no more than random actions, so nothing is relative to that"
+        )
+    return above
+
+
 def has(lines: pl.DataFrame, measure: str) -> bool:
     """Whether a line has a value of a measure.
 

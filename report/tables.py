@@ -26,6 +26,7 @@ from spikepropamine.report.measured import (
     stepping,
 )
 from spikepropamine.report.results import (
+    above_random,
     accuracy_or_return,
     decimals_of,
     groups,
@@ -180,9 +181,18 @@ def relative(files: Sequence[Path], to: str, **wanted: str) -> str:
     lines = of_one_task(once(lines_on_file(files, wanted)))
     lines = lines.filter(pl.col("lesion").is_null(), pl.col("seed").is_not_null())
     check_known("policy", to, lines["policy"].unique())
-    lines = lines.with_columns(above=pl.col("return") - pl.col("random_return").mean())
-    one = pl.col("above").filter(pl.col("policy") == to).mean().over("condition")
-    lines = lines.with_columns(share=pl.col("above") / one)
+    means = (
+        lines.filter(pl.col("policy") == to)
+        .group_by("condition")
+        .agg(pl.col("return").mean())
+    )
+    one = {
+        condition: above_random(mean, lines, f"{condition}: {to!r}")
+        for condition, mean in means.iter_rows()
+    }
+    above = pl.col("return") - pl.col("random_return").mean()
+    unit = pl.col("condition").replace_strict(one, default=None)
+    lines = lines.with_columns(share=above / unit)
     conditions = lines["condition"].unique(maintain_order=True)
     columns = {name: mean_cells("share", 2, {"condition": name}) for name in conditions}
     return grouped(lines, ["name"], {"policy": "name"}, columns)

@@ -82,6 +82,18 @@ def test_runs_that_diverged_count_as_the_worst(results, words, value):
     assert value_of(words, results).value == pytest.approx(value)
 
 
+def test_nothing_is_pooled_relative_to_a_policy_that_is_no_better_than_random(results):
+    rows = read(results / "some.csv")
+    random = [
+        {"environment": "Task-v0", "policy": policy, "seed": 0, "value": 3.5,
+         "measure": "random_return"}
+        for policy in RUNS
+    ]  # fmt: skip
+    write(results / "some.csv", pl.concat([rows, table(random)]))
+    with pytest.raises(UsageError, match="Task-v0: 'mlp' earns no more than random"):
+        value_of("pooled some policy=snn other=mlp", results)
+
+
 def test_a_number_is_written_as_the_page_writes_it(results):
     page = (
         "**9.9**<!-- = mean some policy=snn -->, 1 % [2,\n  3]<!-- = difference some "

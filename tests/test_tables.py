@@ -243,6 +243,18 @@ def test_the_worst_time_is_the_longest(made, plans):
     assert float(row[4].split()[0]) == pytest.approx(expected, abs=0.006)
 
 
+@pytest.mark.parametrize("condition", ["clean", "noise"])
+def test_nothing_is_relative_to_a_policy_that_is_no_better_than_random(made, condition):
+    """Shares of a negative number would turn the order of policies round."""
+    returns = {"clean": 5.0, "noise": 5.0} | {condition: -5.0}
+    rows = rows_of({"told": [-1.0, 0.0]}, "random_return", condition=None)
+    for key, value in returns.items():
+        of_policies = {"told": [value] * 2, "snn": [value / 2] * 2}
+        rows += rows_of(of_policies, "return", condition=key)
+    with pytest.raises(UsageError, match=f"{condition}: 'told' earns no more than"):
+        made("relative", rows, to="told")
+
+
 def test_tasks_together_count_relative_to_a_reference(made):
     random = np.random.default_rng(0)
     means = {"a": 9, "b": 5}
@@ -464,6 +476,16 @@ def test_a_forest_has_a_row_for_each_task(tmp_path):
         ("static", "Cue"): cue, ("static", "Ant-v5"): -0.1,
         ("LSTM", "Ant-v5"): 0.4,
     }, rel=1e-4)  # fmt: skip
+
+
+def test_a_forest_has_no_unit_where_the_static_policy_is_no_better_than_random(
+    tmp_path,
+):
+    rows = rows_of({"snn_sized": [-3.0, -2.0]}, "random_return", condition=None)
+    rows += rows_of({"ndp_oja": [5.0, 6.0], "snn_sized": [-4.0, -5.0]}, "return")
+    write(tmp_path / "some.csv", table(rows))
+    with pytest.raises(UsageError, match="Cue: 'snn-sized' earns no more than random"):
+        figures.forest([tmp_path / "some.csv"])
 
 
 @pytest.mark.parametrize("policies", [["snn", "lstm"], ["ndp-oja", "lstm"]])
