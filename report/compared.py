@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from spikepropamine import power, statistics, table
-from spikepropamine.common import CLEAN_KEY, UsageError
+from spikepropamine.common import CLEAN_KEY, UsageError, check_known
 from spikepropamine.report.columns import Column, markdown
 from spikepropamine.report.contrasts import planned_contrasts
 from spikepropamine.report.estimates import Comparison, corrected
@@ -160,6 +160,8 @@ def _task_values(
     else:
         once(lines)
     lines = lines.filter(pl.col("seed").is_not_null())
+    if measure_named:
+        check_known("measure", measure_named, lines.columns)
     for task, of_task in groups(lines, *apart):
         measure = measure_named or accuracy_or_return(of_task)
         values = {}
@@ -237,6 +239,7 @@ def tasks_of(lines: pl.DataFrame, measure: str, reference: str) -> Tasks:
     Raises:
         UsageError: the reference has no runs, or earns no more than random actions.
     """
+    check_known("measure", measure, lines.columns)
     values: dict[str, dict[str, np.ndarray]] = {}
     unit: dict[str, float] = {}
     for task, of_task in groups(lines, *table.TASK):

@@ -9,16 +9,14 @@ that took.
     <!-- figure: conditions cue-ppo -->
     ![Accuracy by noise](docs/noise.png)
 
-A marker names a kind, files of results without `.csv`, and what their rows are to have,
-in quotes where there is a space in it. A figure is drawn to the path of the picture
-below its marker, and remembers the definition and the numbers that it shows. Numbers in
-sentences refer to rows in the same way, or are on file in a list:
+`spikepropamine.report.markers` says what a marker names. A figure is drawn to the path
+of the picture below its marker, and remembers the definition and the numbers that it
+shows. Numbers in sentences refer to rows in the same way, or are on file in a list:
 `spikepropamine.report.references`.
 """
 
 import difflib
 import re
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -32,6 +30,7 @@ from spikepropamine.common import Parser, UsageError, check_known, shown, write_
 from spikepropamine.reading import read_text
 from spikepropamine.report.contrasts import MATRICES
 from spikepropamine.report.figures import FIGURES, agrees, draw
+from spikepropamine.report.markers import FIGURE, TABLE, check_markers, read_marker
 from spikepropamine.report.references import LIST, listed_numbers, with_references
 from spikepropamine.report.results import SHORT, matching
 from spikepropamine.report.tables import TABLES
@@ -39,13 +38,11 @@ from spikepropamine.table import RESULTS, read, where
 from spikepropamine.words import plural
 
 BENCHMARKS = Path("benchmarks")
-TABLE = re.compile(r"(<!-- table: (.*?) -->\n)(.*?)(<!-- end -->|\Z)", re.DOTALL)
 WITHOUT_RUNS = ("revisions", "speed", "frameworks", "costs", "simulated")
 """Kinds of table that are not of training runs, or have their revisions in them."""
 DIRTY = "-dirty"
 SHORTEST = 7  # digits of a revision, of which some have more
 MARKS = ("+++", "---")  # heads of a list of differences
-FIGURE = re.compile(r"<!-- figure: (.*?) -->\s*!\[.*?\]\((.*?)\)")
 
 
 def pages_of(root: Path) -> list[Path]:
@@ -77,16 +74,9 @@ def made(
     """
     marker = f"<!-- {kind}: {text} -->"
     try:
-        name, *words = shlex.split(text)
-    except ValueError as error:
-        raise UsageError(f"{marker}: quotes come in pairs") from error
-    check_known("kind", name, kinds)
-    files = tuple(results / f"{word}.csv" for word in words if "=" not in word)
-    if not files:
-        raise UsageError(f"{marker}: name a file of {results}, such as cue-ppo")
-    wanted = dict(word.split("=", 1) for word in words if "=" in word)
-    try:
-        return kinds[name](files, **wanted)
+        asked = read_marker(text)
+        check_known("kind", asked.kind, kinds)
+        return kinds[asked.kind](asked.files(results), **asked.wanted)
     except UsageError as error:
         raise UsageError(f"{marker}: {error}") from error
     except (LookupError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
@@ -131,14 +121,12 @@ def _origin(text: str, results: Path) -> str:
         text: of its marker, which is right.
         results: folder of the files.
     """
-    kind, *words = shlex.split(text)
-    if kind in WITHOUT_RUNS:
+    asked = read_marker(text)
+    if asked.kind in WITHOUT_RUNS:
         return ""
-    files = [results / f"{word}.csv" for word in words if "=" not in word]
-    wanted = dict(word.split("=", 1) for word in words if "=" in word)
-    of_run = {SHORT.get(name, name): given for name, given in wanted.items()}
+    of_run = {SHORT.get(name, name): given for name, given in asked.wanted.items()}
     of_run = {name: given for name, given in of_run.items() if name in table.RUN}
-    rows = matching(table.read(files), of_run)
+    rows = matching(table.read(asked.files(results)), of_run)
     rows = rows.filter(pl.col("seed").is_not_null(), pl.col("revision").is_not_null())
     runs = rows.select(*table.RUN, "revision").unique()
     dirty = runs.filter(pl.col("revision").str.ends_with(DIRTY)).height
@@ -167,6 +155,7 @@ def make_anew(page: Path, results: Path, check: bool) -> list[str]:
     """
     stale: dict[Path, Callable[[], None]] = {}
     before = read_text(page)
+    check_markers(before)
     after = with_references(with_tables(before, results), results)
     if after != before:
         stale[page] = partial(write_text, page, after)
@@ -224,12 +213,10 @@ def _files_of(page: Path) -> list[str]:
     markers += [match[1] for match in FIGURE.finditer(text)]
     added = []
     for marker in markers:
-        _, *words = shlex.split(marker)
-        for word in words:
-            if word.startswith("with="):
-                added += word.removeprefix("with=").split(",")
-            elif "=" not in word:
-                names.append(word)
+        asked = read_marker(marker)
+        names += asked.names
+        if "with" in asked.wanted:
+            added += asked.wanted["with"].split(",")
     return list(dict.fromkeys(names + added))
 
 

@@ -11,7 +11,6 @@ page, such as settings, versions and trials without rows, are on file in
 """
 
 import re
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,9 +22,11 @@ from scipy import stats
 from spikepropamine import statistics
 from spikepropamine.common import CLEAN_KEY, UsageError, check_known
 from spikepropamine.report.compared import tasks_of
+from spikepropamine.report.markers import read_marker
 from spikepropamine.report.results import (
     accuracy_or_return,
     lines_on_file,
+    of_one_task,
     once,
     values_of,
 )
@@ -33,6 +34,7 @@ from spikepropamine.report.results import (
 LIST = Path("docs/numbers.txt")
 """Numbers that refer to no rows."""
 NUMBER = r"-?\d(?:[\d,]*\d)?(?:\.\d+)?"
+MINUS = "\N{MINUS SIGN}"
 REFERENCE = re.compile(
     rf"(?P<number>{NUMBER})(?P<share> %)?"
     rf"(?:(?P<before>\s+)\[{NUMBER},(?P<inside>\s+){NUMBER}\])?(?P<bold>\**)"
@@ -40,7 +42,8 @@ REFERENCE = re.compile(
     re.DOTALL,
 )
 MARK = re.compile(r"<!-- = .*? -->", re.DOTALL)
-DIGITS = re.compile(r"\d(?:[\d.,]*\d)?")
+DIGITS = re.compile(rf"(?:(?<![\w.\]\)])[-{MINUS}])?\d(?:[\d.,]*\d)?")
+"""With a minus, unless it joins words or numbers, as in "cue-2" or "1-2"."""
 WORDS = 6
 """Of a paragraph, which name it in the list."""
 
@@ -131,35 +134,43 @@ def value_of(words: str, results: Path) -> Value:
     Raises:
         UsageError: the reference is wrong, or rows do not have it.
     """
-    kind, *others = shlex.split(words)
+    asked = read_marker(words)
+    kind = asked.kind
     check_known("kind of number", kind, KINDS)
-    files = [results / f"{word}.csv" for word in others if "=" not in word]
-    wanted = dict(word.split("=", 1) for word in others if "=" in word)
-    if not files:
-        raise UsageError(f"name a file of {results}, such as cue-ppo")
+    files = asked.files(results)
+    wanted = {"condition": CLEAN_KEY} | dict(asked.wanted)
     measure = wanted.pop("measure", None)
-    other = wanted.pop("other", None)
     scale = float(wanted.pop("times", "1"))
-    if kind == "pooled":
-        value = _pooled(files, wanted, str(other), measure or "return")
+    if kind == fact.__name__:
+        lines = _trained(files, wanted)
+        value = fact(lines, measure or accuracy_or_return(lines))
+    elif kind in OF_POLICY:
+        _check_given(wanted, "policy")
+        lines = of_one_task(_trained(files, wanted))
+        value = OF_POLICY[kind](lines, measure or accuracy_or_return(lines))
     else:
-        wanted = {"condition": CLEAN_KEY} | wanted
-        if measure is None:
-            every = lines_on_file(files, wanted)
-            measure = accuracy_or_return(every)
-        if kind in OF_POLICY:
-            lines = _trained(files, wanted)
-            value = OF_POLICY[kind](lines, measure)
+        _check_given(wanted, "policy", "other")
+        one, other = wanted.pop("policy"), wanted.pop("other")
+        if kind == "pooled":
+            value = _pooled(files, wanted, one, other, measure or "return")
         else:
-            samples = [
-                _runs(_trained(files, wanted | {"policy": policy}), measure)
-                for policy in (wanted.get("policy", ""), str(other))
-            ]
-            value = OF_PAIR[kind](*samples)
+            first, second = (
+                _trained(files, wanted | {"policy": policy}) for policy in (one, other)
+            )
+            of_one_task(pl.concat([first, second], how="diagonal"))
+            measure = measure or accuracy_or_return(first)
+            value = OF_PAIR[kind](_runs(first, measure), _runs(second, measure))
     edges = value.interval and (value.interval[0] * scale, value.interval[1] * scale)
     if edges is not None and scale < 0:
         edges = edges[1], edges[0]
     return Value(value.value * scale, edges)
+
+
+def _check_given(wanted: Mapping[str, str], *needed: str) -> None:
+    """Raises UsageError where a policy that a number is of is not named."""
+    for name in needed:
+        if name not in wanted:
+            raise UsageError(f"such a number is of one policy: add {name}=POLICY")
 
 
 def _trained(files: Sequence[Path], wanted: Mapping[str, str]) -> pl.DataFrame:
@@ -169,6 +180,7 @@ def _trained(files: Sequence[Path], wanted: Mapping[str, str]) -> pl.DataFrame:
 
 
 def _runs(lines: pl.DataFrame, measure: str) -> np.ndarray:
+    check_known("measure", measure, lines.columns)
     values = values_of(lines, measure)
     if not len(values):
         raise UsageError(f"no run has {measure} there")
@@ -176,14 +188,16 @@ def _runs(lines: pl.DataFrame, measure: str) -> np.ndarray:
 
 
 def _pooled(
-    files: Sequence[Path], wanted: Mapping[str, str], other: str, measure: str
+    files: Sequence[Path],
+    wanted: Mapping[str, str],
+    policy: str,
+    other: str,
+    measure: str,
 ) -> Value:
     """The difference over all tasks of the files, relative to the mean return of
     `other` above that of random actions.
     """
-    filters = {"condition": CLEAN_KEY} | dict(wanted)
-    policy = filters.pop("policy")
-    lines = _trained(files, filters)
+    lines = _trained(files, wanted)
     values, unit = tasks_of(lines, measure, other)
     for name in (policy, other):
         check_known("policy", name, values)
@@ -233,6 +247,11 @@ def with_references(page: str, results: Path) -> str:
     """
 
     def replaced(match: re.Match[str]) -> str:
+        if page[: match.start()].endswith(MINUS):
+            raise UsageError(
+                f"{match['comment']}: the minus before its number is no hyphen, so "
+                "that nobody would check it: write -"
+            )
         try:
             text = written(value_of(match["words"], results), match)
         except UsageError as error:

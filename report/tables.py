@@ -45,7 +45,9 @@ def seeds(files: Sequence[Path], **wanted: str) -> str:
     """
     measure = wanted.pop("measure", None)
     lines = of_one_task(once(lines_on_file(files, wanted)))
-    measure = measure or accuracy_or_return(lines)
+    if measure is None:
+        measure = accuracy_or_return(lines)
+    check_known("measure", measure, lines.columns)
     decimals = decimals_of(lines, measure)
     columns: dict[str, Make] = {}
     if measure == "return":

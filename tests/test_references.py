@@ -10,6 +10,7 @@ import pytest
 
 from spikepropamine.common import UsageError
 from spikepropamine.report import pages, references
+from spikepropamine.report.markers import TABLE, check_markers
 from spikepropamine.report.references import (
     listed_numbers,
     value_of,
@@ -94,6 +95,61 @@ def test_nothing_is_pooled_relative_to_a_policy_that_is_no_better_than_random(re
         value_of("pooled some policy=snn other=mlp", results)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("mean some", "of one policy: add policy=POLICY"),
+        ("difference some policy=snn", "add other=POLICY"),
+        ("pooled some other=snn", "add policy=POLICY"),
+        ("mean some policy=snn policy=mlp", "policy is there twice"),
+        ("mean some other policy=snn", "add env=ID"),
+        ("difference some other policy=snn other=mlp", "add env=ID"),
+        ("mean some policy=snn measure=retrun", "did you mean 'return'"),
+        ("mean some policy='snn", "quotes come in pairs"),
+        ("mean", "name a file"),
+    ],
+)
+def test_a_reference_that_could_mean_several_things_is_refused(results, words, message):
+    rows = read(results / "some.csv")
+    write(results / "other.csv", rows.with_columns(environment=pl.lit("Other-v0")))
+    with pytest.raises(UsageError, match=message):
+        value_of(words, results)
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "<!--= mean some policy=snn -->",
+        "<!-- =mean some policy=snn -->",
+        "<!--table: seeds some -->",
+        "<!-- Table: seeds some -->",
+        "<!-- table seeds some -->",
+        "<!-- figures: learning some -->",
+        "<!-- = mean some policy=snn",
+        "<!--end-->",
+    ],
+)
+def test_a_comment_that_is_almost_a_marker_is_refused(comment):
+    with pytest.raises(UsageError, match="a marker is written as in"):
+        check_markers(f"3.0{comment}")
+    right = (
+        "3.0<!-- = mean some\npolicy=snn --> <!-- table: seeds some --> <!-- end -->"
+    )
+    check_markers(f"{right} <!-- the end of it --> <!-- prettier-ignore -->")
+
+
+def test_a_minus_sign_that_no_number_has_is_refused(results):
+    page = "9.9<!-- = difference some policy=mlp other=snn times=-1 -->"
+    with pytest.raises(UsageError, match="write -"):
+        with_references("\N{MINUS SIGN}" + page, results)
+    assert with_references(page, results).startswith("0.0<")
+
+
+def test_the_sign_of_a_listed_number_is_on_file():
+    lines = listed_numbers("lost -3, and \N{MINUS SIGN}4; cue-2, 1-2, (-0.5)", TABLE)
+    assert lines == ["lost and cue | -3 \N{MINUS SIGN}4 2 1 2 -0.5"]
+
+
 def test_a_number_is_written_as_the_page_writes_it(results):
     page = (
         "**9.9**<!-- = mean some policy=snn -->, 1 % [2,\n  3]<!-- = difference some "
@@ -115,7 +171,7 @@ def test_a_number_is_written_as_the_page_writes_it(results):
         ("1<!-- = mean some policy=snm -->", "no rows"),
         ("1 [0, 2]<!-- = middle some policy=snn -->", "no interval"),
         ("one<!-- = mean some policy=snn -->", "no number before it"),
-        ("1<!-- = p some policy=snn -->", "is not in these files|no rows"),
+        ("1<!-- = p some policy=snn -->", "add other=POLICY"),
     ],
 )
 def test_a_wrong_reference_is_explained(results, reference, said):

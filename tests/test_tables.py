@@ -211,6 +211,12 @@ def test_runs_that_diverged_count_as_the_worst(made, plans):
     assert row[4] == "{:.2f} [{:.2f}, {:.2f}]".format(found.mean, *found.interval)
 
 
+@pytest.mark.parametrize("kind", ["seeds", "comparisons", "overall"])
+def test_a_measure_that_is_not_there_is_refused(made, kind):
+    with pytest.raises(UsageError, match="did you mean 'late_accuracy'"):
+        made(kind, rows_of(SAMPLES), measure="late_acuracy")
+
+
 def test_tables_show_and_count_runs_that_diverged(made, plans):
     plans("{a: [b]}")
     broke = {"environment": "Cue", "policy": "a", "measure": "diverged", "value": 1.0}
