@@ -18,7 +18,8 @@ from spikepropamine.table import read, where
 
 
 def keep_medians(cells: Sequence[Cell], finished: Collection[Cell], file: Path) -> None:
-    """Copies what evaluation needs of the runs of median seeds, each with a card.
+    """Copies what evaluation needs of the runs of median seeds, each with a card, and
+    removes the copies of runs that were the median before.
 
     Args:
         cells: all of the matrix. Of an environment, setting and policy there is no copy
@@ -45,6 +46,7 @@ def keep_medians(cells: Sequence[Cell], finished: Collection[Cell], file: Path) 
         cell = _median(seeds, of_policy)
         if divergence(cell) is None:
             _keep(cell, where(of_policy, seed=cell.labels.seed))
+            _let_go([other for other in seeds if other is not cell])
 
 
 def _seeds_together(cells: Sequence[Cell]) -> list[list[Cell]]:
@@ -93,3 +95,14 @@ def _keep(cell: Cell, lines: pl.DataFrame) -> None:
         shutil.copy(cell.run.config, new)
         shutil.copy(cell.run.progress, new)
         write_text(new / copy.card.name, card)
+
+
+def _let_go(cells: Sequence[Cell]) -> None:
+    """Removes the copies of the runs of cells, where there are any: a run without a
+    card is no copy, and stays.
+    """
+    for cell in cells:
+        assert cell.keep is not None
+        copy = RunFolder(cell.root / cell.keep)
+        if copy.card.is_file():
+            shutil.rmtree(copy.path)

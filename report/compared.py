@@ -3,7 +3,7 @@ pairs, and pairs over all tasks together.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ import polars as pl
 from spikepropamine import power, statistics, table
 from spikepropamine.common import CLEAN_KEY, UsageError, check_known
 from spikepropamine.report.columns import Column, markdown
-from spikepropamine.report.contrasts import planned_contrasts
+from spikepropamine.report.contrasts import Contrast, planned_contrasts
 from spikepropamine.report.estimates import Comparison, corrected
 from spikepropamine.report.grouped import about_runs, with_interval
 from spikepropamine.report.results import (
@@ -117,7 +117,7 @@ def comparisons(files: Sequence[Path], **wanted: str) -> str:
     of a task. All other pairs that have several seeds follow, uncorrected. A sentence
     says which differences the contrasts can see.
     """
-    contrasts = [pair for file in files for pair in planned_contrasts(file)]
+    contrasts = _each_once(pair for file in files for pair in planned_contrasts(file))
     planned = []
     exploratory = []
     runs: list[list[tuple[int, int]]] = []
@@ -144,6 +144,17 @@ def comparisons(files: Sequence[Path], **wanted: str) -> str:
     if not parts:
         raise UsageError("no two policies have several seeds here")
     return "\n\n".join(parts)
+
+
+def _each_once(contrasts: Iterable[Contrast]) -> list[Contrast]:
+    """Contrasts, in their order, without those that are there already, either way
+    round: what two matrices plan is one test.
+    """
+    found: list[Contrast] = []
+    for contrast in contrasts:
+        if contrast not in found and contrast[::-1] not in found:
+            found.append(contrast)
+    return found
 
 
 def _task_values(

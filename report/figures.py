@@ -80,9 +80,12 @@ def returns(files: Sequence[Path], **wanted: str) -> Chart:
         wanted: what rows have to have.
 
     Raises:
-        UsageError: there are no such results, or none is above 0.
+        UsageError: there are no such results, or none is above 0; an environment has
+            several settings.
     """
     lines = once(lines_on_file(files, {"condition": CLEAN_KEY} | wanted))
+    for _, of_environment in groups(lines, "environment"):
+        of_one_task(of_environment)
     mean = pl.col("return").mean().over("environment", "policy")
     lines = lines.with_columns(best=mean)
     lines = lines.with_columns(best=pl.col("best").max().over("environment"))

@@ -194,6 +194,16 @@ def test_the_run_of_the_median_seed_is_kept(file, commands, tmp_path, monkeypatc
     assert not Path("kept").exists()  # a seed is missing
     keep_medians(cells, cells, tmp_path / "rows.csv")
     (copy,) = Path("kept/CueAssociation-v0/snn").iterdir()
+    # once another seed is the median, its copy takes the place; what is no copy stays
+    Path("kept/CueAssociation-v0/snn/seed-1").mkdir()
+    for row, value in zip(rows, (2.0, 1.0, 3.0)):
+        row["value"] = value
+    table.write(tmp_path / "other.csv", table.table(rows))
+    keep_medians(cells, cells, tmp_path / "other.csv")
+    assert {path.name for path in copy.parent.iterdir()} == {"seed-0", "seed-1"}
+    keep_medians(cells, cells, tmp_path / "rows.csv")
+    Path("kept/CueAssociation-v0/snn/seed-1").rmdir()
+    (copy,) = Path("kept/CueAssociation-v0/snn").iterdir()
     assert copy.name == "seed-2" and (copy / "policy" / "policy.json").is_file()
     assert (copy / "README.md").read_text() == "a card" and (
         copy / "progress.csv"

@@ -211,6 +211,27 @@ def test_runs_that_diverged_count_as_the_worst(made, plans):
     assert row[4] == "{:.2f} [{:.2f}, {:.2f}]".format(found.mean, *found.interval)
 
 
+def test_a_contrast_that_two_matrices_plan_is_one_test(tmp_path, plans):
+    plans("{a: [b]}")
+    (tmp_path / "more.yaml").write_text("contrasts: {b: [a]}")
+    write(tmp_path / "some.csv", table(rows_of(SAMPLES)))
+    write(tmp_path / "more.csv", table(rows_of({"e": [0.2, 0.3]})))
+    text = TABLES["comparisons"]([tmp_path / "some.csv", tmp_path / "more.csv"])
+    planned, _ = text.split("Exploratory")
+    assert planned.count("| Cue |") == 1
+    seen = power.visible(4, 4, contrasts=1)
+    assert f"can see differences of {seen:.1f} standard deviations" in planned
+
+
+def test_a_figure_of_returns_mixes_no_settings_of_an_environment(tmp_path):
+    rows = rows_of({"a": [1.0, 2.0]}, "return", setting="short")
+    rows += rows_of({"a": [8.0, 9.0]}, "return", setting="long")
+    write(tmp_path / "some.csv", table(rows))
+    with pytest.raises(UsageError, match="setting=LABEL"):
+        figures.returns([tmp_path / "some.csv"])
+    assert figures.returns([tmp_path / "some.csv"], setting="long")
+
+
 @pytest.mark.parametrize("kind", ["seeds", "comparisons", "overall"])
 def test_a_measure_that_is_not_there_is_refused(made, kind):
     with pytest.raises(UsageError, match="did you mean 'late_accuracy'"):
