@@ -35,7 +35,7 @@ class TaskAttributes(Protocol):
     actions: int | None = None
     """Answers to choose among; None: those of a Discrete space."""
     return_range: tuple[float, float] | None = None
-    """The least and the largest return of an episode."""
+    """The least and the largest return of an episode; None where one has no limit."""
     told: float | None = None
     """Share of episodes or trials in which training tells what is hidden; evaluation
     tells none.

@@ -390,10 +390,15 @@ def measure(plan: Plan, options: argparse.Namespace) -> Evaluated:
     description = described(evaluated, suite, packages, command_words())
     rows = rows_of(evaluated, suite_of(options))
     plan.folder.mkdir(parents=True, exist_ok=True)
-    if (plan.folder / RESULTS).exists():
-        for pattern in (RESULTS, ASKED, REPORT, "figures/*.png", "videos/*.mp4"):
+    replaces = (plan.folder / RESULTS).exists()
+    for name in (RESULTS, ASKED):
+        if (plan.folder / name).is_symlink():
+            (plan.folder / name).unlink()  # what it leads to is somebody else's
+    # what can be refused comes first, so that the old results stay where it is
+    table.write(plan.folder / RESULTS, rows)
+    write_description(plan.folder, description)
+    if replaces:
+        for pattern in (REPORT, "figures/*.png", "videos/*.mp4"):
             for old in plan.folder.glob(pattern):
                 old.unlink(missing_ok=True)  # another evaluation may be at it, too
-    write_description(plan.folder, description)
-    table.write(plan.folder / RESULTS, rows)
     return evaluated

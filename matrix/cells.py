@@ -276,6 +276,12 @@ class _Builder:
         given += ["--workers", "1", "--overwrite"]
         with bad_input(f"{name}: evaluate", UsageError):
             options = parse_evaluation(given, "evaluate")
+        others = [run for run in options.runs if run != str(path)]
+        if others:
+            raise UsageError(
+                f"{name}: leave {shown(' '.join(others))} out of evaluate, where an "
+                "evaluation has the run of its cell alone"
+            )
         self._check_possible(settings, options, tuple(words))
         if options.out is not None:
             out = Path(options.out)

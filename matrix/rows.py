@@ -1,8 +1,11 @@
 """What finished cells leave: rows of the results table, in one file for each matrix."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 
 from spikepropamine.evaluation.ask.conditions import STANDARD, STANDARD_CONDITIONS
@@ -48,12 +51,13 @@ def collect(cells: Sequence[Cell], file: Path) -> int:
     after = before
     count = 0
     of_run = pl.col("seed").is_not_null()
+    ideal = Ideal()
     for cell in cells:
         rows = rows_of(cell)
         of_runs = rows.filter(of_run)
         count += of_runs.height
         after = _replaced(after, of_runs, RUN)
-        observer = observer_rows(cell, after)
+        observer = observer_rows(cell, ideal)
         after = _replaced(after, observer, (*RUN, "suite", "condition"))
         teacher = rows.filter(~of_run)
         after = _replaced(after, teacher, (*RUN, "suite", "condition"))
@@ -160,25 +164,47 @@ def diverged_rows(cell: Cell) -> pl.DataFrame:
     return table(rows)
 
 
-def observer_rows(cell: Cell, known: pl.DataFrame) -> pl.DataFrame:
+class Ideal:
+    """What the ideal observer answers, which the cells of a task share."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int, int], np.ndarray] = {}
+
+    def responses(
+        self, arguments: Mapping[str, Any], first: int, last: int
+    ) -> np.ndarray:
+        """Whether it is right, as `ideal_responses` has it.
+
+        Args:
+            arguments: of the environment.
+            first: seed of the first episode.
+            last: seed of the last one.
+        """
+        asked = json.dumps(arguments, sort_keys=True), first, last
+        if asked not in self._known:
+            self._known[asked] = ideal_responses(arguments, range(first, last + 1))
+        return self._known[asked]
+
+
+def observer_rows(cell: Cell, ideal: Ideal) -> pl.DataFrame:
     """The ideal observer in the place of a cell's policy, under the noise of the
     standard conditions.
 
     Args:
         cell: that is finished.
-        known: rows; what they have of as many episodes is not measured again.
+        ideal: what the observer answers.
     """
     rows: list[Row] = []
     if divergence(cell) is None:
         for folder in cell.results:
             description = read_description(folder)
             if description.environment == CUE and description.suite == STANDARD:
-                rows += _observed(cell, folder, description, known)
+                rows += _observed(cell, folder, description, ideal)
     return table(rows)
 
 
 def _observed(
-    cell: Cell, folder: Path, description: Description, known: pl.DataFrame
+    cell: Cell, folder: Path, description: Description, ideal: Ideal
 ) -> list[Row]:
     """The rows of the ideal observer in one evaluation."""
     # its name says how the episodes were run, too
@@ -190,18 +216,14 @@ def _observed(
         "suite": suite,
     }
     episodes = description.episodes
-    before = where(known, **observer)
-    done: set[str] = set()
-    if where(before, measure=EPISODES.name)["value"].to_list() == [episodes]:
-        done = set(before["condition"].drop_nulls())
     noises = {condition.key: condition.noise for condition in STANDARD_CONDITIONS}
     first, last = description.seeds
     rows: list[Row] = []
     for condition in description.conditions:
-        if condition.lesion or condition.key not in noises or condition.key in done:
+        if condition.lesion or condition.key not in noises:
             continue
         task = description.env_kwargs | {"noise": noises[condition.key]}
-        correct = ideal_responses(task, range(first, last + 1))
+        correct = ideal.responses(task, first, last)
         earned = float((2 * correct - 1).sum(axis=1).mean())
         of_condition = observer | {
             "condition": condition.key,

@@ -120,7 +120,7 @@ def _look_into(evaluated: Evaluated, run: Run) -> None:
             width=width_of(task),
             deterministic=evaluated.deterministic,
         )
-    _, *moments = itertools.islice(watched, LONGEST_SEEN + 1)
+        _, *moments = itertools.islice(watched, LONGEST_SEEN + 1)
     clean = evaluated.outcomes[evaluated.runs.index(run)][CLEAN_KEY]
     steps = f"{len(moments)} steps"
     if len(moments) < clean["length"][0]:

@@ -201,3 +201,12 @@ def test_its_answers_are_those_of_bayes_rule_on_all_hypotheses(cues, mappings, r
             compared += 1
             assert observer.answer(shown[-1], 1) == expected.argmax()
     assert compared > 5
+
+
+def test_the_ideal_observer_answers_the_trials_before_a_limit_of_steps():
+    whole = ideal_responses({"noise": 0.2}, SEEDS[:20])
+    arguments = {"noise": 0.2, "disable_env_checker": True}
+    trials = whole.shape[1]
+    for limit, asked in ((1, 1), (4, 1), (5, 2), (10_000, trials)):
+        limited = ideal_responses(arguments | {"max_episode_steps": limit}, SEEDS[:20])
+        assert np.array_equal(limited, whole[:, :asked])

@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.envs.classic_control import PendulumEnv
 from saved_runs import ARGUMENTS, CUES, command_line, measured, save_run
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
@@ -160,6 +161,32 @@ def test_results_are_replaced_where_that_is_asked(tmp_path, capsys):
     assert (
         "novel-dynamics is a suite: --suite novel-dynamics" in capsys.readouterr().err
     )
+
+
+def test_old_results_stay_where_new_ones_are_refused(tmp_path, capsys, monkeypatch):
+    run = save_run(tmp_path, CUES, "snn")
+    few = ["--conditions", "clean", "--episodes", "2"]
+    assert command_line(run, *few) == 0
+    (results,) = tmp_path.rglob("results.csv")
+    before = {path.name: path.read_bytes() for path in results.parent.glob("*.*")}
+    assert {"results.csv", "evaluation.json", "report.html"} <= set(before)
+
+    def refused(path, frame):
+        raise UsageError("a value is not finite")
+
+    monkeypatch.setattr(table, "write", refused)
+    assert command_line(run, *few) == 2
+    assert "not finite" in capsys.readouterr().err
+    after = {path.name: path.read_bytes() for path in results.parent.glob("*.*")}
+    assert before == after
+
+
+def test_a_return_without_a_limit_has_no_bounds(monkeypatch):
+    limits = [(-np.inf, 0.0), (-1.0, np.inf), (-1.0, 1.0)]
+    for limit in limits:
+        monkeypatch.setattr(PendulumEnv, "return_range", limit, raising=False)
+        bounds = task_of("Pendulum-v1", {}, horizon_factor=2).return_range
+        assert bounds == (None if np.inf in np.abs(limit) else (-2.0, 2.0))
 
 
 def test_what_is_measured_in_another_way_has_a_folder_of_its_own():

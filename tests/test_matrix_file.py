@@ -83,6 +83,7 @@ def test_modules_of_the_training_are_imported_by_all_that_follows(file):
         ({"train": "--teacher {env.name}"}, ["{env.name}", "{env}"]),
         ({"train": "--help"}, ["leave out --help"]),
         ({"evaluate": ["--episodes 3 -h"]}, ["leave out -h"]),
+        ({"evaluate": ["runs/other --episodes 3"]}, ["runs/other", "alone"]),
         ({"train": "--perturb 'mass=2"}, ["quotes"]),
         ({"seeds": [0, 0]}, ["one run folder"]),
         ({"train": f"{TINY} --seed 7"}, ["leave out", "--seed", "of each cell"]),

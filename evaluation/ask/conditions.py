@@ -4,6 +4,7 @@ state.
 
 import inspect
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -87,7 +88,8 @@ def task_of(
         earned = task_attribute(env, "return_range")
         if earned is not None:
             least, most = earned
-            earned = horizon_factor * least, horizon_factor * most
+            finite = math.isfinite(least) and math.isfinite(most)
+            earned = (horizon_factor * least, horizon_factor * most) if finite else None
         return Task(
             environment=environment,
             arguments=arguments,

@@ -27,6 +27,8 @@ import numpy as np
 from spikepropamine.envs.cue_association import CueAssociation
 
 WIDTH = 128
+OF_MAKING = ("max_episode_steps", "disable_env_checker")
+"""Arguments of `gymnasium.make` that the task itself does not take."""
 LEAST = 1e-9  # probability of a flip, so that its logarithm is finite
 
 
@@ -121,18 +123,22 @@ def ideal_responses(arguments: Mapping[str, Any], seeds: Sequence[int]) -> np.nd
     """Whether the ideal observer is right in CueAssociation.
 
     Args:
-        arguments: of the environment.
+        arguments: of the environment, as `gymnasium.make` takes them.
         seeds: of the episodes.
 
     Returns:
-        bool [episodes, trials].
+        bool [episodes, trials], of the trials that ask before a limit of steps.
     """
-    task = CueAssociation(**arguments)
-    correct = np.zeros((len(seeds), task.trials), dtype=bool)
+    own = {name: value for name, value in arguments.items() if name not in OF_MAKING}
+    task = CueAssociation(**own)
+    limit = arguments.get("max_episode_steps") or task.episode_steps
+    asking = range(task.cue_length, task.episode_steps + 1, task.trial_steps)
+    trials = sum(step <= limit for step in asking)
+    correct = np.zeros((len(seeds), trials), dtype=bool)
     for episode, seed in enumerate(seeds):
         observer = IdealObserver(task)
         observation, _ = task.reset(seed=seed)
-        for trial in range(task.trials):
+        for trial in range(trials):
             ones = np.zeros(task.bits)
             for step in range(1, task.trial_steps + 1):
                 if step <= task.cue_length:
