@@ -6,6 +6,7 @@ as JSON.
 """
 
 import io
+import itertools
 import json
 import logging
 import threading
@@ -115,12 +116,25 @@ class Show:
         if self.twin:
             assert self.layout is not None
             hooks.append(PlasticityOff(self.layout, 0))
-        episodes = [
-            watch(self.run.policy, env, seed, hook=hook)
-            for env, hook in zip(self.envs, hooks)
-        ]
-        self.moments = zip(*episodes)
+        self.moments = self._together(seed, hooks)
         next(self.moments)  # that after the reset
+
+    def _together(self, seed: int, hooks: list[Hook]) -> Iterator[tuple[Moment, ...]]:
+        """Robot and twin, step by step, until the robot's episode ends. A twin whose
+        episode ends before, as with a fall, begins another.
+        """
+
+        def episode(one: int, falls: int) -> Iterator[Moment]:
+            policy = self.run.policy
+            return watch(policy, self.envs[one], seed + falls, hook=hooks[one])
+
+        def without_end(one: int) -> Iterator[Moment]:
+            yield from episode(one, 0)
+            for falls in itertools.count(1):
+                yield from itertools.islice(episode(one, falls), 1, None)
+
+        twins = (without_end(one) for one in range(1, len(hooks)))
+        yield from zip(episode(0, 0), *twins)
 
     def pictures(self) -> list[bytes]:
         """Robot and twin as they are now, as JPEG; none where nothing can draw them."""
@@ -159,6 +173,7 @@ class Visit:
         self.single = False
         self.seed = 0
         self.speed = 1.0
+        self._over = False  # the episode; the next one has not begun
         self._drawn = 0.0  # when the last pictures were
 
     def go(self) -> None:
@@ -168,9 +183,11 @@ class Visit:
             while True:
                 began = time.monotonic()
                 if (self.running or self.single) and not self._step():
+                    self._over = True
                     self._wait(REST)
-                    self.seed += 1
-                    self._begin()
+                    if self._over:  # the visitor has begun none
+                        self.seed += 1
+                        self._begin()
                 self.single = False
                 spent = time.monotonic() - began
                 self._wait(max(self.show.seconds / self.speed - spent, 0.001))
@@ -178,6 +195,7 @@ class Visit:
             self.show.close()
 
     def _begin(self) -> None:
+        self._over = False
         self.show.restart(self.seed)
         self._send(_start_of(self.show, self.seed))
         self._send({"kind": "pictures"}, self.show.pictures())
@@ -240,6 +258,8 @@ class Visit:
             case {"do": "step"}:
                 self.running = False
                 self.single = True
+            case {"do": "restart", "seed": True | False}:
+                pass  # JSON's, which are integers in Python
             case {"do": "restart", "seed": int(seed)} if 0 <= seed < 2**31:
                 self.seed = seed
                 self._begin()
@@ -298,13 +318,14 @@ def _jpeg(picture: np.ndarray) -> bytes:
 
 
 class LiveServer:
-    """A web socket on the loopback interface, for pages of this machine alone.
+    """A web socket on the loopback interface, for pages of this machine alone. Raises
+    UsageError: the port cannot be had.
 
     Attributes:
         port: that it has.
     """
 
-    def __init__(self, run: Run, task: Task, text: str | None) -> None:
+    def __init__(self, run: Run, task: Task, text: str | None, port: int = 0) -> None:
         from websockets.exceptions import ConnectionClosed
         from websockets.sync.server import serve
 
@@ -317,9 +338,12 @@ class LiveServer:
         self.origins: list[Any] = []
         quiet = logging.getLogger("websockets")
         quiet.setLevel(logging.ERROR)
-        self._server = serve(
-            visit, HOST, 0, origins=self.origins, max_size=LARGEST, logger=quiet
-        )
+        try:
+            self._server = serve(
+                visit, HOST, port, origins=self.origins, max_size=LARGEST, logger=quiet
+            )
+        except (OSError, OverflowError) as error:
+            raise UsageError(f"port {port} cannot be had: {error}") from error
         self.port: int = self._server.socket.getsockname()[1]
         # a page's thread is a daemon where this one is, and Python aborts if it ends
         # while a daemon still frees what torch keeps for each thread
@@ -327,8 +351,11 @@ class LiveServer:
         self._thread.start()
 
     def allow(self, address: str) -> None:
-        """Pages from this address may open it, and no others."""
-        self.origins.append(address.rstrip("/"))
+        """Pages from this address may open it, and no others; also where a browser
+        calls this machine `localhost`.
+        """
+        origin = address.rstrip("/")
+        self.origins += [origin, origin.replace(HOST, "localhost")]
 
     def close(self) -> None:
         """Takes no more pages, and ends those that are open."""

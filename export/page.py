@@ -22,8 +22,10 @@ from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
 from gymnasium.envs.mujoco.swimmer_v5 import SwimmerEnv
 from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
+from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from spikepropamine.common import UsageError, bad_input, require, whole_file
+from spikepropamine.envs.checked import Checked
 from spikepropamine.envs.cue_association import CueAssociation
 from spikepropamine.envs.cue_robot import CueRobot
 from spikepropamine.envs.making import spread
@@ -31,6 +33,7 @@ from spikepropamine.envs.perturbations.catalogue import CATALOGUE
 from spikepropamine.envs.perturbations.signals import actuators, joint_of_actuator
 from spikepropamine.envs.perturbations.wrapper import reason_against
 from spikepropamine.envs.robots import CLASSES
+from spikepropamine.envs.shown import PreviousActionAndReward
 from spikepropamine.evaluation.ask.conditions import CLEAN, Task, make_env
 from spikepropamine.evaluation.ask.runs import Run, load_runs
 from spikepropamine.evaluation.run.watched import recorded_layer
@@ -97,6 +100,16 @@ SHOWN: Mapping[str, str] = {
 """The policies of the documentation, by name, with what the page calls each."""
 
 
+AS_IT_IS = (
+    PassiveEnvChecker,
+    OrderEnforcing,
+    TimeLimit,
+    Checked,
+    PreviousActionAndReward,
+)
+"""Wrappers that leave the task as it is; the page shows previous actions itself."""
+
+
 def stepped_by_page(run: Run, env: gym.Env) -> bool:
     """Whether the page can step the task of a run by itself.
 
@@ -104,9 +117,13 @@ def stepped_by_page(run: Run, env: gym.Env) -> bool:
         run: whose policy the page shows.
         env: an environment of the run's task.
     """
-    task: Any = env.unwrapped
     if run.revealed is not None or not isinstance(env.observation_space, spaces.Box):
         return False
+    while isinstance(env, gym.Wrapper):
+        if type(env) not in AS_IT_IS:
+            return False
+        env = env.env
+    task: Any = env
     if type(task) is CueAssociation:
         return True
     if type(task) not in ROBOTS:

@@ -30,6 +30,10 @@ from spikepropamine.versions import add_import, import_modules
 if TYPE_CHECKING:
     from spikepropamine.export.live import LiveServer
 
+PORT_HELP = (
+    "0: any that is free (%(default)s); a task that Python steps has the next one, too"
+)
+
 
 def main(arguments: Sequence[str], program: str = "spikepropamine play") -> int:
     """Serves the page until it is interrupted; returns the exit code."""
@@ -38,7 +42,7 @@ def main(arguments: Sequence[str], program: str = "spikepropamine play") -> int:
     text = "folder of a run, or a name in trained/ (the documentation's policies)"
     add("run", metavar="RUN|NAME", nargs="?", help=text)
     add("--perturb", metavar="TEXT", help='from the start, as "motor_signs=63"')
-    add("--port", type=int, default=0, help="0: any that is free (%(default)s)")
+    add("--port", type=int, default=0, help=PORT_HELP)
     add_import(parser)
     options = parser.parse_args(arguments)
     if options.run is None and options.perturb is not None:
@@ -64,7 +68,8 @@ def main(arguments: Sequence[str], program: str = "spikepropamine play") -> int:
     require("websockets", "play", "a task that Python steps")
     from spikepropamine.export.live import LiveServer
 
-    with closing(LiveServer(run, task, options.perturb)) as live:
+    port = options.port + 1 if options.port else 0
+    with closing(LiveServer(run, task, options.perturb, port)) as live:
         contents[f"{DATA}/{INDEX}"] = _index([], live=live.port)
         return _serve(contents, options.port, live)
 
@@ -105,7 +110,8 @@ def _page_of(run: Run, task: Task, text: str | None) -> dict[str, bytes] | None:
     if terms is None:
         return None
     shown = read_json(ASSETS / DATA / INDEX)["policies"]
-    place = plain_name(name_of(run.folder))
+    # of a run elsewhere the whole path, so that it is no built one's
+    place = plain_name(name_of(run.folder.resolve()))
     added: dict[str, bytes] = {}
     if place not in shown:
         written = _data_of(run, task, place)

@@ -10,8 +10,10 @@ import shutil
 import subprocess
 from itertools import islice
 
+import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.wrappers import RescaleAction
 from saved_runs import CUES, LESSON, ROOT, save_run
 
 from spikepropamine.envs.making import make
@@ -63,6 +65,22 @@ def test_what_the_page_cannot_step_is_left_to_python(tmp_path):
     (run,), task = load_runs([run_folder])
     assert not page.write_policy(tmp_path / "out", run, task, "title")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_wrapper_that_changes_a_task_is_none_of_the_pages(tmp_path):
+    pytest.importorskip("onnx")
+    entry_point = "gymnasium.envs.mujoco.swimmer_v5:SwimmerEnv"
+    gym.register("Swimmer-wrapped-v0", entry_point, max_episode_steps=50)
+    try:
+        spec = gym.spec("Swimmer-wrapped-v0")
+        run_folder = save_run(tmp_path, spec.id, "ndp-oja")
+        (run,), task = load_runs([run_folder])
+        assert page.write_policy(tmp_path / "plain", run, task, "title")
+        rescaled = RescaleAction.wrapper_spec(min_action=-0.5, max_action=0.5)
+        spec.additional_wrappers = (rescaled,)
+        assert not page.write_policy(tmp_path / "wrapped", run, task, "title")
+    finally:
+        del gym.registry["Swimmer-wrapped-v0"]
 
 
 def test_every_family_of_the_page_is_a_record_in_it():

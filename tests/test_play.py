@@ -13,6 +13,7 @@ from saved_runs import save_run
 from spikepropamine.__main__ import main as command_line
 from spikepropamine.common import UsageError
 from spikepropamine.evaluation.ask.runs import load_runs
+from spikepropamine.evaluation.run.watched import Moment
 from spikepropamine.export import live, play
 from spikepropamine.export.built import ASSETS
 from spikepropamine.server import Server, files_below
@@ -153,6 +154,21 @@ def test_a_run_of_ones_own_comes_first_and_no_name_is_markup(built, tmp_path, ca
     assert capsys.readouterr().out.startswith("http://127.0.0.1:")
 
 
+def test_a_run_is_not_taken_for_a_built_one_of_its_name(built, tmp_path, monkeypatch):
+    pytest.importorskip("onnx")
+    monkeypatch.chdir(save_run(tmp_path, "Swimmer-v5", "ndp-oja"))
+    assert play.main(["."]) == 0
+    place, _ = index_of(built)["policies"]
+    assert place.strip("._")
+    monkeypatch.chdir(tmp_path)
+    folder = "Swimmer-v5/ndp-oja/seed-0"
+    shown = json.dumps({"policies": [play.plain_name(folder)]})
+    (play.ASSETS / "data" / "index.json").write_text(shown)
+    assert play.main([folder]) == 0
+    own, other = index_of(built)["policies"]
+    assert own == place != other
+
+
 def test_without_a_name_it_is_the_page_of_the_documentation(built):
     assert play.main([]) == 0
     assert index_of({"data/index.json": built["data/index.json"].read_bytes()}) == {
@@ -287,7 +303,8 @@ def test_the_world_is_changed_by_a_text_and_a_wrong_one_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     "message",
-    ["no json", "[]", {"do": "restart", "seed": -1}, {"do": "speed", "speed": 0},
+    ["no json", "[]", {"do": "restart", "seed": -1},
+     {"do": "restart", "seed": True}, {"do": "speed", "speed": 0},
      {"do": "plasticity", "mode": "x"}, {"do": "perturb", "text": 3}, {"do": "run"}],
 )  # fmt: skip
 def test_what_a_page_cannot_say_is_left_undone(tmp_path, message):
@@ -305,6 +322,39 @@ def test_a_pause_a_step_and_a_restart(tmp_path):
     assert [one["seed"] for one in said if one["kind"] == "start"] == [0, 3]
 
 
+def short_episodes(monkeypatch, *steps):
+    """Episodes of robot and twin have so many steps, each with its own reward."""
+    began = []
+
+    def watched(policy, env, seed, hook):
+        whose = 0 if isinstance(hook, live.Hand) else 1
+        began.append((whose, seed))
+        for step in range(steps[whose] + 1):
+            yield Moment({}, reward=float(step))
+
+    monkeypatch.setattr(live, "watch", watched)
+    return began
+
+
+def test_the_episode_is_the_robots_and_a_twin_that_falls_begins_anew(
+    tmp_path, monkeypatch
+):
+    began = short_episodes(monkeypatch, 5, 2)
+    said = visited(tmp_path, *[None] * 4).socket.said
+    rewards = [one["rewards"] for one in said if one["kind"] == "step"]
+    assert rewards == [[1, 1], [2, 2], [3, 1], [4, 2], [5, 1]]
+    assert began == [(0, 0), (1, 0), (1, 1), (1, 2)]
+
+
+def test_a_restart_in_the_pause_between_episodes_is_the_visitors(tmp_path, monkeypatch):
+    short_episodes(monkeypatch, 1, 1)
+    restart = {"do": "restart", "seed": 7}
+    said = visited(tmp_path, None, restart, None, None, None).socket.said
+    assert [one["seed"] for one in said if one["kind"] == "start"] == [0, 7]
+    said = visited(tmp_path / "other", None, None, None).socket.said
+    assert [one["seed"] for one in said if one["kind"] == "start"] == [0, 1]
+
+
 def test_only_the_page_itself_may_open_the_socket(tmp_path):
     client = pytest.importorskip("websockets.sync.client")
     from websockets.exceptions import InvalidStatus
@@ -314,10 +364,10 @@ def test_only_the_page_itself_may_open_the_socket(tmp_path):
     server.allow("http://127.0.0.1:1234/")
     address = f"ws://127.0.0.1:{server.port}/"
     try:
-        with client.connect(
-            address, origin="http://127.0.0.1:1234", proxy=None
-        ) as socket:
-            assert json.loads(socket.recv(timeout=20))["kind"] == "start"
+        for host in ("127.0.0.1", "localhost"):  # as over SSH
+            origin = f"http://{host}:1234"
+            with client.connect(address, origin=origin, proxy=None) as socket:
+                assert json.loads(socket.recv(timeout=20))["kind"] == "start"
         for origin in ("http://evil.example", None):
             with pytest.raises(InvalidStatus):
                 client.connect(address, origin=origin, proxy=None)

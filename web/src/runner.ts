@@ -25,6 +25,13 @@ export interface Layer {
 
 const THRESHOLD = 1;
 
+/** An action as the policy sees it in the next step: choices are one-hot. */
+export function asObserved(action: number[], task: Card["task"]): number[] {
+  return task.kind === "board"
+    ? Array.from({ length: task.actions }, (_, choice) => Number(choice === action[0]))
+    : action;
+}
+
 export class Runner {
   readonly brain: Brain;
   readonly task: Task;
@@ -93,7 +100,7 @@ export class Runner {
   /** Ends the step; a robot that fell starts again, with nothing learned. */
   finish(): Moment {
     const { reward, over, correct } = this.task.end();
-    this.previous = [...this.doing, reward];
+    this.previous = [...asObserved(this.doing, this.card.task), reward];
     const moment = { step: this.step, reward, action: this.doing, fell: over, correct };
     this.step += 1;
     if (over) {

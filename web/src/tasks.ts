@@ -196,6 +196,7 @@ export class Lesson extends Robot {
     const order = this.random.permutation(cues);
     this.meaning = order.map((rank) => ((rank + turned) % 2 === 0 ? 1 : -1));
     this.queue = [];
+    this.swapped = false;
     this.tellAll();
     this.next();
   }

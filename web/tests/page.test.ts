@@ -2,9 +2,9 @@ import { expect, test } from "vitest";
 import { RECORDS, World, orderOf, rankOf } from "../src/perturbations";
 import { Random } from "../src/random";
 import { LENGTH, Play, SCENES } from "../src/scenes";
-import type { Stage } from "../src/runner";
+import { asObserved, type Stage } from "../src/runner";
 import { Board } from "../src/tasks";
-import type { Catalogue } from "../src/card";
+import type { Card, Catalogue } from "../src/card";
 
 const MOTORS = ["hip", "knee", "foot"].map((name, joint) => ({ name, joint }));
 const CATALOGUE: Catalogue = Object.fromEntries(
@@ -116,6 +116,14 @@ test("the board pays for the action that a cue asks for, and swaps", () => {
   board.swap();
   expect(answer(board.meaning[board.cue])).toBe(1);
   expect(board.answers).toEqual([true, true]);
+});
+
+test("a choice is observed as one-hot numbers, and what motors do as it is", () => {
+  const board = { kind: "board", actions: 3 } as Card["task"];
+  expect(asObserved([2], board)).toEqual([0, 0, 1]);
+  expect(asObserved([0], board)).toEqual([1, 0, 0]);
+  const robot = { kind: "robot" } as Card["task"];
+  expect(asObserved([0.5, -0.5], robot)).toEqual([0.5, -0.5]);
 });
 
 test("scenes last half a minute, and say something at the start", () => {
