@@ -73,9 +73,10 @@ class RslRlStep(nn.Module):
         actions [1, m], and new states.
         """
         if self.states is None:
-            return self.step(obs)
+            (actions,) = self.step(obs)
+            return (actions.float(),)
         actions, after = self.step(obs, self.states.join(*states))
-        return (actions, *self.states.split(after))
+        return (actions.float(), *self.states.split(after))
 
 
 def to_rsl_rl(deployed: DeployedPolicy, card: Mapping[str, Any]) -> bytes:

@@ -83,7 +83,7 @@ class Policy(DeployedPolicy):
         state = self._kept().state
         if layout is None or state is None:
             return {}
-        return {name: layout.get(state[0][0], name).copy() for name in layout.shapes}
+        return {name: layout.get(state[0][0], name)[0].copy() for name in layout.shapes}
 
     def reset(self) -> None:
         """Begins an episode: what `act` has learned in the one before is forgotten."""

@@ -342,5 +342,5 @@ def seconds_of(path: Path) -> float | None:
         path, "system/steps_per_second"
     )  # of those since the row before
     taken = np.diff(steps, prepend=0)
-    some = taken > 0  # a row without a step has no speed
+    some = (taken > 0) & (speed > 0)  # a row without a step has no speed
     return round(float(np.sum(taken[some] / speed[some]))) if some.any() else None

@@ -54,7 +54,9 @@ def test_a_loop_of_act_is_one_of_predict_with_the_state_carried():
         observation, _, terminated, truncated, _ = env.step(action)
         over = terminated or truncated
         start = np.zeros(1, bool)
-    assert policy.state["layer1.fast_weights"].any()
+    fast_weights = policy.state["layer1.fast_weights"]
+    neurons, _ = fast_weights.shape
+    assert fast_weights.any() and policy.state["layer1.post"].shape == (neurons,)
 
 
 def test_a_lost_state_is_refused_and_a_wrong_shape_named():

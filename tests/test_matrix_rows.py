@@ -27,6 +27,7 @@ def test_a_training_in_two_sessions_took_the_time_of_both(tmp_path):
         "300,,",
         "500,75,4",
         "500,76,0",
+        "600,76,0",
     )  # the second began after 200 steps
     file = tmp_path / "progress.csv"
     columns = "time/total_timesteps,time/time_elapsed,system/steps_per_second"

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 
 import spikepropamine as sp
 from spikepropamine.__main__ import main
@@ -60,6 +61,14 @@ def test_a_state_is_what_it_was_after_it_was_split(shapes):
     torch.testing.assert_close(states.join(h, c), flat)
     if "hidden" in shapes:
         torch.testing.assert_close(h[:, 0], layout.unpack(flat)["hidden"][0])
+
+
+def test_actions_are_single_numbers_where_a_task_takes_doubles():
+    policy = sp.load("robots/Swimmer-v5/ndp-oja")
+    space = policy.policy.action_space
+    policy.policy.action_space = Box(space.low, space.high, dtype=np.float64)
+    file = RslRlPolicy(to_rsl_rl(policy, {}))
+    assert {x.type for x in file.session.get_outputs()} == {"tensor(float)"}
 
 
 def test_what_is_no_vector_is_refused(tmp_path, capsys):
