@@ -64,6 +64,8 @@ def _configured(parser: Parser, file: Path) -> argparse.Namespace:
         raise UsageError(f"{file}: must be options by name, got {shown(content)}")
     words = ["RUN"]
     for name, value in content.items():
+        if name in ("help", "config"):
+            raise UsageError(f"{file}: {name} is for the command line alone")
         words += _words_of(name, value)
     try:
         options: argparse.Namespace = parser.parse_args(words)

@@ -156,6 +156,8 @@ def _check_only(matrix: Matrix, where: str) -> None:
     for part in matrix.only:
         for axis, labels in part.items():
             check_known("axis", axis, AXES, f"{where}: only: ")
+            if not labels:
+                raise UsageError(f"{where}: only: {axis} are none; leave them out")
             for label in labels:
                 check_known(axis, label, getattr(matrix, axis), f"{where}: only: ")
 

@@ -238,3 +238,7 @@ def test_options_may_come_from_a_file(tmp_path):
         UsageError, match="unknown option --lesion; did you mean '--lesions'"
     ):
         evaluate.parse(["--config", str(file), "RUN"], "evaluate")
+    for name in ("help", "config"):
+        file.write_text(f"{name}: true\n")
+        with pytest.raises(UsageError, match=f"{name} is for the command line alone"):
+            evaluate.parse(["--config", str(file), "RUN"], "evaluate")

@@ -154,7 +154,7 @@ def test_only_the_cells_that_are_named_are_those_of_a_matrix(
         load_matrix(path), tmp_path / "rows.csv"
     )
     assert len(missing(load_matrix(path), tmp_path / "none.csv")) == 5
-    for wrong in ({"policy": ["snn"]}, {"policies": ["snm"]}):
+    for wrong in ({"policy": ["snn"]}, {"policies": ["snm"]}, {"seeds": []}):
         assert command.main([file(only=[wrong])]) == 2
         assert "only: " in capsys.readouterr().err
 
