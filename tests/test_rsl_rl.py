@@ -20,7 +20,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 FILES = {
     "robots/Swimmer-v5/ndp-oja": ["obs", "h_in", "c_in"],
-    "motor-changes/HalfCheetah-v5/lstm": ["obs", "h_in", "c_in"],
+    "motor-changes/lstm/HalfCheetah-v5/lstm-linear": ["obs", "h_in", "c_in"],
     "motor-changes/HalfCheetah-v5/mlp": ["obs"],
 }
 
