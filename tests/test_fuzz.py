@@ -229,6 +229,8 @@ def room(tmp_path_factory):
     for name in ("training.run", "report.evaluate"):
         patch.setattr(f"spikepropamine.{name}.check_credentials", lambda mode: None)
     run = save_run(work, CUES, "ndp-oja").rename(work / "run")
+    # the project's own are many, and a command without names would write their cards
+    patch.setattr("spikepropamine.report.card.trained_runs", lambda: [run])
     (work / "f.yaml").write_text("train: {a: mass=2}")
     ROOT[:] = [os.path.realpath(root)]
     yield work, run
