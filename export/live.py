@@ -43,7 +43,7 @@ from spikepropamine.export.page import scores_of
 from spikepropamine.folder import name_of
 from spikepropamine.policies.network import StateLayout
 from spikepropamine.reading import Unreadable, parse_json
-from spikepropamine.server import HOST
+from spikepropamine.server import HOST, HOSTS, unavailable
 
 WIDTH, HEIGHT = 480, 400  # of a picture, in pixels
 UNTIMED = 20  # steps a second of a task without a clock
@@ -343,7 +343,7 @@ class LiveServer:
                 visit, HOST, port, origins=self.origins, max_size=LARGEST, logger=quiet
             )
         except (OSError, OverflowError) as error:
-            raise UsageError(f"port {port} cannot be had: {error}") from error
+            raise unavailable(port, error) from error
         self.port: int = self._server.socket.getsockname()[1]
         # a page's thread is a daemon where this one is, and Python aborts if it ends
         # while a daemon still frees what torch keeps for each thread
@@ -355,7 +355,7 @@ class LiveServer:
         calls this machine `localhost`.
         """
         origin = address.rstrip("/")
-        self.origins += [origin, origin.replace(HOST, "localhost")]
+        self.origins += [origin.replace(HOST, host) for host in HOSTS]
 
     def close(self) -> None:
         """Takes no more pages, and ends those that are open."""

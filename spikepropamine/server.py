@@ -29,6 +29,18 @@ Contents = Mapping[str, Path | bytes]
 """By path, without the slash at the beginning: a file, or what is in it."""
 
 
+def unavailable(port: int, error: OSError | OverflowError) -> UsageError:
+    """The error of a port that a server cannot have.
+
+    Args:
+        port: the server's.
+        error: what the system says of it.
+    """
+    return UsageError(
+        f"port {port} cannot be had: {reason(error)}; --port 0 takes one that is free"
+    )
+
+
 class Server(ThreadingHTTPServer):
     """Serves contents on the loopback interface. Raises UsageError: the port cannot be
     had.
@@ -53,10 +65,7 @@ class Server(ThreadingHTTPServer):
         try:
             super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
-            raise UsageError(
-                f"port {port} cannot be had: {reason(error)}; --port 0 takes one that "
-                "is free"
-            ) from error
+            raise unavailable(port, error) from error
         self.address = f"http://{HOST}:{self.server_address[1]}/"
 
     def put(self, contents: Contents) -> None:

@@ -151,10 +151,11 @@ def test_the_ideal_observer_sees_the_noise_of_its_condition_and_replaces_its_row
         "plasticity-off": {"lesion": "off"},
     }
     file = tmp_path / "rows.csv"
-    for episodes in (2, 5):
+    for episodes in (2, 5, 5):  # the task of the third may have other arguments
         cells = [finished("CueAssociation-v0", conditions, episodes)] * 2
         collect(cells, file)  # of one task, so that it is asked once
-    assert asked == [(0.0, 2), (0.2, 2), (0.0, 5), (0.2, 5)]
+    asked_each_time = [(noise, n) for n in (2, 5, 5) for noise in (0.0, 0.2)]
+    assert asked == asked_each_time
     observer = where(read(file), policy=OBSERVER)
     assert where(observer, measure="episodes")["value"].to_list() == [5]
     late = where(observer, measure="correct", at=2).select("condition", "value").rows()

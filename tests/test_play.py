@@ -368,6 +368,8 @@ def test_only_the_page_itself_may_open_the_socket(tmp_path):
             origin = f"http://{host}:1234"
             with client.connect(address, origin=origin, proxy=None) as socket:
                 assert json.loads(socket.recv(timeout=20))["kind"] == "start"
+        with pytest.raises(UsageError, match=f"port {server.port} cannot be had"):
+            live.LiveServer(run, task, None, server.port)
         for origin in ("http://evil.example", None):
             with pytest.raises(InvalidStatus):
                 client.connect(address, origin=origin, proxy=None)
