@@ -19,7 +19,7 @@ from spikepropamine.evaluation.judge import rewards as judge
 from spikepropamine.evaluation.judge.cost import Cost, cost_of
 from spikepropamine.evaluation.judge.rewards import WINDOW, Stretch, padded
 from spikepropamine.evaluation.run.watched import watch
-from spikepropamine.evaluation.run.work import Outcome
+from spikepropamine.evaluation.run.work import RANDOM, TEACHER, Outcome
 from spikepropamine.folder import RETURN, RunFolder, read_curve, seconds_of
 from spikepropamine.policies.spaces import stacked
 
@@ -133,7 +133,7 @@ class Acted:
         return None
 
     def reference(self, name: str) -> np.ndarray | None:
-        """Rewards of "random" actions or of the "teacher" in the same contexts, without
+        """Rewards of `RANDOM` actions or of the `TEACHER` in the same contexts, without
         a lesion; None where these were not run.
         """
         if name not in self.references:
@@ -177,8 +177,8 @@ class SinceContext:
     @cached_property
     def compared(self) -> "Compared | None":
         """The comparison with random actions and a teacher; None without a teacher."""
-        random = self.acted.reference("random")
-        teacher = self.acted.reference("teacher")
+        random = self.acted.reference(RANDOM)
+        teacher = self.acted.reference(TEACHER)
         if random is None or teacher is None:
             return None
         return Compared(self, random, teacher)

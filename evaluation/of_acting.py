@@ -16,7 +16,7 @@ from spikepropamine.evaluation.measure import (
     known,
 )
 from spikepropamine.evaluation.observed import Acted
-from spikepropamine.evaluation.run.work import SAMPLES, Outcome
+from spikepropamine.evaluation.run.work import RANDOM, SAMPLES, STILL, Outcome
 
 
 def _of_outcome(name: str) -> Callable[[Acted], Numbers]:
@@ -75,7 +75,7 @@ def _recovery_time(acted: Acted) -> Numbers:
 
 
 OF_BASELINES: dict[str, Measure[Outcome]] = {
-    "random": Measure(
+    RANDOM: Measure(
         "random_return",
         "return of random actions",
         "What random actions earn in an episode of the clean task.",
@@ -83,7 +83,7 @@ OF_BASELINES: dict[str, Measure[Outcome]] = {
         section="tested",
         on_file=True,
     ),
-    "still": Measure(
+    STILL: Measure(
         "still_return",
         "return of standing still",
         "What an action of zeros earns in an episode of the clean task.",

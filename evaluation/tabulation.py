@@ -17,6 +17,7 @@ from spikepropamine.evaluation.measures import OF_ACTING, measure_named
 from spikepropamine.evaluation.observed import FIRST, LATER, Acted, Outcomes, Trained
 from spikepropamine.evaluation.of_acting import OF_BASELINES
 from spikepropamine.evaluation.of_runs import OF_RUNS
+from spikepropamine.evaluation.run import work
 from spikepropamine.evaluation.run.plan import Evaluated
 from spikepropamine.evaluation.run.work import Outcome
 from spikepropamine.table import table
@@ -60,7 +61,7 @@ def rows_of(evaluated: Evaluated, suite: str) -> pl.DataFrame:
                 rows += [
                     of_run | {"suite": suite} | row for row in _rows(measure, clean)
                 ]
-    for key, name in (("random", RANDOM), ("teacher", TOLD)):
+    for key, name in ((work.RANDOM, RANDOM), (work.TEACHER, TOLD)):
         if key in evaluated.references:
             of_actor = {"environment": evaluated.task.environment, "policy": name}
             actors.append((of_actor, evaluated.references[key]))

@@ -336,17 +336,15 @@ def catalogue() -> dict[str, Any]:
     }
 
 
-def write_index(folder: Path, policies: list[str], **others: Any) -> None:
-    """Writes what the page reads first: its policies' folders, and the catalogue.
+def index_of(policies: list[str], **others: Any) -> bytes:
+    """What the page reads first (`INDEX`): its policies' folders, and the catalogue.
 
     Args:
-        folder: of the page.
-        policies: folders of policies, relative to it.
+        policies: folders of policies, relative to that of the page.
         **others: further entries of the file, in forms that JSON knows.
     """
     index = {"policies": policies, "catalogue": catalogue(), **others}
-    with whole_file(folder / INDEX) as part:
-        part.write_text(json.dumps(index))
+    return json.dumps(index).encode()
 
 
 def main(arguments: list[str]) -> int:
@@ -362,7 +360,8 @@ def main(arguments: list[str]) -> int:
         if not write_policy(folder / place, run, task, title):
             raise UsageError(f"the page cannot step the task of {name} by itself")
         written.append(place)
-    write_index(folder, written)
+    with whole_file(folder / INDEX) as part:
+        part.write_bytes(index_of(written))
     return 0
 
 

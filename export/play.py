@@ -4,7 +4,6 @@ It is served on this machine alone, until the command ends. The page steps Gymna
 robots and the cue tasks by itself; any other task is stepped by Python and shown there.
 """
 
-import json
 import shutil
 import tempfile
 import webbrowser
@@ -67,10 +66,11 @@ def main(arguments: Sequence[str], program: str = "spikepropamine play") -> int:
         return _serve(contents | added, options.port)
     require("websockets", "play", "a task that Python steps")
     from spikepropamine.export.live import LiveServer
+    from spikepropamine.export.page import index_of
 
     port = options.port + 1 if options.port else 0
     with closing(LiveServer(run, task, options.perturb, port)) as live:
-        contents[f"{DATA}/{INDEX}"] = _index([], live=live.port)
+        contents[f"{DATA}/{INDEX}"] = index_of([], live=live.port)
         return _serve(contents, options.port, live)
 
 
@@ -88,13 +88,6 @@ def _serve(contents: Contents, port: int, live: "LiveServer | None" = None) -> i
     return 0
 
 
-def _index(policies: list[str], **others: Any) -> bytes:
-    from spikepropamine.export.page import catalogue
-
-    index = {"policies": policies, "catalogue": catalogue(), **others}
-    return json.dumps(index).encode()
-
-
 def _page_of(run: Run, task: Task, text: str | None) -> dict[str, bytes] | None:
     """What the documentation's page also needs, by path, to begin with this policy.
 
@@ -106,6 +99,8 @@ def _page_of(run: Run, task: Task, text: str | None) -> dict[str, bytes] | None:
     Returns:
         None where the page cannot step the task, or do what the text says.
     """
+    from spikepropamine.export.page import index_of
+
     terms = [] if text is None else _start_terms(text)
     if terms is None:
         return None
@@ -119,7 +114,7 @@ def _page_of(run: Run, task: Task, text: str | None) -> dict[str, bytes] | None:
             return None
         added |= written
     others = [other for other in shown if other != place]
-    added[f"{DATA}/{INDEX}"] = _index([place, *others], perturb=terms)
+    added[f"{DATA}/{INDEX}"] = index_of([place, *others], perturb=terms)
     return added
 
 

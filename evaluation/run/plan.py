@@ -12,14 +12,9 @@ from spikepropamine.evaluation.ask.conditions import CLEAN, Condition, Skipped, 
 from spikepropamine.evaluation.ask.runs import Run, applicable
 from spikepropamine.evaluation.run import episodes, work
 from spikepropamine.evaluation.run.jobs import run_jobs
-from spikepropamine.evaluation.run.work import Job, Outcome
+from spikepropamine.evaluation.run.work import RANDOM, STILL, TEACHER, Job, Outcome
 from spikepropamine.folder import RunFolder
 from spikepropamine.policies.export import load_policy
-
-RANDOM = "random"
-STILL = "still"
-TEACHER = "teacher"
-"""What policies are held against."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +37,8 @@ class Evaluated(Plan):
 
     # for each run, by key of the condition; `run.work.run_job` says what
     outcomes: list[dict[str, Outcome]]
-    # by name and key of the condition: "random" actions and standing "still" in the
-    # clean condition; random actions and the "teacher" where there are contexts
+    # by name and key of the condition: `RANDOM` actions and standing `STILL` in the
+    # clean condition; random actions and the `TEACHER` where there are contexts
     references: dict[str, dict[str, Outcome]]
 
 

@@ -35,9 +35,14 @@ be what the task itself draws, and so its right answers, for instance.
 Outcome = dict[str, np.ndarray]
 FILLED = {"correct": np.nan, "began": -1}  # where an episode has no more; others have 0
 
+RANDOM = "random"
+STILL = "still"
+TEACHER = "teacher"
+"""What policies are held against."""
+
 BASELINES: dict[str, Callable[[Any], Any]] = {
-    "random": lambda space: space.sample(),
-    "still": lambda space: np.clip(
+    RANDOM: lambda space: space.sample(),
+    STILL: lambda space: np.clip(
         np.zeros(space.shape, space.dtype), space.low, space.high
     ),
 }
