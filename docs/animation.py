@@ -108,7 +108,7 @@ def frames(scene: Scene, half: int) -> Iterator[np.ndarray]:
             titles = scene.titles_after if has_changed else scene.titles
             distance = ""
             if "x_position" in moment.info:
-                distance = f"{moment.info['x_position']:.0f} m"
+                distance = f"{moment.info['x_position']:z.0f} m"
             picture = camera.picture()
             overlay = getattr(env.unwrapped, "overlay", None)
             if overlay is not None:

@@ -88,7 +88,7 @@ OF_A_MOTOR = ("strength", "joint_lock")
 """Those of them of which each motor may have its own value."""
 
 SHOWN: Mapping[str, str] = {
-    "cue-lesson/HalfCheetahCueLesson-v0/ndp-hebb/seed-4": "HalfCheetah, told once",
+    "cue-lesson/HalfCheetahCueLesson-v0/ndp-hebb/seed-3": "HalfCheetah, told once",
     "motor-signs-alone/HalfCheetah-v5/ndp-hebb/seed-1": "HalfCheetah, hidden signs",
     "motor-order-long/HalfCheetah-v5/ndp-hebb/seed-0": "HalfCheetah, hidden orders",
     "motor-signs/Ant-v5/ndp-hebb/seed-3": "Ant, hidden signs",
